@@ -1,0 +1,44 @@
+# The first call makes .venv and installs what the target needs; later calls reuse it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+FAISS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+
+.PHONY: demo test check bench format clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(FAISS)]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.user
+	@echo "Installing the development tools; llama-cpp-python is compiled once (about 5 minutes on 2 cores)."
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(FAISS),gguf,dev,train]"
+	@touch $@
+
+demo: $(VENV)/.user
+	$(BIN)/loci demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+# Exactly what CI runs.
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 -s -m slow tests/bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

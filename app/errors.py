@@ -1,0 +1,40 @@
+"""The assistant's own errors, and the one tuple of all that a door catches and renders."""
+
+from typing import ClassVar
+
+from memory.errors import RememberingError
+from model.errors import ModelError
+from retrieval.errors import RetrievalError
+
+
+class AppError(Exception):
+    """Base of this room's errors: a title per class, a message per case, and the mend."""
+
+    title: ClassVar[str] = "Loci failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message, mend)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.mend}".strip()
+
+
+class BadSettings(AppError):
+    """A setting is unknown or has a value it cannot have."""
+
+    title = "Bad settings"
+    exit_code = 2
+
+
+class BadInput(AppError):
+    """A file or argument given to a command cannot be used."""
+
+    title = "Bad input"
+    exit_code = 2
+
+
+LociError = (AppError, ModelError, RetrievalError, RememberingError)
+"""Everything a person can meet; `except LociError` stands at each door and nowhere else."""

@@ -1,0 +1,38 @@
+"""What can go wrong with the memory, in words for the person at the door."""
+
+from typing import ClassVar
+
+
+class RememberingError(Exception):
+    """Base of this room's errors: a title per class, a message per case, and the mend."""
+
+    title: ClassVar[str] = "The memory failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message, mend)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.mend}".strip()
+
+
+class NoSuchMemory(RememberingError):
+    """The id names no memory."""
+
+    title = "No such memory"
+    exit_code = 3
+
+
+class NoSuchSession(RememberingError):
+    """The id names no session or turn."""
+
+    title = "No such session"
+    exit_code = 3
+
+
+class BadImport(RememberingError):
+    """A file of memories is not what `loci memory export` writes."""
+
+    title = "The memories cannot be imported"

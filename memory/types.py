@@ -1,0 +1,72 @@
+"""The plain rows that leave this room. Times are UTC, ISO 8601 with a `Z`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["fact", "preference", "event", "instruction", "episode"]
+State = Literal["active", "archived", "tombstone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a memory came from: a turn and its characters, a command, or an import."""
+
+    how: Literal["told", "extracted", "command", "import"]
+    session: int | None = None
+    turn: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    id: int
+    text: str
+    kind: Kind
+    scope: str
+    """The collection that bounds it."""
+    state: State
+    pinned: bool
+    retention: float | None
+    """Probability of use, once a retention model is active."""
+    created: str
+    last_used: str | None
+    uses: int
+    valid_from: str
+    valid_to: str | None
+    superseded_by: int | None
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A memory with its score for one query; `dense` and `lexical` explain it."""
+
+    memory: Memory
+    score: float
+    dense: float | None
+    lexical: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer as stored. `answer_json` is the whole answer in the shape of `loci ask --json`."""
+
+    id: int
+    session: int
+    asked_at: str
+    question: str
+    answer: str
+    answer_json: str
+    complete: bool
+    """False while it streams, and for ever if it was cancelled or the process died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    id: int
+    title: str
+    scope: str
+    started: str
+    last_turn: str | None
+    turns: int

@@ -1,0 +1,167 @@
+"""The engine protocol: the one seam between the assistant and every home a model can have.
+
+Everything that crosses it is a frozen dataclass that pickles, so that an engine can live in another process or on
+another machine. Constraints are data, never closures. Knows nothing about documents, memories or prompts' content.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+Prompt = Sequence[Message] | Sequence[int] | str
+"""Chat messages (rendered by the model's own template), token ids, or raw text (tokenised as it stands)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The output is exactly one of these strings."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """The output is JSON that satisfies this JSON Schema (itself JSON text)."""
+
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The output is a sentence of this GBNF grammar."""
+
+    gbnf: str
+
+
+Constraint = Choice | JsonSchema | Grammar
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. Temperature 0 is greedy and ignores the other fields."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 means no limit."""
+    min_p: float = 0.0
+    seed: int = 0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    prompt: Prompt
+    sampling: Sampling = field(default_factory=Sampling)
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilling:
+    """Progress of reading the prompt: `done` of `total` tokens are in the cache."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Text that became certain. It may stand for several tokens, and is never half a character."""
+
+    text: str
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a generation that was not cancelled. Times in milliseconds."""
+
+    reason: Literal["stop", "length"]
+    usage: Usage
+    prefill_ms: float
+    decode_ms: float
+
+
+Event = Prefilling | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Log-probability (natural) of a candidate continuation: the sum over its `tokens` tokens."""
+
+    logprob: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        return self.logprob / max(self.tokens, 1)
+
+
+Capability = Literal["chat", "span", "score", "choice", "json_schema", "grammar", "prefix"]
+"""`chat`: answers freely in prose. `span`: too small for prose; it chooses among candidates by `score`.
+The others name the optional methods and constraints that the engine honours."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    reference: str
+    name: str
+    """For people: `DeepSeek-V2-Lite-Chat`."""
+    engine: Literal["torch", "llama", "remote"]
+    architecture: str
+    """`deepseek_v3`, or what the server or file says of itself."""
+    context: int
+    """Tokens of prompt and answer together."""
+    quantization: str
+    devices: tuple[str, ...]
+    capabilities: frozenset[Capability]
+    total_parameters: int | None = None
+    active_parameters: int | None = None
+
+
+class Engine(Protocol):
+    """A loaded model. Not thread-safe: one generation at a time; errors are `model.errors.ModelError`."""
+
+    def describe(self) -> EngineInfo: ...
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens that `prompt` takes in the window; for messages, the template's own tokens included."""
+        ...
+
+    def generate(self, request: Request) -> Generator[Event, None, None]:
+        """Stream a completion. Closing the generator cancels, between two tokens or two chunks of prefill."""
+        ...
+
+    def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
+        """Log-probability of each candidate as the continuation of `prompt`, which is read once."""
+        ...
+
+    def save_prefix(self, prompt: Prompt, file: Path) -> None:
+        """Write the state after reading `prompt`, so that a later process need not read it again."""
+        ...
+
+    def load_prefix(self, file: Path) -> int:
+        """Restore a saved state and return its number of tokens; a file of another model is refused."""
+        ...
+
+    def close(self) -> None: ...

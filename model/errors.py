@@ -1,0 +1,62 @@
+"""What can go wrong with a model, in words for the person at the door. Knows nothing about how errors are shown."""
+
+from typing import ClassVar
+
+
+class ModelError(Exception):
+    """Base of this room's errors: a title per class, a message per case, and the mend."""
+
+    title: ClassVar[str] = "The model failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message, mend)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.mend}".strip()
+
+
+class UnknownModel(ModelError):
+    """The reference names no model that an engine here can open."""
+
+    title = "No such model"
+    exit_code = 2
+
+
+class BadCheckpoint(ModelError):
+    """A checkpoint's files are missing, truncated or do not fit together."""
+
+    title = "The checkpoint cannot be read"
+
+
+class UnsupportedArchitecture(ModelError):
+    """The checkpoint is of an architecture or uses a feature that the engine does not implement."""
+
+    title = "Unsupported architecture"
+
+
+class MissingExtra(ModelError):
+    """An optional package is needed; the mend is the exact install command."""
+
+    title = "An optional package is missing"
+
+
+class PromptTooLong(ModelError):
+    """The prompt and the tokens asked for do not fit the context window."""
+
+    title = "The prompt does not fit the model's window"
+
+
+class UnsupportedConstraint(ModelError):
+    """The engine cannot honour this kind of constraint; it refuses instead of ignoring it."""
+
+    title = "Unsupported constraint"
+    exit_code = 2
+
+
+class RemoteFailed(ModelError):
+    """A remote server could not be reached, refused, or answered with something unusable."""
+
+    title = "The remote model failed"

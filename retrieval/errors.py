@@ -1,0 +1,49 @@
+"""What can go wrong with documents and their library, in words for the person at the door."""
+
+from typing import ClassVar
+
+
+class RetrievalError(Exception):
+    """Base of this room's errors: a title per class, a message per case, and the mend."""
+
+    title: ClassVar[str] = "The library failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message, mend)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.mend}".strip()
+
+
+class NoSuchDocument(RetrievalError):
+    """The reference names no document of the library."""
+
+    title = "No such document"
+    exit_code = 3
+
+
+class UnreadableDocument(RetrievalError):
+    """A file could not be turned into text: broken, encrypted, empty, oversized or out of time."""
+
+    title = "The file cannot be read"
+
+
+class UnsupportedType(UnreadableDocument):
+    """No reader knows this kind of file; it is skipped, not failed."""
+
+    title = "Unsupported type"
+
+
+class EmbedderMismatch(RetrievalError):
+    """The library was embedded with another model than the one in use."""
+
+    title = "The library was made with another embedder"
+
+
+class DatabaseProblem(RetrievalError):
+    """A database is damaged, from a newer version, locked for too long, or out of disk."""
+
+    title = "The database cannot be used"
