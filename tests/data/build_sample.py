@@ -1,4 +1,4 @@
-"""Builds the binary documents of the sample library in data/sample from the sources beside this file.
+"""Builds the binary documents of the sample library in data/sample/tarnwick from the sources beside this file.
 
     python tests/data/build_sample.py
 
@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sample_sources"
-SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "tarnwick"
 WRITTEN = datetime(2026, 1, 15)
 
 PDF = ("annual-report-2025", "harbour-byelaws", "boatyard-lease")
