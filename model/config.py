@@ -1,0 +1,345 @@
+"""The dimensions and features of a DeepSeek-V2/V3-architecture model, read from a Hugging Face `config.json`.
+
+Everything in the file that the torch engine does not implement is refused here, by name, before any weight is read.
+Knows nothing about tensors.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from model.errors import BadCheckpoint, UnsupportedArchitecture
+
+
+@dataclass(frozen=True, slots=True)
+class Yarn:
+    """YaRN context extension (Peng et al., 2023), as DeepSeek configures it."""
+
+    factor: float
+    original_context: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float = 1.0
+    mscale_all_dim: float = 0.0
+
+    @property
+    def rotation_scale(self) -> float:
+        """Factor on cos and sin; 1 where `mscale` equals `mscale_all_dim`."""
+        return yarn_mscale(self.factor, self.mscale) / yarn_mscale(self.factor, self.mscale_all_dim)
+
+    @property
+    def softmax_factor(self) -> float:
+        """m^2, the factor on the softmax scale."""
+        m = yarn_mscale(self.factor, self.mscale_all_dim)
+        return m * m
+
+
+def yarn_mscale(factor: float, mscale: float) -> float:
+    """Attention temperature of YaRN: 0.1 * mscale * ln(factor) + 1 (YaRN paper, section 3.4)."""
+    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Hyperparameters, named as in `config.json`."""
+
+    architecture: Literal["deepseek_v2", "deepseek_v3"]
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    moe_intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    n_routed_experts: int
+    num_experts_per_tok: int
+    n_shared_experts: int = 1
+    first_k_dense_replace: int = 1
+    q_lora_rank: int | None = None
+    n_group: int = 1
+    topk_group: int = 1
+    routed_scaling_factor: float = 1.0
+    norm_topk_prob: bool = False
+    """Whether the weights of the chosen experts are normalised to sum to 1 (before scaling)."""
+    max_position_embeddings: int = 2048
+    rope_theta: float = 10000.0
+    rope_interleave: bool = True
+    yarn: Yarn | None = None
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    attention_bias: bool = False
+    tie_word_embeddings: bool = False
+    num_nextn_predict_layers: int = 0
+    """Multi-token-prediction layers that the checkpoint carries after the main ones."""
+    fp8_block: tuple[int, int] | None = None
+    """Block shape of an FP8 checkpoint's `weight_scale_inv`; None where weights are not quantised."""
+    fp8_power_of_two_scales: bool = False
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be positive, not {value}"
+            for name in (
+                "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "max_position_embeddings",
+                "n_group", "topk_group",
+            )
+            if (value := getattr(self, name)) < 1
+        ]  # fmt: skip
+        if self.qk_rope_head_dim % 2:
+            problems.append(f"qk_rope_head_dim must be even, not {self.qk_rope_head_dim}")
+        if self.num_moe_layers:
+            if self.n_routed_experts < 1 or self.n_routed_experts % max(self.n_group, 1):
+                problems.append(f"n_routed_experts {self.n_routed_experts} must divide into n_group {self.n_group}")
+            elif self.sigmoid_router and self.n_group > 1 and self.n_routed_experts // self.n_group < 2:
+                problems.append("each expert group needs at least two experts")
+            if self.topk_group > self.n_group:
+                problems.append(f"topk_group {self.topk_group} exceeds n_group {self.n_group}")
+            elif self.n_group and self.n_routed_experts // self.n_group * self.topk_group < self.num_experts_per_tok:
+                problems.append(
+                    f"num_experts_per_tok {self.num_experts_per_tok} exceeds the experts of topk_group groups"
+                )
+            if self.num_experts_per_tok < 1 or self.moe_intermediate_size < 1:
+                problems.append("num_experts_per_tok and moe_intermediate_size must be positive")
+        if problems:
+            raise BadCheckpoint("config.json does not fit together: " + "; ".join(problems) + ".")
+
+    @property
+    def qk_head_dim(self) -> int:
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of one cached token of one layer: the compressed key-value and the shared rotary key."""
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
+    @property
+    def softmax_scale(self) -> float:
+        return (self.yarn.softmax_factor if self.yarn else 1.0) / math.sqrt(self.qk_head_dim)
+
+    @property
+    def sigmoid_router(self) -> bool:
+        """V3 scores experts by a sigmoid plus a selection bias, V2 by a softmax."""
+        return self.architecture == "deepseek_v3"
+
+    @property
+    def num_moe_layers(self) -> int:
+        return max(self.num_hidden_layers - self.first_k_dense_replace, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The `config.json` that `from_json` (and transformers) read back."""
+        v3 = self.architecture == "deepseek_v3"
+        values: dict[str, Any] = {
+            "architectures": ["DeepseekV3ForCausalLM" if v3 else "DeepseekV2ForCausalLM"],
+            "model_type": self.architecture,
+            "hidden_act": "silu",
+            "num_key_value_heads": self.num_attention_heads,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": list(self.eos_token_ids) if len(self.eos_token_ids) != 1 else self.eos_token_ids[0],
+            "rope_scaling": None,
+        }
+        values |= {name: getattr(self, name) for name in _FIELDS if name not in ("rope_interleave",)}
+        if v3:
+            values |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_interleave": self.rope_interleave}
+        else:
+            method = "group_limited_greedy" if self.n_group > 1 else "greedy"
+            values |= {"scoring_func": "softmax", "topk_method": method}
+        if self.yarn:
+            values["rope_scaling"] = {
+                "type": "yarn",
+                "factor": self.yarn.factor,
+                "original_max_position_embeddings": self.yarn.original_context,
+                "beta_fast": self.yarn.beta_fast,
+                "beta_slow": self.yarn.beta_slow,
+                "mscale": self.yarn.mscale,
+                "mscale_all_dim": self.yarn.mscale_all_dim,
+            }
+        if self.fp8_block:
+            values["quantization_config"] = {
+                "quant_method": "fp8",
+                "fmt": "e4m3",
+                "activation_scheme": "dynamic",
+                "weight_block_size": list(self.fp8_block),
+            } | ({"scale_fmt": "ue8m0"} if self.fp8_power_of_two_scales else {})
+        return values
+
+
+_FIELDS = (
+    "vocab_size", "hidden_size", "intermediate_size", "moe_intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "n_routed_experts",
+    "num_experts_per_tok", "n_shared_experts", "first_k_dense_replace", "q_lora_rank", "n_group", "topk_group",
+    "routed_scaling_factor", "norm_topk_prob", "max_position_embeddings", "rope_theta", "rope_interleave",
+    "rms_norm_eps", "initializer_range", "attention_bias", "tie_word_embeddings", "num_nextn_predict_layers",
+)  # fmt: skip
+
+# Keys that change nothing about inference: bookkeeping, training, generation defaults, and dimensions that
+# transformers derives from others.
+_INERT = frozenset(
+    {
+        "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache",
+        "pretraining_tp", "seq_aux", "aux_loss_alpha", "ep_size", "pad_token_id", "sep_token_id",
+        "attention_dropout", "output_router_logits", "router_aux_loss_coef", "head_dim", "qk_head_dim",
+        "num_key_value_heads", "_name_or_path", "_attn_implementation", "return_dict", "output_attentions",
+        "output_hidden_states", "id2label", "label2id", "num_labels", "problem_type",
+        "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "architecture_version", "name",
+        "num_experts", "num_local_experts", "num_mtp_layers", "_experts_implementation", "pp_size", "tp_size",
+        "unsloth_version", "unsloth_fixed",
+    }
+)  # fmt: skip
+
+# Keys with the only values that the engine implements.
+_REQUIRED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu",),
+    "moe_layer_freq": (1,),
+    "mlp_bias": (False, None),
+    "tie_encoder_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,),
+    "sliding_window": (None,),
+    "partial_rotary_factor": (None, 1.0),
+}
+
+_SCORING = {"deepseek_v2": "softmax", "deepseek_v3": "sigmoid"}
+_METHODS = {"deepseek_v2": ("greedy", "group_limited_greedy"), "deepseek_v3": ("noaux_tc",)}
+
+# What the two config classes mean by an absent key, where that differs from the dataclass.
+_ABSENT: dict[str, dict[str, Any]] = {
+    "deepseek_v2": {"first_k_dense_replace": 0, "n_shared_experts": 2},
+    "deepseek_v3": {
+        "first_k_dense_replace": 3, "n_group": 8, "topk_group": 4, "routed_scaling_factor": 2.5, "norm_topk_prob": True,
+    },
+}  # fmt: skip
+
+
+def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
+    """The configuration in the parsed `config.json`.
+
+    :raises UnsupportedArchitecture: naming every key whose value the engine does not implement.
+    :raises BadCheckpoint: naming every missing or malformed key.
+    """
+    architecture = values.get("model_type")
+    if architecture not in ("deepseek_v2", "deepseek_v3"):
+        raise UnsupportedArchitecture(
+            f"{where} says model_type {architecture!r}; the torch engine reads deepseek_v2 and deepseek_v3.",
+            "Open the model as GGUF or through a server instead.",
+        )
+    unsupported = [
+        f"{key} = {values[key]!r}" for key, allowed in _REQUIRED.items() if key in values and values[key] not in allowed
+    ]
+    scoring = values.get("scoring_func") or _SCORING[architecture]
+    if scoring != _SCORING[architecture]:
+        unsupported.append(f"scoring_func = {scoring!r}")
+    method = values.get("topk_method") or _METHODS[architecture][0]
+    if method not in _METHODS[architecture]:
+        unsupported.append(f"topk_method = {method!r}")
+    if architecture == "deepseek_v2" and values.get("norm_topk_prob"):
+        # The reference code then leaves out the scaling factor and transformers the normalisation.
+        unsupported.append("norm_topk_prob = True with a softmax router")
+    rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
+    theta = rope.pop("rope_theta", None) or values.get("rope_theta", 10000.0)
+    yarn = _read_yarn(rope, unsupported)
+    block, power_of_two = _read_quantization(values.get("quantization_config"), unsupported)
+    known = {
+        *_FIELDS, *_INERT, *_REQUIRED, "model_type", "scoring_func", "topk_method", "rope_parameters", "rope_scaling",
+        "quantization_config", "bos_token_id", "eos_token_id",
+    }  # fmt: skip
+    unsupported += [f"{key} = {values[key]!r}" for key in values if key not in known]
+    if unsupported:
+        raise UnsupportedArchitecture(
+            f"{where} asks for what the torch engine does not implement: " + "; ".join(unsupported) + ".",
+            "Open the model as GGUF or through a server instead.",
+        )
+
+    defaults = {name: field.default for name, field in Config.__dataclass_fields__.items()} | _ABSENT[architecture]
+    read: dict[str, Any] = {"architecture": architecture, "yarn": yarn, "rope_theta": float(theta)}
+    problems = []
+    for name in _FIELDS:
+        if name == "rope_theta":
+            continue
+        value = values.get(name)
+        if value is None and name != "q_lora_rank":
+            value = defaults[name]
+        if not _is_a(Config.__dataclass_fields__[name].type, value):
+            missing = name not in values
+            problems.append(f"{name} is missing" if missing else f"{name} = {values[name]!r}")
+        read[name] = value
+    eos = values.get("eos_token_id")
+    read["eos_token_ids"] = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+    read["bos_token_id"] = values.get("bos_token_id")
+    read["fp8_block"], read["fp8_power_of_two_scales"] = block, power_of_two
+    if problems:
+        raise BadCheckpoint(f"{where} is incomplete: " + "; ".join(problems) + ".")
+    if method == "greedy":  # no group limit, whatever n_group says
+        read["n_group"] = read["topk_group"] = 1
+    return Config(**read)
+
+
+def _is_a(kind: Any, value: object) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _read_yarn(rope: dict[str, Any], unsupported: list[str]) -> Yarn | None:
+    kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
+    rope.pop("type", None)
+    if kind == "default":
+        unsupported += [f"rope_scaling.{key} = {value!r}" for key, value in rope.items() if value is not None]
+        return None
+    if kind != "yarn":
+        unsupported.append(f"rope_scaling.type = {kind!r}")
+        return None
+    names = {
+        "factor": "factor", "original_max_position_embeddings": "original_context", "beta_fast": "beta_fast",
+        "beta_slow": "beta_slow", "mscale": "mscale", "mscale_all_dim": "mscale_all_dim",
+    }  # fmt: skip
+    unsupported += [f"rope_scaling.{key} = {rope[key]!r}" for key in rope if key not in names and rope[key] is not None]
+    found = {names[key]: value for key, value in rope.items() if key in names and value is not None}
+    if not {"factor", "original_context"} <= found.keys():
+        unsupported.append("rope_scaling of type yarn without factor or original_max_position_embeddings")
+        return None
+    return Yarn(**found)
+
+
+def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, int] | None, bool]:
+    if not values:
+        return None, False
+    wanted = {
+        "quant_method": ("fp8",),
+        "fmt": ("e4m3", None),
+        "activation_scheme": ("dynamic", None),
+        "scale_fmt": ("ue8m0", "float", None),
+        "modules_to_not_convert": (None, [], ["lm_head"]),
+    }
+    for key, value in values.items():
+        if key != "weight_block_size" and (key not in wanted or value not in wanted[key]):
+            unsupported.append(f"quantization_config.{key} = {value!r}")
+    block = values.get("weight_block_size")
+    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(n, int) and n > 0 for n in block)):
+        unsupported.append(f"quantization_config.weight_block_size = {block!r}")
+        return None, False
+    return (block[0], block[1]), values.get("scale_fmt") == "ue8m0"
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of the checkpoint in `folder`.
+
+    :raises BadCheckpoint: `config.json` is missing or is no JSON object.
+    """
+    file = folder / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{folder} has no config.json.", "Name a folder in the Hugging Face layout.") from None
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise BadCheckpoint(f"{file} is not a JSON object.")
+    return from_json(values, str(file))

@@ -1,0 +1,201 @@
+"""The DeepSeek-V2/V3 decoder as modules whose names are those of the Hugging Face layout.
+
+Routed experts are stacked in memory (`mlp.experts.gate_up_proj`, `mlp.experts.down_proj`) and split per expert in files
+(see checkpoint.py). Knows nothing about files, tokens' text or sampling.
+
+B batch, S tokens, D hidden width, L layers.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model.attention import Attention
+from model.cache import Branches, LatentCache
+from model.config import Config
+from model.layers import MLP, Linear, RMSNorm
+from model.moe import Experts, LayerLoad, MoE, Router
+from model.rope import RotaryEmbedding
+
+
+class Load(NamedTuple):
+    """How the routed layers spread a batch, for a trainer."""
+
+    counts: Tensor
+    """int64 [routed layers, E]"""
+    balance: Tensor
+    """float32 []: mean over routed layers of the sequence-wise balance loss, 1 when even"""
+
+
+class DecoderLayer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); the first layers' MLPs are dense."""
+
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp: MLP | MoE
+        if layer < config.first_k_dense_replace:
+            self.mlp = MLP(config.hidden_size, config.intermediate_size)
+        else:
+            self.mlp = MoE(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        cache: LatentCache | Branches | None = None,
+        mask: Tensor | None = None,
+        load: bool = False,
+    ) -> tuple[Tensor, LayerLoad | None]:
+        x = x + self.self_attn(self.input_layernorm(x), rope, cache, mask)
+        normed = self.post_attention_layernorm(x)
+        if isinstance(self.mlp, MoE):
+            out, layer_load = self.mlp(normed, load)
+            return x + out, layer_load
+        return x + self.mlp(normed), None
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = RotaryEmbedding(config)
+
+
+class DeepseekForCausalLM(nn.Module):
+    """The whole model.
+
+    `compute_dtype` is the activations' dtype: None follows the weights; bfloat16 trains on float32 master weights.
+    """
+
+    def __init__(self, config: Config, compute_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = compute_dtype
+        self.model = Decoder(config)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, input_ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Logits [B, S, vocabulary] of full causal sequences [B, S]; see `hidden` for the arguments."""
+        hidden, _ = self.hidden(input_ids, positions, mask)
+        return self.logits(hidden)
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        load: bool = False,
+    ) -> tuple[Tensor, Load | None]:
+        """Final hidden states [B, S, D] of full sequences, without a cache; this is the training path.
+
+        `positions` [S] or [B, S] default to 0..S-1. `mask` (bool, broadcast to [B, H, S, S]) replaces plain causality,
+        for documents packed into one row. `load` also returns what the experts received.
+        """
+        if positions is None:
+            positions = torch.arange(input_ids.shape[-1], device=input_ids.device)
+        return self._run(input_ids, positions, None, mask, load)
+
+    def extend(self, input_ids: Tensor, cache: LatentCache) -> Tensor:
+        """Read S more tokens [1, S] into `cache`; final hidden states [1, S, D]."""
+        new = input_ids.shape[1]
+        cache.reserve(new)
+        positions = torch.arange(cache.length, cache.length + new, device=input_ids.device)
+        hidden, _ = self._run(input_ids, positions, cache, None, False)
+        cache.length += new
+        return hidden
+
+    def branch(self, input_ids: Tensor, prefix: LatentCache) -> Tensor:
+        """Hidden states [B, S, D] of B continuations [B, S] of one read prefix, which stays as it is."""
+        positions = torch.arange(prefix.length, prefix.length + input_ids.shape[1], device=input_ids.device)
+        hidden, _ = self._run(input_ids, positions, Branches(prefix), None, False)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
+        out: Tensor = self.lm_head(hidden)
+        return out
+
+    def _run(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        cache: LatentCache | Branches | None,
+        mask: Tensor | None,
+        load: bool,
+    ) -> tuple[Tensor, Load | None]:
+        x = self.model.embed_tokens(input_ids)
+        if self.compute_dtype is not None:
+            x = x.to(self.compute_dtype)
+        rope = self.model.rotary_emb(positions)
+        loads: list[LayerLoad] = []
+        for layer in self.model.layers:
+            x, layer_load = layer(x, rope, cache, mask, load)
+            if layer_load is not None:
+                loads.append(layer_load)
+        x = self.model.norm(x)
+        if not loads:
+            return x, None
+        counts = torch.stack([one.counts for one in loads])
+        return x, Load(counts, torch.stack([one.balance for one in loads]).mean())
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Start training from scratch: normal weights of std `initializer_range`, unit norms, zero biases.
+
+        Projections back into the residual stream are divided by sqrt(2L): its variance does not grow with depth.
+        """
+        std = self.config.initializer_range
+        into_residual = std / (2 * self.config.num_hidden_layers) ** 0.5
+        for name, module in self.named_modules():
+            if isinstance(module, Linear):
+                last = name.endswith(("o_proj", "down_proj"))
+                module.weight.normal_(0.0, into_residual if last else std, generator=generator)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.Embedding):
+                module.weight.normal_(0.0, std, generator=generator)
+            elif isinstance(module, RMSNorm):
+                module.weight.fill_(1.0)
+            elif isinstance(module, Router):
+                module.weight.normal_(0.0, std, generator=generator)
+                if self.config.sigmoid_router:
+                    module.e_score_correction_bias.zero_()
+            elif isinstance(module, Experts):
+                module.gate_up_proj.normal_(0.0, std, generator=generator)
+                module.down_proj.normal_(0.0, into_residual, generator=generator)
+            elif isinstance(module, RotaryEmbedding):
+                module.reset()
+
+
+def update_router_biases(model: DeepseekForCausalLM, counts: Tensor, speed: float) -> None:
+    """Raise the selection bias of experts that received less than their share, lower that of the others.
+
+    One step of the V3 report's section 2.1.2; `counts` is `Load.counts`, summed over the batch (and over ranks).
+    """
+    routers = [layer.mlp.gate for layer in model.model.layers if isinstance(layer.mlp, MoE)]
+    for router, received in zip(routers, counts.float(), strict=True):
+        router.e_score_correction_bias.add_(speed * (received.mean() - received).sign())
+
+
+def parameter_counts(model: DeepseekForCausalLM) -> tuple[int, int]:
+    """Parameters in all, and those that one token uses (its K of E routed experts); tied embeddings count once."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    config = model.config
+    routed = sum(
+        parameter.numel()
+        for module in model.modules()
+        if isinstance(module, Experts)
+        for parameter in module.parameters()
+    )
+    idle = routed * (config.n_routed_experts - config.num_experts_per_tok) // config.n_routed_experts if routed else 0
+    return total, total - idle

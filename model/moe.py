@@ -1,0 +1,164 @@
+"""Routed and shared experts (DeepSeekMoE, Dai et al., 2024; bias-balanced routing, DeepSeek-V3 report, section 2.1.2).
+
+T tokens, E experts, K experts per token, D hidden width, F expert width.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import Config
+from model.layers import MLP
+
+
+class Routing(NamedTuple):
+    """Which experts each token goes to."""
+
+    weights: Tensor
+    """float32 [T, K]"""
+    experts: Tensor
+    """int64 [T, K]"""
+    scores: Tensor
+    """float32 [T, E]: softmax probabilities (V2) or sigmoid affinities (V3), without the bias"""
+
+
+class LayerLoad(NamedTuple):
+    """How one layer spread its tokens, for a trainer."""
+
+    counts: Tensor
+    """int64 [E]: tokens each expert received, what the update of `e_score_correction_bias` needs"""
+    balance: Tensor
+    """float32 []: the sequence-wise balance loss before its coefficient (V3 report, equation 17); 1 when even"""
+
+
+class Router(nn.Module):
+    """Scores experts in float32 and picks K of them from the best groups.
+
+    V2 groups by their best softmax score. V3 adds a bias to sigmoid scores for the choice only, groups by the sum of
+    their two best, and weights by the unbiased scores. Other groups are masked with -inf: 0 could still be picked where
+    biases are negative.
+    """
+
+    e_score_correction_bias: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        if config.sigmoid_router:
+            self.register_buffer("e_score_correction_bias", torch.zeros(config.n_routed_experts, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Routing:
+        c = self.config
+        logits = F.linear(x.float(), self.weight.float())  # [T, E]
+        if c.sigmoid_router:
+            scores = logits.sigmoid()
+            choice = scores + self.e_score_correction_bias.float()
+        else:
+            scores = choice = logits.softmax(-1)
+        if c.n_group > 1:
+            grouped = choice.view(len(x), c.n_group, -1)  # [T, G, E/G]
+            best = grouped.topk(2, dim=-1).values.sum(-1) if c.sigmoid_router else grouped.amax(-1)
+            kept = torch.zeros_like(best, dtype=torch.bool).scatter(-1, best.topk(c.topk_group, dim=-1).indices, True)
+            choice = grouped.masked_fill(~kept[..., None], float("-inf")).flatten(-2)
+        experts = choice.topk(c.num_experts_per_tok, dim=-1).indices
+        weights = scores.gather(-1, experts)
+        if c.norm_topk_prob:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        return Routing(weights * c.routed_scaling_factor, experts, scores)
+
+
+class Experts(nn.Module):
+    """All routed experts of a layer, stacked: `gate_up_proj` [E, 2F, D] (gate rows first), `down_proj` [E, D, F]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        experts, width, inner = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, width))
+        self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
+
+    def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+        """The weighted sum of each token's experts: x [T, D], weights and experts [T, K] -> [T, D]."""
+        gate_up, down = self.gate_up_proj.to(x.dtype), self.down_proj.to(x.dtype)
+        if x.is_cuda and x.dtype == torch.bfloat16:
+            return self._grouped(x, weights, experts, gate_up, down)
+        if len(x) == 1 and not torch.is_grad_enabled():
+            return self._single(x, weights, experts, gate_up, down)
+        return self._looped(x, weights, experts, gate_up, down)
+
+    @staticmethod
+    def _grouped(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """One grouped matrix product per projection, without a host synchronisation."""
+        chosen = experts.flatten()
+        order = chosen.argsort()
+        token = order // experts.shape[1]
+        ends = count_tokens(chosen, len(down)).cumsum(0).to(torch.int32)
+        inner = F.grouped_mm(x[token], gate_up.transpose(-2, -1), offs=ends)  # [T*K, 2F]
+        gate, up = inner.chunk(2, dim=-1)
+        out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)  # [T*K, D]
+        out = out * weights.flatten()[order, None].to(out.dtype)
+        return torch.zeros_like(x).index_add(0, token, out)
+
+    @staticmethod
+    def _looped(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """Expert after expert over its own tokens, sorted so that each expert's rows are contiguous."""
+        chosen = experts.flatten()
+        order = chosen.argsort(stable=True)
+        token = order // experts.shape[1]
+        rows = x[token]
+        outs, start = [], 0
+        for expert, count in enumerate(count_tokens(chosen, len(down)).tolist()):
+            if count:
+                gate, up = F.linear(rows[start : start + count], gate_up[expert]).chunk(2, dim=-1)
+                outs.append(F.linear(F.silu(gate) * up, down[expert]))
+                start += count
+        out = torch.cat(outs) * weights.flatten()[order, None].to(x.dtype)
+        return torch.zeros_like(x).index_add(0, token, out)
+
+    @staticmethod
+    def _single(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """One token: views of its experts' weights, no sorting and no copies (decode on a CPU)."""
+        out = torch.zeros_like(x)
+        for weight, expert in zip(weights[0].tolist(), experts[0].tolist(), strict=True):
+            gate, up = F.linear(x, gate_up[expert]).chunk(2, dim=-1)
+            out.add_(F.linear(F.silu(gate) * up, down[expert]), alpha=weight)
+        return out
+
+
+class MoE(nn.Module):
+    """Shared experts for every token plus K routed ones."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.gate = Router(config)
+        self.experts = Experts(config)
+        self.shared_experts: MLP | None = None
+        if config.n_shared_experts:
+            self.shared_experts = MLP(config.hidden_size, config.moe_intermediate_size * config.n_shared_experts)
+
+    def forward(self, x: Tensor, load: bool = False) -> tuple[Tensor, LayerLoad | None]:
+        """x [B, S, D] -> [B, S, D], and the load where it is asked for."""
+        flat = x.flatten(0, -2)
+        routing: Routing = self.gate(flat)
+        out = self.experts(flat, routing.weights, routing.experts).view_as(x)
+        if self.shared_experts is not None:
+            out = out + self.shared_experts(x)
+        return out, self._load(routing, x.shape[0]) if load else None
+
+    def _load(self, routing: Routing, sequences: int) -> LayerLoad:
+        experts = routing.scores.shape[-1]
+        chosen = routing.experts.view(sequences, -1)  # [B, S*K]
+        counts = torch.zeros(sequences, experts, dtype=torch.int64, device=chosen.device)
+        counts = counts.scatter_add(1, chosen, torch.ones_like(chosen))
+        share = routing.scores / (routing.scores.sum(-1, keepdim=True) + 1e-20)
+        mean_share = share.view(sequences, -1, experts).mean(1)  # [B, E]
+        frequency = counts.float() * experts / chosen.shape[1]
+        return LayerLoad(counts.sum(0), (frequency * mean_share).sum(-1).mean())
+
+
+def count_tokens(experts: Tensor, number: int) -> Tensor:
+    """How often each of `number` experts occurs in `experts` [N] -> int64 [number]."""
+    counts = torch.zeros(number, dtype=torch.int64, device=experts.device)
+    return counts.scatter_add(0, experts, torch.ones_like(experts))
