@@ -1,0 +1,34 @@
+"""Settings of all engines, in one model; `app` composes it with the other rooms'. Unknown keys are an error."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelSettings(BaseModel):
+    """Which model answers and how it is run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reference: str = "embedded"
+    """`embedded`, a folder of safetensors, a .gguf file, `hf:ORG/NAME[:QUANT]`, or `http(s)://host/v1#name`."""
+    context: int | None = Field(default=None, ge=16)
+    """Tokens of prompt and answer together; None takes what the model was made for."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N` (torch engine)."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of computation (torch engine); `auto` is bfloat16 on a GPU and for large models on a CPU."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None leaves the choice to the library."""
+    gpu_layers: int = Field(default=-1, ge=-1)
+    """Layers of a GGUF model placed on the GPU; -1 means all that fit."""
+    cache_type: Literal["auto", "f32", "f16", "bf16", "q8_0", "q4_0"] = "auto"
+    """Element type of a GGUF model's key-value cache."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds without a byte from a remote server before it counts as failed."""
+    connect_timeout: float = Field(default=10.0, gt=0)
+    """Seconds to reach a remote server."""
+    retries: int = Field(default=2, ge=0)
+    """How often a remote request that brought no byte yet is sent again."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the remote server's key; the key itself is never stored."""
