@@ -60,3 +60,9 @@ class RemoteFailed(ModelError):
     """A remote server could not be reached, refused, or answered with something unusable."""
 
     title = "The remote model failed"
+
+
+class UnsupportedOperation(ModelError):
+    """The engine does not offer an optional part of the protocol (scoring, saved prefixes, token-id prompts)."""
+
+    title = "Not offered by this engine"
