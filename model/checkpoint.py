@@ -6,13 +6,15 @@ Headers are checked against the architecture as a whole before anything is alloc
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -129,6 +131,21 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Deepse
         for name, target in named_tensors(model).items():
             target.copy_(_read(name, files, config, target.dtype))
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def tensor_reader(folder: Path, config: Config) -> Iterator[Callable[[str], NDArray[np.float32]]]:
+    """Reads one tensor at a time by its published name, FP8 expanded, as float32: for converters."""
+    with ExitStack() as stack:
+        files = _Files(folder, stack)
+
+        def read(name: str) -> NDArray[np.float32]:
+            if name not in files.where:
+                raise BadCheckpoint(f"{folder}: {name} is missing.")
+            values: NDArray[np.float32] = _read(name, files, config, torch.float32).float().numpy()
+            return values
+
+        yield read
 
 
 def _read(name: str, files: _Files, config: Config, dtype: torch.dtype) -> Tensor:
