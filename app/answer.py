@@ -141,6 +141,8 @@ class Ask:
     seed: int = 0
     max_tokens: int = 1024
     temperature: float = 0.0
+    library_epoch: int | None = None
+    """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
 
 
 Stage = Literal["load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]

@@ -1,0 +1,60 @@
+"""Where a profile lives: XDG folders, or all under `LOCI_HOME`. The one module that knows the paths."""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from app.answer import Profile
+from app.errors import BadInput
+
+DEFAULT = "default"
+PRIVATE = 0o700
+
+
+def locate_profile(name: str | None = None) -> Profile:
+    """Folders of the profile `name` (None: `LOCI_PROFILE`, else "default"), none of which need exist.
+
+    :raises BadInput: if the name could leave its parent folder.
+    """
+    name = name or os.environ.get("LOCI_PROFILE") or DEFAULT
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise BadInput(f"{name!r} cannot name a profile.", "Use letters, digits, - and _.")
+    if home := os.environ.get("LOCI_HOME"):
+        root = Path(home).expanduser().absolute()
+        return Profile(name, root / "data" / name, root / "cache" / name, root / "config" / name)
+    import platformdirs
+
+    return Profile(
+        name,
+        platformdirs.user_data_path("loci") / name,
+        platformdirs.user_cache_path("loci") / name,
+        platformdirs.user_config_path("loci") / name,
+    )
+
+
+def open_profile(name: str | None = None) -> Profile:
+    """`locate_profile`, with its folders made and closed to other users."""
+    profile = locate_profile(name)
+    for folder in (profile.data, profile.cache, profile.config):
+        make_private(folder)
+    return profile
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter; an existing one is closed to others."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        if stat.S_IMODE(folder.stat().st_mode) != PRIVATE:
+            folder.chmod(PRIVATE)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be used: {error.strerror}.", "Set LOCI_HOME to a folder you own.") from None
+
+
+def config_file(profile: Profile) -> Path:
+    return profile.config / "config.toml"
+
+
+def templates(profile: Profile) -> Path:
+    """Folder of the templates for `loci ask -t NAME`: files `NAME.txt` or `NAME.md`."""
+    return profile.config / "templates"
