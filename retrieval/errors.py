@@ -25,6 +25,13 @@ class NoSuchDocument(RetrievalError):
     exit_code = 3
 
 
+class NoSuchPath(RetrievalError):
+    """A file or folder named on the command line does not exist."""
+
+    title = "No such file or folder"
+    exit_code = 2
+
+
 class UnreadableDocument(RetrievalError):
     """A file could not be turned into text: broken, encrypted, empty, oversized or out of time."""
 

@@ -1,0 +1,7 @@
+"""Documents as text with positions: one reader per family of formats, run in worker processes with limits."""
+
+from retrieval.readers.extraction import VERSION, Extraction, Span, locate
+from retrieval.readers.registry import read, supported
+from retrieval.readers.worker import Limits, ReaderPool
+
+__all__ = ["VERSION", "Extraction", "Limits", "ReaderPool", "Span", "locate", "read", "supported"]

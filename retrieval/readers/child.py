@@ -1,0 +1,93 @@
+"""The worker process: reads one file after another, as told on its standard input. Run by `ReaderPool`.
+
+Messages are pickles behind an 8-byte length. In: a path. Out: `None` once ready, then for each path
+("done", Extraction), ("failed", error class name, message, mend) or ("memory",), after which the process ends.
+"""
+
+import os
+import pickle
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+HEADER_BYTES = 8
+_CPU_GRACE = 10
+
+
+def main() -> None:
+    """`child MEMORY_BYTES SECONDS PARENT`: serve until standard input ends or the parent is gone."""
+    memory, seconds, parent = (int(argument) for argument in sys.argv[1:4])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    # Native parsers print warnings: they must reach neither the answers' pipe nor the user's screen.
+    answers = os.fdopen(os.dup(1), "wb")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    jobs = sys.stdin.buffer
+
+    from retrieval.errors import UnreadableDocument
+    from retrieval.readers.registry import read
+
+    _send(answers, None)
+    while (path := _receive(jobs)) is not None:
+        _limit_cpu(seconds)
+        answer: tuple[object, ...]
+        try:
+            answer = ("done", read(Path(str(path))))
+        except UnreadableDocument as error:
+            answer = ("failed", type(error).__name__, error.message, error.mend)
+        except MemoryError:
+            answer = ("memory",)
+        except Exception as error:  # noqa: BLE001  the process boundary: whatever a parser raised is that file's failure
+            answer = (
+                "failed",
+                "UnreadableDocument",
+                f"{path}: its reader failed: {type(error).__name__}: {error}.",
+                "",
+            )
+        try:
+            _send(answers, answer)
+        except MemoryError:
+            answer = ("memory",)
+            _send(answers, answer)
+        if answer == ("memory",):
+            return  # what is left of the address space is fragmented; a fresh process is cheap
+
+
+def _limit_cpu(seconds: int) -> None:
+    """A last resort for a native loop that outlives its parent: the kernel ends the process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime) + seconds + _CPU_GRACE
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Watch the parent's id: PR_SET_PDEATHSIG would end the process with the *thread* that started it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _send(stream: BinaryIO, message: object) -> None:
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(len(data).to_bytes(HEADER_BYTES, "little"))
+    stream.write(data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO) -> object | None:
+    header = stream.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        return None
+    message: object = pickle.loads(stream.read(int.from_bytes(header, "little")))
+    return message
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""DOCX: headings as sections, lists, tables row by row, footnotes at the end; tracked deletions left out."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from retrieval.readers.extraction import Builder, Extraction
+from retrieval.readers.ooxml import checked, core_metadata
+from retrieval.readers.tables import add_plain_table, flat
+
+MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_HEADING = re.compile(r"(?:heading|titre|überschrift|título|titolo|kop|rubrik)\s*(\d)", re.IGNORECASE)
+
+
+def read_docx(path: Path) -> Extraction:
+    """Raises UnreadableDocument when it is broken or encrypted."""
+    import docx
+
+    with checked(path, "a Word document"):
+        document = docx.Document(str(path))
+        builder = Builder()
+        builder.metadata = core_metadata(document.core_properties)
+        levels = _heading_levels(document)
+        _add_blocks(builder, document.element.body, levels)
+        _add_notes(builder, document)
+        return builder.build(MEDIA_TYPE, title=document.core_properties.title or "")
+
+
+def _heading_levels(document: Any) -> dict[str, int]:
+    """The heading level of each paragraph style, by style id; 0 is the document's title."""
+    styles = {style.get(f"{_W}styleId"): style for style in document.styles.element.iterchildren(f"{_W}style")}
+    levels = {name: _style_level(style, styles) for name, style in styles.items()}
+    return {name: level for name, level in levels.items() if level is not None}
+
+
+def _style_level(style: Any, styles: dict[str, Any]) -> int | None:
+    """From the style's own outline level or name, else from the style that it is based on."""
+    for _ in range(10):  # a damaged file can hold a cycle
+        name = style.find(f"{_W}name")
+        label = "" if name is None else name.get(f"{_W}val", "")
+        outline = _outline_level(style)
+        if outline is not None:
+            return outline
+        if match := _HEADING.match(label):
+            return int(match.group(1))
+        if label.lower() == "title":
+            return 0
+        parent = style.find(f"{_W}basedOn")
+        if parent is None or parent.get(f"{_W}val") not in styles:
+            return None
+        style = styles[parent.get(f"{_W}val")]
+    return None
+
+
+def _outline_level(node: Any) -> int | None:
+    """From 1; Word writes 0 to 8, and 9 for body text."""
+    outline = node.find(f"{_W}pPr/{_W}outlineLvl")
+    value = "9" if outline is None else outline.get(f"{_W}val", "9")
+    return int(value) + 1 if value in "012345678" else None
+
+
+def _add_blocks(builder: Builder, parent: Any, levels: dict[str, int]) -> None:
+    for node in parent:
+        if node.tag == f"{_W}p":
+            _add_paragraph(builder, node, levels)
+        elif node.tag == f"{_W}tbl":
+            add_plain_table(builder, [_cells(row) for row in _table_rows(node)])
+        elif node.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}smartTag", f"{_W}customXml"):
+            _add_blocks(builder, node, levels)
+
+
+def _add_paragraph(builder: Builder, node: Any, levels: dict[str, int]) -> None:
+    text = "".join(_strings(node)).strip()
+    style = node.find(f"{_W}pPr/{_W}pStyle")
+    name = "" if style is None else style.get(f"{_W}val", "")
+    own = _outline_level(node)
+    level = levels.get(name) if own is None else own
+    if text and level == 0:
+        builder.title = builder.title or text
+        builder.add(flat(text), "heading")
+    elif text and level is not None:
+        builder.heading(level, text)
+    elif node.find(f"{_W}pPr/{_W}numPr") is not None or name.lower().startswith("list"):
+        builder.add(f"- {text}" if text else "", "list", separator="\n")
+    else:
+        builder.add(text)
+    for box in node.iter(f"{_W}txbxContent"):
+        if not any(up.tag == _FALLBACK for up in box.iterancestors()):
+            _add_blocks(builder, box, levels)
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """Text as it would be printed: insertions in, deletions, field codes and text boxes out."""
+    for child in node:
+        tag = child.tag
+        if tag in (f"{_W}t", _MATH):
+            yield child.text or ""
+        elif tag == f"{_W}tab":
+            yield "\t"
+        elif tag in (f"{_W}br", f"{_W}cr"):
+            yield "\n"
+        elif tag == f"{_W}noBreakHyphen":
+            yield "-"
+        elif tag not in (f"{_W}pPr", f"{_W}rPr", f"{_W}del", f"{_W}moveFrom", f"{_W}txbxContent", _FALLBACK):
+            yield from _strings(child)
+
+
+def _table_rows(table: Any) -> Iterator[Any]:
+    for row in table:
+        if row.tag == f"{_W}tr":
+            yield row
+        elif row.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}customXml"):
+            yield from _table_rows(row)
+
+
+def _cells(row: Any) -> list[str]:
+    cells: list[str] = []
+    for cell in row.iter(f"{_W}tc"):
+        if next(cell.iterancestors(f"{_W}tr")) is not row:
+            continue  # a cell of a table inside a cell: its text comes with the outer one
+        merge = cell.find(f"{_W}tcPr/{_W}vMerge")
+        goes_on = merge is not None and merge.get(f"{_W}val", "continue") == "continue"
+        texts = ["".join(_strings(paragraph)).strip() for paragraph in cell.iter(f"{_W}p")]
+        cells.append("" if goes_on else " ".join(text for text in texts if text))
+        span = cell.find(f"{_W}tcPr/{_W}gridSpan")
+        width = "1" if span is None else span.get(f"{_W}val", "1")
+        cells.extend([""] * (min(int(width), 100) - 1 if width.isdigit() else 0))
+    return cells
+
+
+def _add_notes(builder: Builder, document: Any) -> None:
+    from retrieval.readers.archive import parse_xml
+
+    for relation in document.part.rels.values():
+        kind = relation.reltype.rsplit("/", 1)[-1]
+        if kind not in ("footnotes", "endnotes") or relation.is_external:
+            continue
+        builder.enter(1, kind.capitalize())
+        for note in parse_xml(relation.target_part.blob):
+            # The first two are the separator lines that Word draws, marked by a type.
+            if note.get(f"{_W}type") is None:
+                text = " ".join("".join(_strings(paragraph)).strip() for paragraph in note.iter(f"{_W}p"))
+                builder.add(f"[{note.get(f'{_W}id')}] {text.strip()}" if text.strip() else "", "note")

@@ -1,0 +1,148 @@
+"""Mail: EML and Outlook's MSG. Headers first, then the body (plain text over HTML), then the attachments' names."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import UnreadableDocument, UnsupportedType
+from retrieval.readers.encoding import decode
+from retrieval.readers.extraction import Builder, Extraction
+
+_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_MAX_BODY = 64 * 2**20
+
+
+def read_eml(path: Path) -> Extraction:
+    """Raises UnreadableDocument when it has no mail headers."""
+    from email import message_from_binary_file, policy
+
+    with path.open("rb") as file:
+        message = message_from_binary_file(file, policy=policy.default)
+    if not any(name in message for name in ("From", "To", "Subject", "Date", "Received", "Message-ID")):
+        raise UnreadableDocument("It is not a mail: it has no headers.")
+    headers = {name: _header(message, name) for name in _HEADERS}
+    body = message.get_body(("plain",)) or message.get_body(("html",))
+    names = (
+        [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
+        if message.is_multipart()
+        else []
+    )
+    content, is_html = _content(body), body is not None and body.get_content_type() == "text/html"
+    return _mail(headers, content, is_html, names, "message/rfc822")
+
+
+def _header(message: Any, name: str) -> str:
+    try:
+        return str(message.get(name, ""))
+    except Exception:  # noqa: BLE001  the standard parser trips over some malformed headers; the mail is still readable
+        raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
+        return str(raw)
+
+
+def _content(part: Any) -> str:
+    if part is None:
+        return ""
+    try:
+        return str(part.get_content())
+    except (LookupError, UnicodeError, KeyError, ValueError):
+        payload = part.get_payload(decode=True)
+        return decode(payload) if isinstance(payload, bytes) else ""
+
+
+def read_msg(path: Path) -> Extraction:
+    """Raises UnreadableDocument when it is broken, UnsupportedType when it is another kind of .msg file."""
+    import olefile
+
+    if not olefile.isOleFile(path):
+        raise UnsupportedType("It is not an Outlook message.")
+    try:
+        with olefile.OleFileIO(path) as ole:
+            return _read_msg(ole)
+    except (UnreadableDocument, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableDocument(f"Its container is broken: {type(error).__name__}: {error}.") from error
+
+
+def _read_msg(ole: Any) -> Extraction:
+    if not ole.exists("__properties_version1.0"):
+        raise UnsupportedType("It is not an Outlook message.")
+    sender, address = _property(ole, "0C1A"), _property(ole, "5D01") or _property(ole, "0C1F")
+    headers = {
+        "From": f"{sender} <{address}>" if sender and "@" in address and sender != address else sender or address,
+        "To": _property(ole, "0E04"),
+        "Cc": _property(ole, "0E03"),
+        "Date": _date(ole),
+        "Subject": _property(ole, "0037"),
+    }
+    body, is_html = _property(ole, "1000"), False
+    if not body.strip() and ole.exists("__substg1.0_10130102"):
+        body, is_html = decode(_stream(ole, "__substg1.0_10130102"), declared=True), True
+    folders = sorted({entry[0] for entry in ole.listdir() if entry[0].startswith("__attach_version1.0_")})
+    names = [
+        _property(ole, "3707", folder) or _property(ole, "3704", folder) or _property(ole, "3001", folder)
+        for folder in folders
+    ]
+    return _mail(headers, body, is_html, names, "application/vnd.ms-outlook")
+
+
+def _property(ole: Any, tag: str, folder: str = "") -> str:
+    """A text property: as UTF-16 (001F) or in the sender's code page (001E)."""
+    for suffix in ("001F", "001E"):
+        name = f"{folder}/__substg1.0_{tag}{suffix}" if folder else f"__substg1.0_{tag}{suffix}"
+        if ole.exists(name):
+            data = _stream(ole, name)
+            text = data.decode("utf-16-le", "replace") if suffix == "001F" else decode(data.rstrip(b"\0"))
+            return text.rstrip("\0")
+    return ""
+
+
+def _stream(ole: Any, name: str) -> bytes:
+    if ole.get_size(name) > _MAX_BODY:
+        raise UnreadableDocument(f"Its part {name!r} is larger than {_MAX_BODY // 2**20} MiB.")
+    data: bytes = ole.openstream(name).read()
+    return data
+
+
+def _date(ole: Any) -> str:
+    """When it was submitted (0039) or delivered (0E06), from the 16-byte entries behind the 32-byte header."""
+    data = _stream(ole, "__properties_version1.0")
+    for wanted in (0x00390040, 0x0E060040):
+        for at in range(32, len(data) - 15, 16):
+            if int.from_bytes(data[at : at + 4], "little") == wanted:
+                ticks = int.from_bytes(data[at + 8 : at + 16], "little")
+                try:
+                    return (datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=ticks // 10)).isoformat(
+                        " ", "seconds"
+                    )
+                except OverflowError:
+                    continue
+    return ""
+
+
+def _mail(headers: dict[str, str], body: str, is_html: bool, attachments: Iterable[str], media_type: str) -> Extraction:
+    builder = Builder()
+    for name, value in headers.items():
+        if value := " ".join(value.split()):
+            builder.add(f"{name}: {value}", "note", separator="\n")
+    if is_html:
+        _add_html_body(builder, body)
+    else:
+        builder.add(body.strip())
+    if names := [name for name in attachments if name]:
+        builder.enter(1, "")
+        builder.add(f"Attachments: {', '.join(names)}", "note")
+    builder.metadata = {"author": headers["From"], "date": headers["Date"]}
+    return builder.build(media_type, title=headers["Subject"])
+
+
+def _add_html_body(builder: Builder, body: str) -> None:
+    from lxml import html as lxml_html
+
+    from retrieval.readers.html import add_html
+
+    if body.strip():
+        add_html(
+            builder, lxml_html.document_fromstring(body.encode("utf-8"), parser=lxml_html.HTMLParser(encoding="utf-8"))
+        )

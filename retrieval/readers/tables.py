@@ -1,0 +1,90 @@
+"""Rows of cells as readable lines: `Header: value; Header: value`, with a span for every cell."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from retrieval.readers.extraction import Builder, cell_name
+
+Row = tuple[int, Sequence[str]]
+"""Its number in the sheet, from 1, and its cells from column A on, empty where there is nothing."""
+
+_VALUE = re.compile(
+    r"[-+(]?[$€£¥]?\s?[\d.,:/\s-]*\d[\d.,:/\s)-]*(%|[A-Za-z]{1,3})?$|true$|false$|https?://|\S+@\S+\.\S+$",
+    re.IGNORECASE,
+)
+MAX_HEADER = 80
+
+
+def add_grid(builder: Builder, rows: Iterable[Row]) -> None:
+    """Append the rows of one sheet. A blank row ends a table; each table finds its own header row."""
+    table: list[Row] = []
+    last = 0
+    for number, cells in rows:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if table and number > last + 1:
+            _add_table(builder, table)
+            table = []
+        table.append((number, cells))
+        last = number
+    if table:
+        _add_table(builder, table)
+
+
+def header_index(rows: Sequence[Sequence[str]]) -> int | None:
+    """Which of the first rows names the columns: short labels in most columns, no values; None if none does."""
+    if len(rows) < 2:
+        return None
+    width = max(sum(1 for cell in row if cell.strip()) for row in rows[:50])
+    for index, row in enumerate(rows[: min(5, len(rows) - 1)]):
+        labels = [cell.strip() for cell in row if cell.strip()]
+        if len(labels) < 2 or len(labels) < 0.6 * width:
+            continue
+        if len(set(labels)) < len(labels) or any(len(label) > MAX_HEADER or _VALUE.match(label) for label in labels):
+            return None
+        return index
+    return None
+
+
+def line(header: Sequence[str] | None, cells: Sequence[str]) -> str:
+    """One row of a table that has no cell addresses (a document's or a page's)."""
+    if header is None:
+        return " | ".join(text for cell in cells if (text := flat(cell)))
+    return "; ".join(_labelled(header, index, flat(cell)) for index, cell in enumerate(cells) if flat(cell))
+
+
+def add_plain_table(builder: Builder, rows: Sequence[Sequence[str]], *, has_header: bool | None = None) -> None:
+    """Append a table of a document: its header row, then a line per row with the header's names.
+
+    `has_header` says whether the first row names the columns, None to find out.
+    """
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    at = header_index(rows) if has_header is None else (0 if has_header and len(rows) > 1 else None)
+    header = None if at is None else [flat(cell) for cell in rows[at]]
+    for index, row in enumerate(rows):
+        named = header if at is not None and index > at else None
+        builder.add(line(named, row), "table", separator="\n" if index else "\n\n")
+
+
+def flat(cell: str) -> str:
+    """A cell on one line."""
+    return " ".join(cell.split())
+
+
+def _labelled(header: Sequence[str], index: int, value: str) -> str:
+    name = header[index] if index < len(header) else ""
+    return f"{name.rstrip(':')}: {value}" if name else value
+
+
+def _add_table(builder: Builder, table: Sequence[Row]) -> None:
+    at = header_index([cells for _, cells in table])
+    header = None if at is None else [flat(cell) for cell in table[at][1]]
+    for index, (number, cells) in enumerate(table):
+        named = header if at is not None and index > at else None
+        separator = "\n" if index else "\n\n"
+        for column, cell in enumerate(cells):
+            if not (value := flat(cell)):
+                continue
+            text = _labelled(named, column, value) if named else value
+            builder.add(text, "table", separator=separator, cells=cell_name(column + 1, number))
+            separator = "; " if named else " | "
