@@ -58,6 +58,11 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
         raise UnsupportedArchitecture("Half-split rotary dimensions have no place in llama.cpp's deepseek2.")
     if config.attention_bias:
         raise UnsupportedArchitecture("Attention biases have no place in llama.cpp's deepseek2.")
+    if config.n_group > config.topk_group and not config.sigmoid_router:
+        raise UnsupportedArchitecture(
+            "llama.cpp scores expert groups as V3 does, by their two best; V2's groups, scored by the best, would "
+            "route differently."
+        )
     unfinished = file.with_name(file.name + ".part")
     writer = GGUFWriter(unfinished, "deepseek2")
     try:

@@ -83,12 +83,13 @@ class NativeModel:
         settings = native.llama_context_default_params()
         settings.n_ctx = context or min(self.trained_context, 16384)
         settings.n_batch = settings.n_ubatch = self.batch = batch
-        # One key type for both: latent attention keeps a single cache (they must agree), and a quantised one needs
-        # flash attention.
+        # One type for both: latent attention keeps a single cache. Flash attention rounds to half precision; an exact
+        # cache goes without it, a quantised one cannot.
         settings.type_k = settings.type_v = _CACHE_TYPES[cache_type]
-        settings.flash_attn_type = (
-            native.LLAMA_FLASH_ATTN_TYPE_ENABLED if cache_type.startswith("q") else native.LLAMA_FLASH_ATTN_TYPE_AUTO
-        )
+        if cache_type == "f32":
+            settings.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        elif cache_type.startswith("q"):
+            settings.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
         if threads:
             settings.n_threads = settings.n_threads_batch = threads
         self._context = native.llama_init_from_model(self._model, settings)
@@ -127,12 +128,23 @@ class NativeModel:
         template = self.native.llama_model_chat_template(self._model, None)
         return template.decode() if template else None
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Token ids; `special` adds the model's own start token and reads special tokens in `text` as such."""
+    @property
+    def offloads(self) -> bool:
+        """Whether this build can place layers on a GPU."""
+        return bool(self.native.llama_supports_gpu_offload())
+
+    def control_tokens(self) -> list[str]:
+        """Texts of the tokens that steer the model; a document must not contain them."""
+        found = (token for token in range(self.vocabulary) if self.native.llama_vocab_is_control(self._vocab, token))
+        texts = (self.piece(token, special=True).decode(errors="replace") for token in found)
+        return [text for text in texts if len(text) > 2]
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of `text` as it stands; `special` reads special tokens written in it as such."""
         data = text.encode()
         room = len(data) + 8
         tokens = (self.native.llama_token * room)()
-        count = self.native.llama_tokenize(self._vocab, data, len(data), tokens, room, special, special)
+        count = self.native.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
         if count < 0:
             raise ModelError(f"llama.cpp cannot tokenise a text of {len(data)} bytes.")
         return list(tokens[:count])
@@ -197,12 +209,12 @@ class NativeModel:
         if not written:
             raise ModelError(f"llama.cpp cannot write {file}.", "Check the folder and the free space.")
 
-    def load_state(self, file: Path) -> list[int]:
-        """Restore what `save_state` wrote; the tokens it stands for.
+    def load_state(self, file: Path, room: int = 0) -> list[int]:
+        """Restore what `save_state` wrote; the list it was given, at most `room` longer than the context.
 
         :raises BadCheckpoint: the file is of another model or damaged.
         """
-        room = self.context_length
+        room += self.context_length
         tokens = (self.native.llama_token * room)()
         count = ctypes.c_size_t(0)
         read = self.native.llama_state_seq_load_file(

@@ -53,6 +53,10 @@ class _Transient(Exception):
         self.after = after
 
 
+class _SchemaRefused(_Transient):
+    """The server knows JSON schemas only in llama-cpp-python's older form."""
+
+
 class RemoteEngine:
     """`http(s)://host[:port]/v1#model-name`; without a name the server must offer exactly one model.
 
@@ -122,7 +126,8 @@ class RemoteEngine:
         started = time.monotonic()
         first: float | None = None
         text: list[str] = []
-        for attempt in range(self._settings.retries + 1):
+        attempt = 0
+        while True:
             finish, usage = "stop", Usage()
             try:
                 for chunk in self._stream(url, body):
@@ -135,6 +140,11 @@ class RemoteEngine:
                             text.append("" if delta.reasoning else delta.text)
                             yield delta
                 break
+            except _SchemaRefused as error:
+                asked = body["response_format"]
+                if asked["type"] == "json_object":
+                    raise RemoteFailed(f"{self._base} takes no JSON schema: {error}.") from error
+                body["response_format"] = {"type": "json_object", "schema": asked["json_schema"]["schema"]}
             except _Transient as error:
                 if first is not None:
                     raise RemoteFailed(f"{self._base} broke off in the middle of the answer: {error}.") from error
@@ -144,6 +154,7 @@ class RemoteEngine:
                         "Check that the server runs, then ask again.",
                     ) from error
                 time.sleep(_delay(attempt, error.after))
+                attempt += 1
         if isinstance(request.constraint, JsonSchema):
             self._require_json("".join(text))
         ended = time.monotonic()
@@ -234,7 +245,6 @@ class RemoteEngine:
                 body["response_format"] = {
                     "type": "json_schema",
                     "json_schema": {"name": "answer", "strict": True, "schema": json.loads(schema)},
-                    "schema": json.loads(schema),  # where llama-cpp-python's server reads it
                 }
             case Choice() | Grammar() as constraint:
                 raise UnsupportedConstraint(
@@ -351,6 +361,8 @@ def _raise_for_status(response: "httpx.Response") -> None:
         said = _message(response.json())
     except ValueError:
         said = response.text[:200]
+    if "response_format" in said and "json_schema" in said:
+        raise _SchemaRefused(said)
     if status in _RETRIED:
         after = response.headers.get("retry-after", "")
         raise _Transient(f"HTTP {status} {said}".strip(), float(after) if after.isdigit() else None)

@@ -1,0 +1,307 @@
+"""GGUF models behind the engine protocol, run by llama.cpp.
+
+One sequence is kept: the next prompt reads only what differs from the last. Constraints of every kind become a GBNF
+grammar. Knows nothing about documents or what prompts mean.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.chat_template import ChatTemplate
+from model.engine import (
+    Capability,
+    Choice,
+    Constraint,
+    EngineInfo,
+    Event,
+    Finished,
+    Grammar,
+    JsonSchema,
+    Message,
+    Prefilling,
+    Prompt,
+    Request,
+    Sampling,
+    Score,
+    Usage,
+)
+from model.errors import BadCheckpoint, PromptTooLong, UnsupportedConstraint
+from model.llama_native import NativeModel
+from model.settings import ModelSettings
+from model.streaming import Detokenizer, TextStream
+from model.tokenizer import THINK
+
+_MARK_TOKENS = 8
+"""Integers in front of a saved state's tokens that hold the model's fingerprint."""
+
+
+class LlamaEngine:
+    """A .gguf file as an `Engine`; of a split model, the first part.
+
+    :raises MissingExtra: llama-cpp-python is not installed.
+    :raises BadCheckpoint: the file is missing, or llama.cpp cannot read it.
+    """
+
+    def __init__(self, file: Path, settings: ModelSettings, reference: str | None = None) -> None:
+        if not file.is_file():
+            raise BadCheckpoint(f"{file} does not exist.", "Check the path.")
+        self._file = file
+        self._reference = reference or str(file)
+        self._settings = settings
+        self._native = NativeModel(
+            file,
+            context=settings.context,
+            gpu_layers=settings.gpu_layers,
+            cache_type="f16" if settings.cache_type == "auto" else settings.cache_type,
+            threads=settings.threads or len(os.sched_getaffinity(0)),
+        )
+        source = self._native.chat_template
+        self._template = source and ChatTemplate(
+            source,
+            where=str(file),
+            bos_token=self._native.special_text("bos"),
+            eos_token=self._native.special_text("eos"),
+            control=self._native.control_tokens(),
+        )
+        self._read_tokens: list[int] = []
+
+    def describe(self) -> EngineInfo:
+        native = self._native
+        optional: set[Capability] = {"score", "choice", "json_schema", "grammar", "prefix"}
+        if self._template:
+            optional.add("chat")
+        total = native.parameters
+        return EngineInfo(
+            reference=self._reference,
+            name=native.metadata("general.name") or self._file.stem,
+            engine="llama",
+            architecture=native.metadata("general.architecture") or "unknown",
+            context=native.context_length,
+            quantization=native.description.rpartition("B ")[2] or native.description,
+            devices=("gpu", "cpu") if native.offloads and self._settings.gpu_layers else ("cpu",),
+            capabilities=frozenset(optional),
+            total_parameters=total,
+            active_parameters=total - self._idle_parameters(),
+        )
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return len(self._tokens(prompt))
+
+    def generate(self, request: Request) -> Generator[Event, None, None]:
+        # 1. Everything that can be refused is refused before the first token is read.
+        sampling = request.sampling
+        tokens = self._fitting(request.prompt, sampling.max_tokens)
+        sampler = self._native.sampler(_stages(sampling), _grammar(request.constraint))
+        try:
+            # 2. Read what the cache does not hold yet.
+            started = time.perf_counter()
+            cached = self._rewind_to_common(tokens)
+            for done in self._prefill(tokens):
+                yield Prefilling(done, len(tokens))
+            prefilled = time.perf_counter()
+
+            # 3. Draw, show, feed back.
+            detokenizer = Detokenizer(self._decode)
+            stream = TextStream(sampling.stop, _opens_with_reasoning(self._decode(tokens[-8:])))
+            made, ended = 0, False
+            while made < sampling.max_tokens and not stream.stopped:
+                token = sampler.sample()
+                if self._native.ends(token):
+                    ended = True
+                    break
+                made += 1
+                yield from stream.push(detokenizer.push(token))
+                if made < sampling.max_tokens and not stream.stopped:
+                    self._native.decode([token], len(self._read_tokens))
+                    self._read_tokens.append(token)
+            if not stream.stopped:
+                yield from stream.push(detokenizer.flush())
+                yield from stream.flush()
+
+            # 4. Account.
+            yield Finished(
+                reason="stop" if ended or stream.stopped else "length",
+                usage=Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=made),
+                prefill_ms=(prefilled - started) * 1e3,
+                decode_ms=(time.perf_counter() - prefilled) * 1e3,
+            )
+        finally:
+            sampler.close()
+
+    def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
+        rows = [self._native.tokenize(candidate) for candidate in candidates]
+        tokens = self._fitting(prompt, max((len(row) for row in rows), default=0))
+        if not tokens:
+            raise UnsupportedConstraint("Candidates need a prompt to follow.")
+        first = self._read_all(tokens)
+        scores: list[Score] = []
+        for row in rows:
+            if self._native.rewind(len(tokens)) != len(tokens):
+                self._read_tokens.clear()
+                self._read_all(tokens)
+            logits = np.concatenate([first, self._decode_every(row[:-1], len(tokens))])
+            total = float(_log_softmax(logits)[np.arange(len(row)), row].sum()) if row else 0.0
+            scores.append(Score(total, len(row)))
+        self._read_tokens = tokens[: self._native.rewind(len(tokens))]
+        return scores
+
+    def save_prefix(self, prompt: Prompt, file: Path) -> None:
+        tokens = self._fitting(prompt, 0)
+        self._read_all(tokens)
+        unfinished = file.with_name(file.name + ".part")
+        try:
+            self._native.save_state([*self._mark(), *tokens], unfinished)
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def load_prefix(self, file: Path) -> int:
+        self._read_tokens.clear()
+        saved = self._native.load_state(file, room=_MARK_TOKENS)
+        if saved[:_MARK_TOKENS] != self._mark():
+            self._native.rewind(0)
+            raise BadCheckpoint(f"{file} was saved by another model.", "Delete it; it will be made again.")
+        self._read_tokens = saved[_MARK_TOKENS:]
+        return len(self._read_tokens)
+
+    def close(self) -> None:
+        self._native.close()
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            return self._native.tokenize(prompt, special=True)
+        messages = [one for one in prompt if isinstance(one, Message)]
+        if len(messages) < len(prompt) or not prompt:
+            return [token for token in prompt if isinstance(token, int)]
+        if not self._template:
+            raise BadCheckpoint(f"{self._file} has no chat template.", "Give it plain text, or use a chat model.")
+        return self._native.tokenize(self._template.render(messages), special=True)
+
+    def _fitting(self, prompt: Prompt, room: int) -> list[int]:
+        tokens = self._tokens(prompt)
+        if len(tokens) + room > self._native.context_length:
+            raise PromptTooLong(
+                f"The prompt takes {len(tokens)} tokens and the answer up to {room}; the window holds "
+                f"{self._native.context_length}.",
+                "Shorten it, or raise the setting model.context.",
+            )
+        return tokens
+
+    def _rewind_to_common(self, tokens: Sequence[int]) -> int:
+        """Keep what the cache shares with `tokens`, all but the last of them; the number kept."""
+        common = 0
+        for ours, theirs in zip(self._read_tokens, tokens[:-1], strict=False):
+            if ours != theirs:
+                break
+            common += 1
+        kept = self._native.rewind(common)
+        del self._read_tokens[kept:]
+        return kept
+
+    def _prefill(self, tokens: Sequence[int]) -> Iterator[int]:
+        """Read the rest of `tokens`, yielding how many are read after each batch."""
+        while (read := len(self._read_tokens)) < len(tokens):
+            batch = tokens[read : read + self._native.batch]
+            self._last = self._native.decode(batch, read)
+            self._read_tokens.extend(batch)
+            yield len(self._read_tokens)
+
+    def _read_all(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Logits [1, vocabulary] after `tokens`."""
+        self._rewind_to_common(tokens)
+        for _ in self._prefill(tokens):
+            pass
+        return self._last
+
+    def _decode_every(self, tokens: Sequence[int], start: int) -> NDArray[np.float32]:
+        """Logits [T, vocabulary] of a candidate's tokens."""
+        size = self._native.batch
+        rows = [
+            self._native.decode(tokens[at : at + size], start + at, every=True) for at in range(0, len(tokens), size)
+        ]
+        return np.concatenate(rows) if rows else np.empty((0, self._native.vocabulary), np.float32)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return b"".join(self._native.piece(token) for token in tokens).decode(errors="replace")
+
+    def _idle_parameters(self) -> int:
+        """Parameters of routed experts that one token does not use, from the file's metadata."""
+        architecture = self._native.metadata("general.architecture")
+
+        def number(key: str) -> int:
+            value = self._native.metadata(f"{architecture}.{key}")
+            return int(value) if value and value.isdigit() else 0
+
+        experts, used = number("expert_count"), number("expert_used_count")
+        width = number("expert_feed_forward_length") or number("feed_forward_length")
+        layers = number("block_count") - number("leading_dense_block_count")
+        return layers * (experts - used) * 3 * width * number("embedding_length") if experts else 0
+
+    def _mark(self) -> list[int]:
+        """The model's fingerprint as small integers: size, header and 64 evenly spaced pages of the file."""
+        digest = hashlib.sha256()
+        size = self._file.stat().st_size
+        digest.update(str(size).encode())
+        with self._file.open("rb") as stream:
+            for page in range(64):
+                stream.seek(size * page // 64)
+                digest.update(stream.read(4096))
+        return [int.from_bytes(digest.digest()[2 * i : 2 * i + 2]) for i in range(_MARK_TOKENS)]
+
+
+def _stages(sampling: Sampling) -> list[tuple[str, tuple[Any, ...]]]:
+    """llama.cpp's samplers for our settings, in our order."""
+    if sampling.temperature <= 0:
+        return [("greedy", ())]
+    stages: list[tuple[str, tuple[Any, ...]]] = [("temp", (sampling.temperature,))]
+    if sampling.top_k:
+        stages.append(("top_k", (sampling.top_k,)))
+    if sampling.top_p < 1:
+        stages.append(("top_p", (sampling.top_p, 1)))
+    if sampling.min_p:
+        stages.append(("min_p", (sampling.min_p, 1)))
+    return [*stages, ("dist", (sampling.seed & 0xFFFFFFFF,))]
+
+
+def _grammar(constraint: Constraint | None) -> str | None:
+    """Every constraint as GBNF.
+
+    :raises UnsupportedConstraint: no options, or a schema that cannot be read.
+    """
+    match constraint:
+        case None:
+            return None
+        case Grammar(gbnf):
+            return gbnf
+        case Choice(options):
+            if not options or not all(options):
+                raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
+            # GBNF literals take JSON's escapes.
+            return "root ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
+        case JsonSchema(schema):
+            from llama_cpp.llama_grammar import json_schema_to_gbnf
+
+            try:
+                return str(json_schema_to_gbnf(schema))
+            except Exception as error:
+                raise UnsupportedConstraint(f"The JSON schema cannot be turned into a grammar: {error}.") from error
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return result
+
+
+def _opens_with_reasoning(end_of_prompt: str) -> bool:
+    """Whether the template itself opened the reasoning section."""
+    return end_of_prompt.rstrip().endswith(THINK)

@@ -1,0 +1,296 @@
+"""The remote engine against llama-cpp-python's real server, and against servers that misbehave."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model.engine import Choice, Delta, Finished, JsonSchema, Message, Request, Sampling
+from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
+from model.remote_engine import RemoteEngine
+from model.settings import ModelSettings
+from tests.model.gguf_files import TEXT, with_tokenizer
+
+Make = Callable[..., tuple[Path, Any]]
+QUICK = ModelSettings(timeout=5, connect_timeout=2, retries=2)
+HELLO = [Message("user", "Say hello.")]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.remote_engine._delay", lambda attempt, after: 0.0)
+
+
+def text_of(events: list[object], reasoning: bool = False) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta) and event.reasoning == reasoning)
+
+
+@pytest.fixture(scope="module")
+def real_server(make_checkpoint: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """(URL, GGUF file) of llama-cpp-python's server in a process of its own."""
+    pytest.importorskip("llama_cpp.server.app", reason="llama-cpp-python[server] is not installed (extra dev)")
+    from model.gguf import export
+
+    folder = with_tokenizer(make_checkpoint(3)[0], tmp_path_factory.mktemp("server") / "tiny", 320)
+    file = folder.with_suffix(".gguf")
+    export(folder, file)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(file), "--model_alias", "tiny"]
+    command += ["--port", str(port), "--n_ctx", "512", "--n_threads", "1", "--verbose", "false"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/v1"
+    try:
+        for _ in range(300):
+            assert process.poll() is None, "the server died"
+            try:
+                httpx.get(f"{url}/models", timeout=1)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield url, file
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_answers_as_the_same_file_does_locally(real_server: tuple[str, Path]) -> None:
+    from model.llama_engine import LlamaEngine
+
+    url, file = real_server
+    remote, local = RemoteEngine(url, QUICK), LlamaEngine(file, ModelSettings(threads=1, gpu_layers=0))
+    request = Request(TEXT[0], Sampling(max_tokens=12))
+    try:
+        events = list(remote.generate(request))
+        # A random model writes broken characters, which the server drops: compare what comes before the first.
+        expected = text_of(list(local.generate(request))).partition("\ufffd")[0]
+        assert len(expected) >= 3 and text_of(events).startswith(expected)
+        assert remote.describe().name == "tiny" and remote.describe().engine == "remote"
+        assert isinstance(events[-1], Finished) and events[-1].reason == "length"
+        counted, real = remote.count_tokens(TEXT[0]), local.count_tokens(TEXT[0])
+        assert real <= counted <= real + 1  # the server adds a start token
+    finally:
+        remote.close()
+        local.close()
+
+
+def test_chats_with_the_real_server_under_a_schema(real_server: tuple[str, Path]) -> None:
+    engine = RemoteEngine(real_server[0] + "#tiny", QUICK)
+    schema = '{"type": "object", "properties": {"n": {"type": "boolean"}}, "required": ["n"]}'
+    events = list(engine.generate(Request(HELLO, Sampling(max_tokens=100), JsonSchema(schema))))
+    assert isinstance(json.loads(text_of(events))["n"], bool)
+    engine.close()
+
+
+def test_closing_the_stream_leaves_the_real_server_usable(real_server: tuple[str, Path]) -> None:
+    engine = RemoteEngine(real_server[0], QUICK)
+    stream = engine.generate(Request(HELLO, Sampling(max_tokens=400)))
+    next(stream)
+    stream.close()
+    assert text_of(list(engine.generate(Request(HELLO, Sampling(max_tokens=3)))))
+    engine.close()
+
+
+def test_an_unknown_name_lists_what_is_offered(real_server: tuple[str, Path]) -> None:
+    with pytest.raises(RemoteFailed, match="tiny"):
+        RemoteEngine(real_server[0] + "#other", QUICK)
+
+
+Reply = Callable[[BaseHTTPRequestHandler], None]
+
+
+def reply(status: int, body: str, headers: dict[str, str] | None = None) -> Reply:
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    return send
+
+
+def lines(*chunks: dict[str, Any] | str, done: bool = True) -> str:
+    rows = [chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks]
+    return "".join(f"data: {row}\n\n" for row in [*rows, *(["[DONE]"] if done else [])])
+
+
+def content(text: str, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"delta": {"content": text, **delta}, "finish_reason": None}]}
+
+
+GOOD = reply(
+    200,
+    lines(
+        content("", reasoning_content="hm"),
+        content("hel"),
+        content("lo"),
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {
+            "choices": [],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}},
+        },
+    ),
+)
+
+
+class Faulty:
+    """A server that gives the queued replies to POSTs, in order, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                models = {"data": [{"id": "m", "max_model_len": 4096}]}
+                reply(200, json.dumps(models))(self)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not self.path.endswith("completions"):
+                    return reply(404, "{}")(self)
+                outer.bodies.append(body)
+                outer.keys.append(self.headers.get("Authorization"))
+                return outer.replies.pop(0)(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+
+@pytest.fixture
+def faulty() -> Iterator[Faulty]:
+    server = Faulty()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    server.thread.join()
+
+
+def ask(server: Faulty, **sampling: Any) -> list[object]:
+    engine = RemoteEngine(server.url, QUICK)
+    try:
+        return list(engine.generate(Request(HELLO, Sampling(**sampling))))
+    finally:
+        engine.close()
+
+
+def test_reasoning_and_usage_are_kept_apart(faulty: Faulty) -> None:
+    faulty.replies = [GOOD]
+    events = ask(faulty)
+    assert (text_of(events), text_of(events, reasoning=True)) == ("hello", "hm")
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reason == "stop"
+    assert (finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens) == (7, 3, 2)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_transient_failures_are_tried_again(faulty: Faulty, status: int) -> None:
+    faulty.replies = [reply(status, "busy"), reply(status, "busy"), GOOD]
+    assert text_of(ask(faulty)) == "hello"
+    assert len(faulty.bodies) == 3
+
+
+def test_the_tries_are_bounded_and_the_reason_is_named(faulty: Faulty) -> None:
+    faulty.replies = [reply(500, '{"error": {"message": "out of memory"}}')] * 3
+    with pytest.raises(RemoteFailed, match=r"3 tries.*out of memory"):
+        ask(faulty)
+
+
+def test_refusals_are_not_tried_again(faulty: Faulty) -> None:
+    faulty.replies = [reply(401, '{"error": {"message": "bad key"}}')]
+    with pytest.raises(RemoteFailed, match=r"401.*bad key"):
+        ask(faulty)
+
+
+def test_an_answer_that_breaks_off_is_an_error_and_never_repeated(faulty: Faulty) -> None:
+    faulty.replies = [reply(200, lines(content("hel"), done=False)), GOOD]
+    with pytest.raises(RemoteFailed, match="middle"):
+        ask(faulty)
+    assert len(faulty.bodies) == 1
+
+
+def test_garbage_before_the_first_word_is_tried_again(faulty: Faulty) -> None:
+    faulty.replies = [reply(200, lines("<html>")), GOOD]
+    assert text_of(ask(faulty)) == "hello"
+
+
+def test_a_silent_server_times_out(faulty: Faulty) -> None:
+    released = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(5)
+
+    faulty.replies = [stall]
+    engine = RemoteEngine(faulty.url, ModelSettings(timeout=0.2, retries=0))
+    with pytest.raises(RemoteFailed, match=r"0\.2 s"):
+        list(engine.generate(Request(HELLO)))
+    released.set()
+    engine.close()
+
+
+def test_nobody_listening_is_a_clear_error() -> None:
+    with pytest.raises(RemoteFailed, match="Check that the server runs"):
+        RemoteEngine("http://127.0.0.1:9/v1", QUICK)
+
+
+def test_the_key_comes_from_the_environment_and_stays_out_of_errors(
+    faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    faulty.replies = [reply(403, "no")]
+    with pytest.raises(RemoteFailed) as caught:
+        ask(faulty)
+    assert faulty.keys == ["Bearer sk-secret"]
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_sampling_reaches_the_server(faulty: Faulty) -> None:
+    faulty.replies = [GOOD]
+    ask(faulty, temperature=0.7, top_p=0.9, top_k=40, seed=5, max_tokens=11, stop=("END",))
+    sent = faulty.bodies[0]
+    assert (sent["temperature"], sent["top_p"], sent["top_k"], sent["seed"]) == (0.7, 0.9, 40, 5)
+    assert (sent["max_tokens"], sent["stop"], sent["model"]) == (11, ["END"], "m")
+
+
+def test_the_window_is_what_the_server_says(faulty: Faulty) -> None:
+    engine = RemoteEngine(faulty.url, QUICK)
+    assert engine.describe().context == 4096
+    assert engine.count_tokens("a word or two") >= 4
+    engine.close()
+
+
+def test_what_a_server_cannot_do_is_refused(faulty: Faulty) -> None:
+    engine = RemoteEngine(faulty.url, QUICK)
+    with pytest.raises(UnsupportedConstraint):
+        list(engine.generate(Request(HELLO, constraint=Choice(("a", "b")))))
+    with pytest.raises(UnsupportedOperation):
+        engine.score("a", ["b"])
+    with pytest.raises(UnsupportedOperation):
+        list(engine.generate(Request([1, 2, 3])))
+    engine.close()
+
+
+def test_a_server_that_ignores_the_schema_is_found_out(faulty: Faulty) -> None:
+    faulty.replies = [GOOD]
+    engine = RemoteEngine(faulty.url, QUICK)
+    with pytest.raises(RemoteFailed, match="JSON"):
+        list(engine.generate(Request(HELLO, constraint=JsonSchema('{"type": "object"}'))))
+    engine.close()
