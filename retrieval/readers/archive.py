@@ -54,16 +54,15 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
 def refuse_entities(archive: zipfile.ZipFile) -> None:
     """Raise UnreadableDocument if an XML part declares a document type, which Office formats never do."""
     for member in archive.infolist():
-        if member.filename.endswith((".xml", ".rels")):
-            with archive.open(member) as part:
-                if b"<!DOCTYPE" in part.read(4096):
-                    raise UnreadableDocument(f"Its part {member.filename!r} declares XML entities.")
+        if member.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in part(archive, member.filename, 4096):
+            raise UnreadableDocument(f"Its part {member.filename!r} declares XML entities.")
 
 
-def part(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The bytes of a member. Raises UnreadableDocument when it is missing or damaged."""
+def part(archive: zipfile.ZipFile, name: str, first: int = -1) -> bytes:
+    """The bytes of a member, or its `first` ones. Raises UnreadableDocument when it is missing or damaged."""
     try:
-        return archive.read(name)
+        with archive.open(name) as member:
+            return member.read(first)
     except KeyError as error:
         raise UnreadableDocument(f"Its part {name!r} is missing.") from error
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:

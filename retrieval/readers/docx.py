@@ -1,38 +1,78 @@
 """DOCX: headings as sections, lists, tables row by row, footnotes at the end; tracked deletions left out."""
 
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+from retrieval.errors import UnreadableDocument
+from retrieval.readers.archive import open_archive, parse_xml, part, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ooxml import checked, core_metadata
 from retrieval.readers.tables import add_plain_table, flat
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_DCTERMS = "{http://purl.org/dc/terms/}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _HEADING = re.compile(r"(?:heading|titre|überschrift|título|titolo|kop|rubrik)\s*(\d)", re.IGNORECASE)
 
 
 def read_docx(path: Path) -> Extraction:
-    """Raises UnreadableDocument when it is broken or encrypted."""
-    import docx
+    """Its parts are read directly: python-docx refuses files with one dangling link, and leaves insertions out.
 
-    with checked(path, "a Word document"):
-        document = docx.Document(str(path))
+    Raises UnreadableDocument when it is broken or encrypted.
+    """
+    with open_archive(path) as archive:
+        refuse_entities(archive)
+        main = _related(archive, "", "officeDocument") or "word/document.xml"
+        styles = _related(archive, main, "styles")
+        notes = [(kind, _related(archive, main, kind)) for kind in ("footnotes", "endnotes")]
+        properties = _related(archive, "", "core-properties")
         builder = Builder()
-        builder.metadata = core_metadata(document.core_properties)
-        levels = _heading_levels(document)
-        _add_blocks(builder, document.element.body, levels)
-        _add_notes(builder, document)
-        return builder.build(MEDIA_TYPE, title=document.core_properties.title or "")
+        title = _read_properties(builder, parse_xml(part(archive, properties), recover=True)) if properties else ""
+        body = parse_xml(part(archive, main)).find(f"{_W}body")
+        if body is None:
+            raise UnreadableDocument("It is not a Word document: it has no body.")
+        levels = _heading_levels(parse_xml(part(archive, styles))) if styles else {}
+        _add_blocks(builder, body, levels)
+        for kind, name in notes:
+            if name:
+                builder.enter(1, kind.capitalize())
+                _add_notes(builder, parse_xml(part(archive, name)))
+    return builder.build(MEDIA_TYPE, title=title)
 
 
-def _heading_levels(document: Any) -> dict[str, int]:
+def _related(archive: ZipFile, source: str, kind: str) -> str | None:
+    """The part that `source` (the package itself: "") points to with a relation of this kind, if it is there."""
+    folder, name = posixpath.split(source)
+    relations = posixpath.join(folder, "_rels", f"{name}.rels")
+    names = set(archive.namelist())
+    if relations not in names:
+        return None
+    for relation in parse_xml(part(archive, relations), recover=True):
+        target = posixpath.normpath(posixpath.join(folder, relation.get("Target", ""))).lstrip("/")
+        if relation.get("Type", "").endswith(f"/{kind}") and target in names:
+            return target
+    return None
+
+
+def _read_properties(builder: Builder, core: Any) -> str:
+    """Fill in the metadata; the title."""
+    builder.metadata = {
+        "author": core.findtext(f"{_DC}creator") or "",
+        "subject": core.findtext(f"{_DC}subject") or "",
+        "modified": core.findtext(f"{_DCTERMS}modified") or "",
+    }
+    return core.findtext(f"{_DC}title") or ""
+
+
+def _heading_levels(root: Any) -> dict[str, int]:
     """The heading level of each paragraph style, by style id; 0 is the document's title."""
-    styles = {style.get(f"{_W}styleId"): style for style in document.styles.element.iterchildren(f"{_W}style")}
+    styles = {style.get(f"{_W}styleId"): style for style in root.iterchildren(f"{_W}style")}
     levels = {name: _style_level(style, styles) for name, style in styles.items()}
     return {name: level for name, level in levels.items() if level is not None}
 
@@ -132,16 +172,9 @@ def _cells(row: Any) -> list[str]:
     return cells
 
 
-def _add_notes(builder: Builder, document: Any) -> None:
-    from retrieval.readers.archive import parse_xml
-
-    for relation in document.part.rels.values():
-        kind = relation.reltype.rsplit("/", 1)[-1]
-        if kind not in ("footnotes", "endnotes") or relation.is_external:
-            continue
-        builder.enter(1, kind.capitalize())
-        for note in parse_xml(relation.target_part.blob):
-            # The first two are the separator lines that Word draws, marked by a type.
-            if note.get(f"{_W}type") is None:
-                text = " ".join("".join(_strings(paragraph)).strip() for paragraph in note.iter(f"{_W}p"))
-                builder.add(f"[{note.get(f'{_W}id')}] {text.strip()}" if text.strip() else "", "note")
+def _add_notes(builder: Builder, notes: Any) -> None:
+    for note in notes:
+        # The first two are the separator lines that Word draws, marked by a type.
+        if note.get(f"{_W}type") is None:
+            text = " ".join("".join(_strings(paragraph)).strip() for paragraph in note.iter(f"{_W}p")).strip()
+            builder.add(f"[{note.get(f'{_W}id')}] {text}" if text else "", "note")

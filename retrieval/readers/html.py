@@ -85,7 +85,7 @@ _SKIPPED_ROLES = frozenset(["navigation", "search", "banner", "contentinfo"])
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _BREAK = "\0"
 _PILCROW = "\u00b6"
-"""Documentation generators put a pilcrow link behind each heading."""
+"""Documentation generators put a pilcrow link behind headings and definitions."""
 
 
 def read_html(path: Path) -> Extraction:
@@ -237,4 +237,5 @@ def _is_entity(node: Any) -> bool:
 
 def _collapse(text: str) -> str:
     """White space as a browser shows it: line breaks only where the markup asks for one."""
-    return "\n".join(_SPACE.sub(" ", part).strip() for part in text.split(_BREAK)).strip()
+    text = "\n".join(_SPACE.sub(" ", part).strip() for part in text.split(_BREAK)).strip()
+    return text.removesuffix(_PILCROW).rstrip()

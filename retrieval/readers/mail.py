@@ -19,7 +19,7 @@ def read_eml(path: Path) -> Extraction:
 
     with path.open("rb") as file:
         message = message_from_binary_file(file, policy=policy.default)
-    if not any(name in message for name in ("From", "To", "Subject", "Date", "Received", "Message-ID")):
+    if not message.keys():
         raise UnreadableDocument("It is not a mail: it has no headers.")
     headers = {name: _header(message, name) for name in _HEADERS}
     body = message.get_body(("plain",)) or message.get_body(("html",))
@@ -56,13 +56,8 @@ def read_msg(path: Path) -> Extraction:
 
     if not olefile.isOleFile(path):
         raise UnsupportedType("It is not an Outlook message.")
-    try:
-        with olefile.OleFileIO(path) as ole:
-            return _read_msg(ole)
-    except (UnreadableDocument, MemoryError):
-        raise
-    except Exception as error:
-        raise UnreadableDocument(f"Its container is broken: {type(error).__name__}: {error}.") from error
+    with olefile.OleFileIO(path) as ole:
+        return _read_msg(ole)
 
 
 def _read_msg(ole: Any) -> Extraction:

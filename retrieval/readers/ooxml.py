@@ -1,26 +1,6 @@
-"""What the Office formats share: a checked container, document properties, and errors in one wording."""
+"""What the readers of PPTX and XLSX share."""
 
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-from retrieval.errors import UnreadableDocument
-from retrieval.readers.archive import open_archive, refuse_entities
-
-
-@contextmanager
-def checked(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
-    """The container while a third-party parser works on the file; what the parser raises becomes UnreadableDocument."""
-    with open_archive(path) as archive:
-        refuse_entities(archive)
-        try:
-            yield archive
-        except (UnreadableDocument, MemoryError):
-            raise
-        except Exception as error:
-            raise UnreadableDocument(f"It is not {kind}, or is broken: {type(error).__name__}: {error}.") from error
 
 
 def core_metadata(properties: Any) -> dict[str, str]:

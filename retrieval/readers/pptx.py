@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from retrieval.readers.archive import open_archive, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ooxml import checked, core_metadata
+from retrieval.readers.ooxml import core_metadata
 from retrieval.readers.tables import add_plain_table, flat
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -15,7 +16,8 @@ def read_pptx(path: Path) -> Extraction:
     """Raises UnreadableDocument when it is broken or encrypted."""
     import pptx
 
-    with checked(path, "a PowerPoint presentation"):
+    with open_archive(path) as archive:
+        refuse_entities(archive)
         presentation = pptx.Presentation(str(path))
         builder = Builder()
         builder.metadata = core_metadata(presentation.core_properties)

@@ -87,6 +87,11 @@ def read(path: Path) -> Extraction:
         raise UnreadableDocument(f"{path}: {error.strerror or error}.") from error
     except RecursionError as error:
         raise UnreadableDocument(f"{path}: it is nested too deeply.") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        raise UnreadableDocument(f"{path}: it is broken, or not what its name says ({reason}).") from error
     if extraction.title:
         return extraction
     return Extraction(

@@ -1,5 +1,6 @@
 """Rows of cells as readable lines: `Header: value; Header: value`, with a span for every cell."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +13,9 @@ _VALUE = re.compile(
     r"[-+(]?[$€£¥]?\s?[\d.,:/\s-]*\d[\d.,:/\s)-]*(%|[A-Za-z]{1,3})?$|true$|false$|https?://|\S+@\S+\.\S+$",
     re.IGNORECASE,
 )
+_YEAR = re.compile(r"(19|20)\d\d")
 MAX_HEADER = 80
+_HEADER_WITHIN = 10
 
 
 def add_grid(builder: Builder, rows: Iterable[Row]) -> None:
@@ -32,18 +35,30 @@ def add_grid(builder: Builder, rows: Iterable[Row]) -> None:
 
 
 def header_index(rows: Sequence[Sequence[str]]) -> int | None:
-    """Which of the first rows names the columns: short labels in most columns, no values; None if none does."""
+    """Which row names the columns, None if none does.
+
+    It stands above the first row that holds a value, has a different short label in most columns, and of several such
+    rows (notes above a table) it is the fullest.
+    """
     if len(rows) < 2:
         return None
+    head = rows[:_HEADER_WITHIN]
     width = max(sum(1 for cell in row if cell.strip()) for row in rows[:50])
-    for index, row in enumerate(rows[: min(5, len(rows) - 1)]):
+    values = next((index for index, row in enumerate(head) if _holds_value(row)), None)
+    best, most = None, max(2, math.ceil(0.6 * width)) - 1
+    for index, row in enumerate(head[:values] if values is not None else head[:1]):
         labels = [cell.strip() for cell in row if cell.strip()]
-        if len(labels) < 2 or len(labels) < 0.6 * width:
-            continue
-        if len(set(labels)) < len(labels) or any(len(label) > MAX_HEADER or _VALUE.match(label) for label in labels):
-            return None
-        return index
-    return None
+        if len(labels) > most and len(set(labels)) == len(labels) and max(map(len, labels)) <= MAX_HEADER:
+            best, most = index, len(labels)
+    return best if best is not None and best + 1 < len(rows) else None
+
+
+def _holds_value(row: Sequence[str]) -> bool:
+    """Whether a row holds a number, date or address; years behind a label are a header's (Region, 2024, 2025)."""
+    cells = [cell.strip() for cell in row if cell.strip()]
+    found = [cell for cell in cells if _VALUE.match(cell)]
+    years = len(found) < len(cells) and all(_YEAR.fullmatch(cell) for cell in found)
+    return bool(found) and not (years and not _VALUE.match(cells[0]) and len(found) == len(set(found)))
 
 
 def line(header: Sequence[str] | None, cells: Sequence[str]) -> str:

@@ -7,8 +7,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from retrieval.readers.archive import open_archive, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ooxml import checked, core_metadata
+from retrieval.readers.ooxml import core_metadata
 from retrieval.readers.tables import Row, add_grid
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -19,7 +20,8 @@ def read_xlsx(path: Path) -> Extraction:
     """Raises UnreadableDocument when it is broken or encrypted."""
     import openpyxl
 
-    with checked(path, "an Excel workbook") as archive:
+    with open_archive(path) as archive:
+        refuse_entities(archive)
         values = openpyxl.load_workbook(path, read_only=True, data_only=True)
         # A program that writes formulas need not compute them; those cells are shown as their formula.
         formulas = None
