@@ -1,0 +1,77 @@
+"""Text as FTS5 sees it: bigrams for scripts without spaces, and queries that cannot be syntax errors.
+
+Knows nothing about tables. Use with `tokenize` as in `TOKENIZE`.
+"""
+
+import re
+import unicodedata
+from itertools import pairwise
+
+TOKENIZE = "porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+"""Marks (Mn, Mc) belong to words: without them Devanagari and Thai words fall apart at each vowel sign."""
+
+# Han, Hiragana, Katakana (with its length mark), Bopomofo, Thai, Lao, Myanmar, Khmer.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+"
+)
+
+_ENGLISH = """
+    a about after all also an and any are as at be because been before being between both but by can could did do
+    does doing during each few for from further had has have having he her here hers him his how i if in into is it
+    its itself just me more most my no nor not of off on once only or other our out over own same she should so some
+    such than that the their them then there these they this those through to too under until up very was we were
+    what when where which while who whom whose why will with would you your
+"""
+STOP_WORDS = frozenset(_ENGLISH.split())
+"""English words that carry no topic. Frequent words of other languages are pruned by their document frequency."""
+
+
+def fts_text(text: str) -> str:
+    """Return `text` as it is put into an FTS5 table: NFKC, and runs of scripts without spaces as bigrams.
+
+    A run's last character also stands alone, so that a one-character query, a prefix, meets every character.
+    """
+    return _UNSPACED.sub(lambda run: " " + " ".join(_bigrams(run.group(), tail=True)) + " ", _normal(text))
+
+
+def fts_terms(text: str) -> list[str]:
+    """Return the distinct terms of a query as FTS5 strings, without stop words unless there is nothing else."""
+    terms: dict[str, None] = {}
+    for word in _words(_normal(text)):
+        position = 0
+        for run in _UNSPACED.finditer(word):
+            terms[_quoted(word[position : run.start()])] = None
+            parts = _bigrams(run.group(), tail=False)
+            terms.update(dict.fromkeys(_quoted(part) + ("*" if len(part) == 1 else "") for part in parts))
+            position = run.end()
+        terms[_quoted(word[position:])] = None
+    terms.pop('""', None)
+    telling = [term for term in terms if term[1:-1] not in STOP_WORDS]
+    return telling or list(terms)
+
+
+def fts_query(text: str) -> str:
+    """Return a MATCH expression that finds any of the words of `text`; empty if it has none."""
+    return " OR ".join(fts_terms(text))
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _bigrams(run: str, tail: bool) -> list[str]:
+    pairs = [a + b for a, b in pairwise(run)]
+    return [*pairs, run[-1]] if tail or not pairs else pairs
+
+
+def _words(text: str) -> list[str]:
+    """Split as unicode61 does with the categories of `TOKENIZE`."""
+    kept = (
+        c if unicodedata.category(c)[0] in "LN" or unicodedata.category(c) in ("Co", "Mn", "Mc") else " " for c in text
+    )
+    return "".join(kept).lower().split()
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'

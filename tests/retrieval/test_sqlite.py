@@ -1,0 +1,178 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+import retrieval
+from retrieval import schema
+from retrieval.errors import DatabaseProblem
+from retrieval.fulltext import TOKENIZE, fts_query, fts_text
+from retrieval.sqlite import checkpoint, open_database, reading, writing
+
+MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
+
+
+def test_a_new_database_is_wal_with_foreign_keys_and_full_sync(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "folder" / "library.db", MIGRATIONS)
+    with reading(engine) as db:
+        assert db.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert db.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert db.execute(text("PRAGMA synchronous")).scalar() == 2
+    engine.dispose()
+
+
+def test_the_migrated_tables_are_those_of_the_schema_module(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    found = inspect(engine)
+    for table in schema.metadata.tables.values():
+        columns = {column["name"]: str(column["type"]) for column in found.get_columns(table.name)}
+        assert columns == {column.name: str(column.type) for column in table.columns}
+    engine.dispose()
+
+
+def test_a_block_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    with pytest.raises(KeyError), writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('a', 'b')"))
+        raise KeyError
+    with reading(engine) as db:
+        assert db.execute(text("SELECT count(*) FROM meta")).scalar() == 0
+    engine.dispose()
+
+
+def test_a_reader_keeps_its_snapshot_while_a_writer_commits(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    with reading(engine) as before:
+        assert before.execute(text("SELECT count(*) FROM meta")).scalar() == 0
+        with writing(engine) as db:
+            db.execute(text("INSERT INTO meta VALUES ('a', 'b')"))
+        assert before.execute(text("SELECT count(*) FROM meta")).scalar() == 0
+    with reading(engine) as after:
+        assert after.execute(text("SELECT count(*) FROM meta")).scalar() == 1
+    engine.dispose()
+
+
+def test_a_second_writer_waits_and_then_is_told_who_is_in_the_way(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS, busy_seconds=0.1)
+    with (
+        writing(engine),
+        pytest.raises(DatabaseProblem, match=r"library\.db is in use by another process"),
+        writing(engine),
+    ):
+        pass
+    engine.dispose()
+
+
+def test_many_openers_at_once_migrate_once(tmp_path: Path) -> None:
+    problems: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            open_database(tmp_path / "library.db", MIGRATIONS).dispose()
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_a_damaged_file_is_named_with_the_mend(tmp_path: Path) -> None:
+    file = tmp_path / "library.db"
+    file.write_bytes(b"this is no database" * 100)
+    with pytest.raises(DatabaseProblem, match=r"library\.db is damaged") as caught:
+        open_database(file, MIGRATIONS)
+    assert "backup" in caught.value.mend
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "library.db"
+    open_database(file, MIGRATIONS).dispose()
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    db.close()
+    with pytest.raises(DatabaseProblem, match="newer version of Loci"):
+        open_database(file, MIGRATIONS)
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "library.db"
+    with sqlite3.connect(file) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(DatabaseProblem, match="not one of Loci's"):
+        open_database(file, MIGRATIONS)
+
+
+def test_a_full_disk_is_said_in_words_and_loses_nothing(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    with writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('kept', 'yes')"))
+    with pytest.raises(DatabaseProblem, match="disk is full"), writing(engine) as db:
+        db.execute(text(f"PRAGMA max_page_count={db.execute(text('PRAGMA page_count')).scalar()}"))
+        db.execute(text("INSERT INTO meta VALUES ('big', :big)"), {"big": "x" * 1_000_000})
+    with reading(engine) as db:
+        assert db.execute(text("SELECT key FROM meta")).scalars().all() == ["kept"]
+    engine.dispose()
+
+
+def test_a_checkpoint_empties_the_wal(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    with writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('a', 'b')"))
+    checkpoint(engine)
+    assert (tmp_path / "library.db-wal").stat().st_size == 0
+    engine.dispose()
+
+
+@pytest.fixture
+def fts() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:")
+    db.execute(f'CREATE VIRTUAL TABLE t USING fts5 (body, tokenize = "{TOKENIZE}")')
+    return db
+
+
+def found(db: sqlite3.Connection, query: str) -> list[int]:
+    return [row[0] for row in db.execute("SELECT rowid FROM t WHERE t MATCH ? ORDER BY rank", (fts_query(query),))]
+
+
+def put(db: sqlite3.Connection, *texts: str) -> None:
+    db.executemany("INSERT INTO t VALUES (?)", [(fts_text(item),) for item in texts])
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [
+        ("東京都に住んでいます", "東京都"),
+        ("我们在北京大学读书", "大学"),
+        ("我们在北京大学读书", "书"),
+        ("我们在北京大学读书", "京"),
+        ("ภาษาไทยเป็นภาษาที่สวยงาม", "ภาษาไทย"),
+        ("हिन्दी एक भाषा है", "हिन्दी"),
+        ("Der Zug fährt über die Brücke", "brucke"),
+        ("he was running late", "runs"),
+        ("ﬁle names", "file"),
+        ("the C++ and C# languages", "c#"),
+        ("iPhone用ケース", "ケース"),
+    ],
+)
+def test_words_of_any_script_are_found(fts: sqlite3.Connection, body: str, query: str) -> None:
+    put(fts, "something else entirely", body)
+    assert found(fts, query) == [2]
+
+
+@pytest.mark.parametrize("query", ['"', "a AND", "NEAR(", "x* OR ^", "heading:x", "-y", "'; DROP", "🙂", "()", ""])
+def test_no_query_is_a_syntax_error(fts: sqlite3.Connection, query: str) -> None:
+    put(fts, "plain words")
+    if fts_query(query):
+        found(fts, query)
+
+
+def test_stop_words_count_only_when_there_is_nothing_else() -> None:
+    assert fts_query("what is the Turing machine") == '"turing" OR "machine"'
+    assert fts_query("to be or not to be") == '"to" OR "be" OR "or" OR "not"'
