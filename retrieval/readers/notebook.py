@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval.errors import UnreadableDocument
 from retrieval.readers.encoding import read_text
-from retrieval.readers.extraction import Builder, Extraction, clean
+from retrieval.readers.extraction import SECTION_SEPARATOR, Builder, Extraction, clean
 from retrieval.readers.text import sectioned
 
 _MAX_OUTPUT = 2000
@@ -49,7 +49,9 @@ def _add_markdown(builder: Builder, source: str) -> None:
         if span.kind == "heading":
             marks = len(text.lstrip()) - len(text.lstrip().lstrip("#"))
             level = marks or (1 if text.rstrip().endswith("=") else 2)
-            builder.enter(level, (span.locator.section or "").rsplit(" › ", 1)[-1])
+            title = (span.locator.section or "").rsplit(SECTION_SEPARATOR, 1)[-1]
+            builder.enter(level, title)
+            builder.title = builder.title or title
         builder.add(text, span.kind)
 
 
