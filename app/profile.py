@@ -12,16 +12,18 @@ DEFAULT = "default"
 PRIVATE = 0o700
 
 
-def locate_profile(name: str | None = None) -> Profile:
+def locate_profile(name: str | None = None, home: Path | None = None) -> Profile:
     """Folders of the profile `name` (None: `LOCI_PROFILE`, else "default"), none of which need exist.
 
+    :param home: holds everything; None is `LOCI_HOME`, and XDG's folders where that is unset.
     :raises BadInput: if the name could leave its parent folder.
     """
     name = name or os.environ.get("LOCI_PROFILE") or DEFAULT
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise BadInput(f"{name!r} cannot name a profile.", "Use letters, digits, - and _.")
-    if home := os.environ.get("LOCI_HOME"):
-        root = Path(home).expanduser().absolute()
+    chosen = home or os.environ.get("LOCI_HOME")
+    if chosen:
+        root = Path(chosen).expanduser().absolute()
         return Profile(name, root / "data" / name, root / "cache" / name, root / "config" / name)
     import platformdirs
 
@@ -33,9 +35,9 @@ def locate_profile(name: str | None = None) -> Profile:
     )
 
 
-def open_profile(name: str | None = None) -> Profile:
+def open_profile(name: str | None = None, home: Path | None = None) -> Profile:
     """`locate_profile`, with its folders made and closed to other users."""
-    profile = locate_profile(name)
+    profile = locate_profile(name, home)
     for folder in (profile.data, profile.cache, profile.config):
         make_private(folder)
     return profile

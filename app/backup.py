@@ -1,0 +1,215 @@
+"""A profile in one file, and back: consistent while Loci runs, verified before anything is touched, swapped in whole.
+
+The file is a zip: `manifest.json`, then the profile's databases (copied with SQLite's backup API) and configuration.
+Caches are left out, since they are rebuilt; so are models, which are large and come from elsewhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from app.answer import Profile
+from app.errors import AppError, BadInput
+from app.profile import PRIVATE, make_private
+
+FORMAT = 1
+BLOCK = 1 << 20
+PASSING = ("-wal", "-shm", ".lock", ".journal")
+"""Ends of names that belong to a running process; the backup API has folded what they hold into the databases."""
+
+
+class DamagedBackup(AppError):
+    """A backup's content does not match its manifest."""
+
+    title = "The backup is damaged"
+
+
+def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, Any]:
+    """Write the profile to `file`, which appears whole or not at all; returns the manifest.
+
+    :raises BadInput: there is nothing to back up, or the file exists and `force` is not given.
+    """
+    if file.exists() and not force:
+        raise BadInput(f"{file} exists.", "Give --force to replace it, or another name.")
+    sources = dict(_sources(profile))
+    if not sources:
+        raise BadInput(f"The profile {profile.name!r} is empty: there is nothing to back up.")
+    part = file.with_name(file.name + ".part")
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "loci": version("loci-assistant"),
+        "profile": profile.name,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "files": {},
+    }
+    try:
+        with tempfile.TemporaryDirectory(prefix="loci-backup-", dir=profile.data) as scratch:
+            copies = {
+                name: _copy(path, Path(scratch) / str(index)) for index, (name, path) in enumerate(sources.items())
+            }
+            manifest["files"] = {
+                name: {"bytes": copy.stat().st_size, "sha256": _sha256(copy)} for name, copy in copies.items()
+            }
+            descriptor = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)  # it holds all a person said
+            with os.fdopen(descriptor, "w+b") as out:
+                with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+                    archive.writestr("manifest.json", json.dumps(manifest, indent=2))
+                    for name, copy in copies.items():
+                        archive.write(copy, name)
+                out.flush()
+                os.fsync(out.fileno())
+        part.replace(file)
+    except (OSError, sqlite3.Error) as error:
+        raise BadInput(
+            f"{file} cannot be written: {error}.", "Check the disk and the profile (`loci doctor`)."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return manifest
+
+
+def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, Any]:
+    """Bring the profile to what `file` holds; returns the manifest.
+
+    Everything is unpacked beside the profile and verified first. With `force` an existing profile is replaced, and is
+    back in place if that fails.
+
+    :raises BadInput: the file is no backup, or the profile is not empty and `force` is not given.
+    :raises DamagedBackup: a hash, a name or a database is not as the manifest says.
+    """
+    if not force and any(True for _ in _sources(profile)):
+        raise BadInput(
+            f"The profile {profile.name!r} is not empty.", "Restore into another (--profile NAME), or give --force."
+        )
+    targets = {"data": profile.data, "config": profile.config}
+    staged: dict[str, Path] = {}
+    try:
+        for part, target in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+            staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
+        manifest = _unpack(file, staged)
+        _swap([(staged[part], targets[part]) for part in targets])
+    except OSError as error:
+        raise BadInput(
+            f"{file} cannot be restored: {error}.", "Check the file, the disk and its free space."
+        ) from error
+    finally:
+        for folder in staged.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    # Caches describe the library that was here before; they are rebuilt.
+    shutil.rmtree(profile.cache, ignore_errors=True)
+    make_private(profile.cache)
+    return manifest
+
+
+def _sources(profile: Profile) -> Iterator[tuple[str, Path]]:
+    """(name in the archive, file) of all that a backup holds, in a fixed order."""
+    for part, folder in (("data", profile.data), ("config", profile.config)):
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            inside = path.relative_to(folder)
+            if (
+                path.is_file()
+                and not path.is_symlink()
+                and not path.name.endswith(PASSING)
+                and inside.parts[0] != "models"
+                and not inside.parts[0].startswith("loci-backup-")
+            ):
+                yield f"{part}/{inside.as_posix()}", path
+
+
+def _copy(source: Path, target: Path) -> Path:
+    if source.suffix != ".db":
+        shutil.copyfile(source, target)
+        return target
+    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)
+        # A copy that says WAL would leave -wal and -shm files beside it when it is checked.
+        copy.execute("PRAGMA journal_mode=DELETE")
+    return target
+
+
+def _unpack(file: Path, folders: dict[str, Path]) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            manifest: dict[str, Any] = json.loads(archive.read("manifest.json"))
+            if manifest["format"] > FORMAT:
+                raise BadInput(f"{file} was written by a newer version of Loci.", "Update Loci.")
+            expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+            found = [name for name in archive.namelist() if name != "manifest.json"]
+            if sorted(found) != sorted(expected):
+                raise DamagedBackup(f"{file} does not hold the files that its manifest names.", "Use another backup.")
+            for name, (size, sha256) in expected.items():
+                target = _inside(file, name, folders)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out, BLOCK)
+                if target.stat().st_size != size or _sha256(target) != sha256:
+                    raise DamagedBackup(f"{file}: {name} is not what was backed up.", "Use another backup.")
+                if target.suffix == ".db":
+                    _check_database(file, name, target)
+    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, EOFError, zlib.error) as error:
+        raise DamagedBackup(f"{file} is no whole backup: {error}.", "Give a file that `loci backup` wrote.") from None
+    return manifest
+
+
+def _inside(file: Path, name: str, folders: dict[str, Path]) -> Path:
+    part, *rest = PurePosixPath(name).parts
+    if part not in folders or not rest or ".." in rest or "\\" in name:
+        raise DamagedBackup(f"{file}: {name!r} lies outside a profile.", "Do not trust this file.")
+    return folders[part].joinpath(*rest)
+
+
+def _check_database(file: Path, name: str, database: Path) -> None:
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        result = str(error)
+    if result != "ok":
+        raise DamagedBackup(f"{file}: the database {name} is broken ({result}).", "Use another backup.")
+
+
+def _swap(pairs: list[tuple[Path, Path]]) -> None:
+    """Put each new folder in its target's place; if one cannot be, all targets are as before."""
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for new, target in pairs:
+            old = None
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{target.name}-replaced-", dir=target.parent))
+                target.replace(old)  # onto an empty folder: one atomic step
+            done.append((target, old))
+            new.replace(target)
+            target.chmod(PRIVATE)
+    except OSError:
+        for target, old in reversed(done):
+            shutil.rmtree(target, ignore_errors=True)
+            if old is not None:
+                old.replace(target)
+        raise
+    for target, old in done:
+        if old is not None:
+            _keep_models(old, target)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_models(old: Path, target: Path) -> None:
+    """Models were not in the backup; replacing the profile must not lose them."""
+    if (old / "models").is_dir() and not (target / "models").exists():
+        (old / "models").replace(target / "models")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,76 @@
+"""Settings: what goes over what, and errors that name the key, its place and the nearest key."""
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadSettings
+from app.settings import keys, load_settings
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return file
+
+
+def test_defaults_without_a_file(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "none.toml")
+    assert settings.model.reference == "embedded" and settings.retrieval.embedder == "embedded"
+
+
+def test_a_flag_goes_over_the_environment_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = config(tmp_path, "[model]\nthreads = 1\ndevice = 'cpu'\nreference = 'file'\n[retrieval]\nworkers = 3")
+    monkeypatch.setenv("LOCI_MODEL__THREADS", "2")
+    monkeypatch.setenv("LOCI_MODEL__REFERENCE", "environment")
+    settings = load_settings(file, {"model.reference": "flag", "model.context": None})
+    assert (settings.model.reference, settings.model.threads, settings.model.device) == ("flag", 2, "cpu")
+    assert settings.retrieval.workers == 3 and settings.model.context is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[model]\nthread = 2", ["model.thread", "config.toml", "Did you mean model.threads?"]),
+        ("[modle]\nthreads = 2", ["modle", "Did you mean model?"]),
+        ("[model]\nthreads = 'many'", ["model.threads", "config.toml"]),
+        ("[model]\nthreads = 0\n[retrieval]\nworkers = 0", ["model.threads", "retrieval.workers"]),
+        ("[model\n", ["config.toml", "not valid TOML"]),
+        ("model = 3", ["model"]),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings(config(tmp_path, text))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_bad_flag_or_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadSettings, match=r"model\.threads \(on the command line\)"):
+        load_settings(tmp_path / "none", {"model.threads": 0})
+    monkeypatch.setenv("LOCI_MODEL__THREADS", "0")
+    with pytest.raises(BadSettings, match=r"model\.threads \(in LOCI_MODEL__THREADS\)"):
+        load_settings(tmp_path / "none")
+
+
+def test_an_unknown_variable_is_an_error_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCI_MODEL__TREADS", "2")
+    with pytest.raises(BadSettings, match="Did you mean LOCI_MODEL__THREADS"):
+        load_settings(tmp_path / "none")
+
+
+def test_a_group_as_one_variable_must_be_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCI_MODEL", "embedded")
+    with pytest.raises(BadSettings):
+        load_settings(tmp_path / "none")
+
+
+def test_every_key_has_a_default_and_a_sentence(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "none")
+    names = list(keys())
+    assert {"model.threads", "retrieval.workers", "memory.enabled", "assistant.prefill_seconds"} <= set(names)
+    for name in names:
+        value: object = settings
+        for part in name.split("."):
+            value = getattr(value, part)
