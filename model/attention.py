@@ -124,10 +124,10 @@ class Attention(nn.Module):
         weight = self.kv_b_proj.weight.to(q_nope.dtype).view(heads, -1, c.kv_lora_rank)
         w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
         q_latent = torch.matmul(q_nope.transpose(1, 2), w_key)  # [B, H, S, R]
-        query = torch.cat([q_latent, q_rope.transpose(1, 2)], dim=-1)  # [B, H, S, C]
+        query = torch.cat([q_latent, q_rope.transpose(1, 2)], dim=-1) * self.scale  # [B, H, S, C]
         query = query.flatten(1, 2)  # [B, H*S, C]
         own = torch.matmul(query, latents.transpose(1, 2)).view(batch, heads, new, -1)  # [B, H, S, T]
-        scores = own.float() * self.scale
+        scores = own.float()
         if new > 1:
             scores = scores.masked_fill(~causal_mask(new, latents.shape[1], latents.device), float("-inf"))
         values = latents[..., : c.kv_lora_rank]
@@ -136,7 +136,7 @@ class Attention(nn.Module):
             context = torch.matmul(shares, values)
         else:
             before = torch.matmul(query.flatten(0, 1), prefix.T).view(batch, heads, new, -1)
-            shares = torch.cat([before.float() * self.scale, scores], dim=-1).softmax(-1).to(query.dtype)
+            shares = torch.cat([before.float(), scores], dim=-1).softmax(-1).to(query.dtype)
             context = torch.matmul(shares[..., len(prefix) :].flatten(1, 2), values)
             context = context + torch.matmul(shares[..., : len(prefix)], prefix[:, : c.kv_lora_rank]).flatten(1, 2)
         out = torch.matmul(context.view(batch, heads, new, -1), w_value.transpose(1, 2))  # [B, H, S, V]

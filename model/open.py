@@ -1,0 +1,132 @@
+"""From a reference, as a person writes it, to an engine. The one place that knows which engine serves what."""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from model.engine import Engine, EngineInfo
+from model.errors import UnknownModel
+from model.settings import ModelSettings
+
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference means here: which engine, and the folder, file or URL it opens."""
+
+    reference: str
+    engine: Literal["torch", "llama", "remote"]
+    target: Path | str
+
+
+def resolve(reference: str) -> Resolved:
+    """Find what `reference` names, without loading or connecting to anything.
+
+    `embedded`, a folder, a `.gguf` file, `hf:ORG/NAME[:QUANT]` in the local Hugging Face cache, or
+    `http(s)://host/v1#name`.
+
+    :raises UnknownModel: nothing here goes by that name.
+    """
+    if reference == EMBEDDED:
+        return Resolved(reference, "torch", embedded_folder())
+    if re.match(r"https?://", reference):
+        return Resolved(reference, "remote", reference)
+    if reference.startswith("hf:"):
+        return _from_hub_cache(reference)
+    path = Path(reference).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return Resolved(reference, "llama", path)
+    if path.is_dir():
+        if (path / "config.json").exists():
+            return Resolved(reference, "torch", path)
+        raise UnknownModel(f"The folder {path} holds no model: it has no config.json.")
+    raise UnknownModel(
+        f"There is no model {reference!r}.",
+        "Give `embedded`, a folder of safetensors, a .gguf file, hf:ORG/NAME, or http(s)://host/v1#name.",
+    )
+
+
+def open_engine(reference: str, settings: ModelSettings) -> Engine:
+    """Load the model that `reference` names.
+
+    :raises ModelError: it is unknown, damaged, unsupported, or needs a package that is not installed.
+    """
+    found = resolve(reference)
+    # Each engine brings its own heavy imports: torch takes about 2 s, llama_cpp about 0.5 s.
+    if found.engine == "remote":
+        from model.remote_engine import RemoteEngine
+
+        return RemoteEngine(str(found.target), settings)
+    if found.engine == "llama":
+        from model.llama_engine import LlamaEngine
+
+        return LlamaEngine(Path(found.target), settings)
+    from model.torch_engine import TorchEngine
+
+    return TorchEngine(Path(found.target), settings, reference)
+
+
+def describe_reference(reference: str, settings: ModelSettings | None = None) -> EngineInfo:
+    """What is known of a model without loading its weights or calling its server.
+
+    :raises ModelError: it is unknown, or its description cannot be read.
+    """
+    found = resolve(reference)
+    settings = settings if settings is not None else ModelSettings()
+    if found.engine == "torch":
+        from model.torch_engine import describe_folder
+
+        return describe_folder(Path(found.target), settings, reference)
+    return EngineInfo(
+        reference=reference,
+        name=reference.rpartition("#")[2] if found.engine == "remote" else Path(found.target).stem,
+        engine=found.engine,
+        architecture="",
+        context=settings.context or 0,
+        quantization="",
+        devices=(),
+        capabilities=frozenset(),
+    )
+
+
+def embedded_folder() -> Path:
+    """Folder of the model that ships in the package.
+
+    :raises UnknownModel: this installation has none.
+    """
+    folder = Path(str(resources.files("data"))) / "model"
+    if not (folder / "config.json").exists():
+        raise UnknownModel("This installation carries no embedded model.", "Name another model with --model.")
+    return folder
+
+
+def _from_hub_cache(reference: str) -> Resolved:
+    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+?)(?::([\w.-]+))?", reference)
+    if match is None:
+        raise UnknownModel(f"{reference!r} is not of the form hf:ORG/NAME or hf:ORG/NAME:QUANT.")
+    repository, quantization = match.groups()
+    from huggingface_hub import constants, scan_cache_dir  # comes with tokenizers
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cached = {one.repo_id: one for one in scan_cache_dir(constants.HF_HUB_CACHE).repos if one.repo_type == "model"}
+    except CacheNotFound:
+        cached = {}
+    missing = UnknownModel(
+        f"{reference} is not in the local Hugging Face cache.", f"Fetch it first: loci model pull {reference}"
+    )
+    if repository not in cached:
+        raise missing
+    folder = max(cached[repository].revisions, key=lambda revision: revision.last_modified).snapshot_path
+    if quantization is None:
+        if not (folder / "config.json").exists():
+            raise UnknownModel(f"{reference} has no config.json.", f"For GGUF, name the file: {reference}:Q4_K_M")
+        return Resolved(reference, "torch", folder)
+    wanted = re.compile(rf"(?<![A-Za-z0-9]){re.escape(quantization)}(?![A-Za-z0-9_])", re.IGNORECASE)
+    files = sorted(file for file in folder.rglob("*.gguf") if wanted.search(str(file.relative_to(folder))))
+    if not files:
+        raise missing
+    return Resolved(reference, "llama", files[0])

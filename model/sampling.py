@@ -1,0 +1,38 @@
+"""Drawing the next token. Pure but for its own seeded generator; knows nothing about models."""
+
+import torch
+from torch import Tensor
+
+from model.engine import Sampling
+
+
+class Sampler:
+    """Temperature, then the top_k, top_p and min_p cuts. The same seed and logits draw the same tokens."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._generator = torch.Generator().manual_seed(sampling.seed)
+
+    def draw(self, logits: Tensor, allowed: Tensor | None = None) -> int:
+        """One token id from logits [vocabulary]; `allowed` (int64) lists the only ids that may come."""
+        scores = logits.float().cpu() if allowed is None else logits[allowed.to(logits.device)].float().cpu()
+        pick = self._pick(scores)
+        return pick if allowed is None else int(allowed[pick])
+
+    def _pick(self, scores: Tensor) -> int:
+        s = self._sampling
+        if s.temperature <= 0 or len(scores) == 1:
+            return int(scores.argmax())
+        # Sorted, the cuts keep a beginning; stable, so that ties always fall the same way.
+        shares, order = (scores.double() / s.temperature).softmax(-1).sort(descending=True, stable=True)
+        keep = len(shares) if s.top_k <= 0 else min(s.top_k, len(shares))
+        kept = shares[:keep] / shares[:keep].sum()
+        if s.top_p < 1:
+            before = kept.cumsum(0) - kept
+            kept = kept[: max(int((before < s.top_p).sum()), 1)]
+            kept = kept / kept.sum()
+        if s.min_p > 0:
+            kept = kept[: max(int((kept >= s.min_p * kept[0]).sum()), 1)]
+        ends = kept.cumsum(0)
+        point = torch.rand((), generator=self._generator, dtype=torch.float64) * ends[-1]
+        return int(order[min(int(torch.searchsorted(ends, point, right=True)), len(ends) - 1)])

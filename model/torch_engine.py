@@ -1,0 +1,276 @@
+"""The torch engine: this project's own implementation of DeepSeek-V2/V3, behind the engine protocol.
+
+One sequence is kept: the last prompt and its answer stay in the latent cache, and the next prompt reads only what
+differs. Knows nothing about documents or what prompts mean.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.cache import LatentCache
+from model.checkpoint import fingerprint, load_model
+from model.config import read_config
+from model.constraints import TokenConstraint, compile_constraint
+from model.deepseek import DeepseekForCausalLM
+from model.engine import EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
+from model.errors import BadCheckpoint, ModelError, PromptTooLong
+from model.placement import (
+    choose_chunk,
+    choose_context,
+    choose_device,
+    choose_dtype,
+    count_parameters,
+    end_tokens,
+    read_capabilities,
+    read_card,
+)
+from model.prefix import read_prefix, write_prefix
+from model.sampling import Sampler
+from model.settings import ModelSettings
+from model.streaming import Detokenizer, TextStream
+from model.tokenizer import THINK, Tokenizer
+
+_BRANCH_TOKENS = 1024
+_BRANCH_SCORES = 1 << 25
+"""Limits on one batch of scored candidates: padded tokens, and attention scores of one layer (128 MiB in float32)."""
+
+
+class TorchEngine:
+    """A checkpoint folder in the Hugging Face layout as an `Engine`."""
+
+    def __init__(self, folder: Path, settings: ModelSettings, reference: str | None = None) -> None:
+        """Load it.
+
+        :raises UnsupportedArchitecture: the architecture or a feature is not implemented; no weight was read.
+        :raises BadCheckpoint: files are missing, damaged or do not fit together.
+        """
+        self._info = describe_folder(folder, settings, reference)
+        self._config = read_config(folder)
+        self._folder = folder
+        self._tokenizer = Tokenizer(folder)
+        if self._tokenizer.vocab_size > self._config.vocab_size:
+            raise BadCheckpoint(
+                f"{folder / 'tokenizer.json'} has {self._tokenizer.vocab_size} tokens, config.json only "
+                f"{self._config.vocab_size}."
+            )
+        self._ends = end_tokens(folder, self._config, self._tokenizer)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._context = self._info.context
+        self._device = choose_device(settings.device)
+        total, active = count_parameters(self._config)
+        self._dtype = choose_dtype(settings.dtype, total, self._device)
+        self._chunk = choose_chunk(active, self._device)
+        self._model: DeepseekForCausalLM | None = load_model(folder, self._dtype, self._device)
+        self._cache = LatentCache(self._config, self._context, self._dtype, self._device)
+        self._held: list[int] = []  # the tokens whose latents the cache holds
+
+    # --- The protocol
+
+    def describe(self) -> EngineInfo:
+        return self._info
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return len(self._tokenizer.prompt_ids(prompt))
+
+    def generate(self, request: Request) -> Generator[Event, None, None]:
+        # 1. Everything that can be refused is refused before the first token is read.
+        sampling = request.sampling
+        constraint = compile_constraint(request.constraint, self._tokenizer.encode, min(self._ends, default=None))
+        longest = sampling.max_tokens if constraint is None else min(sampling.max_tokens, constraint.longest)
+        tokens = self._prompt(request.prompt, longest)
+
+        # 2. Read what the cache does not hold yet.
+        started = time.perf_counter()
+        cached = self._reusable(tokens)
+        hidden = yield from self._read(tokens)
+        prefilled = time.perf_counter()
+
+        # 3. Draw, show, feed back.
+        sampler = Sampler(sampling)
+        detokenizer = Detokenizer(self._tokenizer.decode)
+        reasoning = self._tokenizer.decode(tokens[-4:]).rstrip().endswith(THINK)
+        stream = TextStream(sampling.stop, reasoning)
+        made, token, ended = 0, -1, False
+        while not stream.stopped and made < sampling.max_tokens:
+            if constraint is not None and constraint.complete:
+                ended = True
+                break
+            if made:
+                hidden = self._extend([token])
+            token = self._draw(hidden, sampler, constraint)
+            made += 1
+            if token in self._ends:
+                ended = True
+                break
+            yield from stream.push(detokenizer.push(token))
+        if not stream.stopped:
+            yield from stream.push(detokenizer.flush())
+            yield from stream.flush()
+
+        # 4. Account.
+        yield Finished(
+            reason="stop" if ended or stream.stopped or (constraint and constraint.complete) else "length",
+            usage=Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=made),
+            prefill_ms=(prefilled - started) * 1e3,
+            decode_ms=(time.perf_counter() - prefilled) * 1e3,
+        )
+
+    def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
+        rows = [self._tokenizer.encode(candidate) for candidate in candidates]
+        tokens = self._prompt(prompt, max((len(row) for row in rows), default=0))
+        hidden = _last(self._read(tokens))
+        return [Score(total, len(row)) for total, row in zip(self._score(hidden, rows), rows, strict=True)]
+
+    def save_prefix(self, prompt: Prompt, file: Path) -> None:
+        tokens = self._prompt(prompt, 0)
+        _last(self._read(tokens))
+        write_prefix(file, self._identity(), tokens, self._cache.latents[:, : len(tokens)])
+
+    @torch.inference_mode()
+    def load_prefix(self, file: Path) -> int:
+        tokens, latents = read_prefix(file, self._identity(), self._device)
+        if len(tokens) > self._context:
+            raise PromptTooLong(f"{file} holds {len(tokens)} tokens; the window is {self._context}.")
+        self._keep(0)
+        self._cache.reserve(len(tokens))
+        self._cache.latents[:, : len(tokens)] = latents
+        self._cache.length = len(tokens)
+        self._held = tokens
+        return len(tokens)
+
+    def close(self) -> None:
+        self._model = None
+        self._cache = LatentCache(self._config, 0, self._dtype, self._device)
+        self._held = []
+
+    # --- Reading
+
+    def _prompt(self, prompt: Prompt, answer: int) -> list[int]:
+        """Token ids of `prompt`, which with `answer` more fit the window."""
+        self._loaded()
+        tokens = self._tokenizer.prompt_ids(prompt)
+        if not tokens:
+            raise ModelError("The prompt is empty.", "Give at least one token.")
+        if wrong := [token for token in tokens if not 0 <= token < self._config.vocab_size]:
+            raise ModelError(f"Token {wrong[0]} is not in the vocabulary of {self._config.vocab_size}.")
+        if len(tokens) + answer > self._context:
+            raise PromptTooLong(
+                f"{len(tokens)} tokens of prompt and {answer} of answer exceed the window of {self._context}.",
+                "Shorten the prompt or ask for fewer tokens.",
+            )
+        return tokens
+
+    def _reusable(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens` the cache holds already; at least the last is read again for its hidden state."""
+        limit = min(len(self._held), len(tokens) - 1)
+        return next((n for n in range(limit) if self._held[n] != tokens[n]), limit)
+
+    def _keep(self, tokens: int) -> None:
+        del self._held[tokens:]
+        self._cache.length = tokens
+
+    def _read(self, tokens: list[int]) -> Generator[Prefilling, None, Tensor]:
+        """Bring the cache to hold exactly `tokens`; the last one's hidden state [1, D]."""
+        self._keep(self._reusable(tokens))
+        while True:
+            hidden = self._extend(tokens[len(self._held) : len(self._held) + self._chunk])
+            yield Prefilling(len(self._held), len(tokens))
+            if len(self._held) == len(tokens):
+                return hidden
+
+    @torch.inference_mode()
+    def _extend(self, tokens: list[int]) -> Tensor:
+        """Read `tokens` after those held; the last one's hidden state [1, D]."""
+        hidden = self._loaded().extend(torch.tensor([tokens], device=self._device), self._cache)
+        self._held += tokens
+        return hidden[:, -1]
+
+    def _loaded(self) -> DeepseekForCausalLM:
+        if self._model is None:
+            raise ModelError("The engine was closed.", "Open the model again.")
+        return self._model
+
+    def _identity(self) -> str:
+        return f"{fingerprint(self._folder)} {self._dtype}"
+
+    # --- Judging
+
+    @torch.inference_mode()
+    def _draw(self, hidden: Tensor, sampler: Sampler, constraint: TokenConstraint | None) -> int:
+        # Embeddings may be padded beyond the tokenizer's vocabulary; such ids have no text.
+        logits = self._loaded().logits(hidden)[0, : self._tokenizer.vocab_size]
+        if constraint is None:
+            return sampler.draw(logits)
+        token = sampler.draw(logits, constraint.allowed())
+        constraint.advance(token)
+        return token
+
+    @torch.inference_mode()
+    def _score(self, hidden: Tensor, rows: list[list[int]]) -> list[float]:
+        """Log-probability of each row as the continuation of what is held, whose last hidden state is given."""
+        model = self._loaded()
+        first = model.logits(hidden)[0].float().log_softmax(-1).cpu()
+        totals = [float(first[row[0]]) if row else 0.0 for row in rows]
+        limit = min(_BRANCH_TOKENS, _BRANCH_SCORES // (self._config.num_attention_heads * max(len(self._held), 1)))
+        for numbers in _batches([len(row) - 1 for row in rows], limit):
+            fed = [torch.tensor(rows[number][:-1]) for number in numbers]
+            wanted = torch.tensor([token for number in numbers for token in rows[number][1:]], device=self._device)
+            ids = torch.nn.utils.rnn.pad_sequence(fed, batch_first=True)
+            real = torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in fed])
+            states = model.branch(ids.to(self._device), self._cache)[real.to(self._device)]  # [tokens, D]
+            logits = model.logits(states).float()
+            gains = logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
+            for number, own in zip(numbers, torch.split(gains.cpu(), [len(row) for row in fed]), strict=True):
+                totals[number] += float(own.double().sum())
+        return totals
+
+
+def describe_folder(folder: Path, settings: ModelSettings, reference: str | None = None) -> EngineInfo:
+    """What the engine will be once the checkpoint in `folder` is loaded; reads no weights.
+
+    :raises UnsupportedArchitecture: the engine cannot run it.
+    :raises BadCheckpoint: config.json or a file beside it is unreadable.
+    """
+    config = read_config(folder)
+    device = choose_device(settings.device)
+    total, active = count_parameters(config)
+    computed = str(choose_dtype(settings.dtype, total, device)).removeprefix("torch.")
+    return EngineInfo(
+        reference=reference if reference is not None else str(folder),
+        name=str(read_card(folder).get("name") or folder.resolve().name),
+        engine="torch",
+        architecture=config.architecture,
+        context=choose_context(settings.context, config),
+        quantization=f"fp8 read as {computed}" if config.fp8_block else computed,
+        devices=(str(device),),
+        capabilities=read_capabilities(folder),
+        total_parameters=total,
+        active_parameters=active,
+    )
+
+
+def _batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Indices of the positive lengths, similar ones together, at most `limit` padded tokens a batch."""
+    batch: list[int] = []
+    for number in sorted((n for n, length in enumerate(lengths) if length > 0), key=lambda n: lengths[n]):
+        if batch and (len(batch) + 1) * lengths[number] > limit:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _last(reading: Generator[Prefilling, None, Tensor]) -> Tensor:
+    """Run a reading to its end, for its result."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as finished:
+            result: Tensor = finished.value
+            return result

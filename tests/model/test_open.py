@@ -1,0 +1,59 @@
+"""References to engines, without loading anything."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from model.errors import UnknownModel
+from model.open import describe_reference, open_engine, resolve
+from model.settings import ModelSettings
+
+
+def test_a_folder_a_gguf_file_and_an_url_find_their_engines(checkpoint: Path, tmp_path: Path) -> None:
+    assert resolve(str(checkpoint)).engine == "torch"
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    assert resolve(str(tmp_path / "a.gguf")).engine == "llama"
+    assert resolve("http://127.0.0.1:8000/v1#name").engine == "remote"
+
+
+@pytest.mark.parametrize(
+    "reference", ["nonsense", "absent.gguf", "hf:broken", "hf:absent/model", "hf:absent/model:Q4_K_M"]
+)
+def test_unknown_references_are_refused(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(UnknownModel):
+        resolve(reference)
+    with pytest.raises(UnknownModel, match=r"config\.json"):
+        resolve(str(tmp_path))
+
+
+def test_models_in_the_hugging_face_cache_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--org--name"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    for name in ("config.json", "name-Q4_K_M.gguf", "name-Q4_K_S.gguf"):
+        (snapshot / name).write_text("{}")
+    assert resolve("hf:org/name").target == snapshot
+    assert resolve("hf:org/name:q4_k_m").target == snapshot / "name-Q4_K_M.gguf"
+    with pytest.raises(UnknownModel):
+        resolve("hf:org/name:Q4_K")
+
+
+def test_a_description_reads_no_weights(checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    described = describe_reference(str(folder))
+    opened = open_engine(str(checkpoint), ModelSettings()).describe()
+    assert described.total_parameters == opened.total_parameters
+    assert described.capabilities == opened.capabilities
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        ModelSettings(gpu_layer=3)  # type: ignore[call-arg]
