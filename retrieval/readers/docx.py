@@ -10,12 +10,11 @@ from zipfile import ZipFile
 from retrieval.errors import UnreadableDocument
 from retrieval.readers.archive import open_archive, parse_xml, part, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
+from retrieval.readers.ooxml import core_properties
 from retrieval.readers.tables import add_plain_table, flat
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_DCTERMS = "{http://purl.org/dc/terms/}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _HEADING = re.compile(r"(?:heading|titre|überschrift|título|titolo|kop|rubrik)\s*(\d)", re.IGNORECASE)
@@ -31,9 +30,8 @@ def read_docx(path: Path) -> Extraction:
         main = _related(archive, "", "officeDocument") or "word/document.xml"
         styles = _related(archive, main, "styles")
         notes = [(kind, _related(archive, main, kind)) for kind in ("footnotes", "endnotes")]
-        properties = _related(archive, "", "core-properties")
         builder = Builder()
-        title = _read_properties(builder, parse_xml(part(archive, properties), recover=True)) if properties else ""
+        title, builder.metadata = core_properties(archive)
         body = parse_xml(part(archive, main)).find(f"{_W}body")
         if body is None:
             raise UnreadableDocument("It is not a Word document: it has no body.")
@@ -58,16 +56,6 @@ def _related(archive: ZipFile, source: str, kind: str) -> str | None:
         if relation.get("Type", "").endswith(f"/{kind}") and target in names:
             return target
     return None
-
-
-def _read_properties(builder: Builder, core: Any) -> str:
-    """Fill in the metadata; the title."""
-    builder.metadata = {
-        "author": core.findtext(f"{_DC}creator") or "",
-        "subject": core.findtext(f"{_DC}subject") or "",
-        "modified": core.findtext(f"{_DCTERMS}modified") or "",
-    }
-    return core.findtext(f"{_DC}title") or ""
 
 
 def _heading_levels(root: Any) -> dict[str, int]:

@@ -1,16 +1,22 @@
-"""What the readers of PPTX and XLSX share."""
+"""What the readers of DOCX, PPTX and XLSX share."""
 
-from typing import Any
+import zipfile
+
+from retrieval.readers.archive import parse_xml, part
+
+_CORE = "docProps/core.xml"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_DCTERMS = "{http://purl.org/dc/terms/}"
 
 
-def core_metadata(properties: Any) -> dict[str, str]:
-    """Author, subject, keywords and last change of python-docx's, python-pptx's or openpyxl's core properties."""
-    author = getattr(properties, "author", None) or getattr(properties, "creator", None)
-    modified = getattr(properties, "modified", None)
-    values = {
-        "author": author,
-        "subject": getattr(properties, "subject", None),
-        "keywords": getattr(properties, "keywords", None),
-        "modified": modified.isoformat() if modified else None,
+def core_properties(archive: zipfile.ZipFile) -> tuple[str, dict[str, str]]:
+    """Title and metadata as the file has them; the libraries fill in the present time where it has none."""
+    if _CORE not in archive.namelist():
+        return "", {}
+    core = parse_xml(part(archive, _CORE), recover=True)
+    metadata = {
+        "author": core.findtext(f"{_DC}creator") or "",
+        "subject": core.findtext(f"{_DC}subject") or "",
+        "modified": core.findtext(f"{_DCTERMS}modified") or "",
     }
-    return {key: str(value) for key, value in values.items() if value}
+    return core.findtext(f"{_DC}title") or "", metadata

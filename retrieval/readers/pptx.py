@@ -6,10 +6,12 @@ from typing import Any
 
 from retrieval.readers.archive import open_archive, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ooxml import core_metadata
+from retrieval.readers.ooxml import core_properties
 from retrieval.readers.tables import add_plain_table, flat
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+
+_TITLE_CHARACTERS = 100
 
 
 def read_pptx(path: Path) -> Extraction:
@@ -20,19 +22,26 @@ def read_pptx(path: Path) -> Extraction:
         refuse_entities(archive)
         presentation = pptx.Presentation(str(path))
         builder = Builder()
-        builder.metadata = core_metadata(presentation.core_properties)
+        title, builder.metadata = core_properties(archive)
         slides = list(presentation.slides)
         for number, slide in enumerate(slides, 1):
             builder.slide = number
-            title = slide.shapes.title
-            heading = flat(title.text_frame.text) if title is not None and title.has_text_frame else ""
-            builder.enter(1, heading)
+            top = slide.shapes.title
+            heading = flat(top.text_frame.text) if top is not None and top.has_text_frame else ""
+            builder.enter(1, heading or _first_words(slide.shapes))
             builder.add(heading, "heading")
-            title_id = None if title is None else title.shape_id
+            title_id = None if top is None else top.shape_id
             _add_shapes(builder, (shape for shape in slide.shapes if shape.shape_id != title_id))
             if slide.has_notes_slide and (notes := slide.notes_slide.notes_text_frame) is not None:
                 builder.add(f"Notes: {notes.text.strip()}" if notes.text.strip() else "", "note")
-        return builder.build(MEDIA_TYPE, title=presentation.core_properties.title or "")
+        return builder.build(MEDIA_TYPE, title=title)
+
+
+def _first_words(shapes: Iterable[Any]) -> str:
+    """What a slide without a title placeholder begins with, where that is short enough to be its title."""
+    texts = (flat(shape.text_frame.text) for shape in shapes if shape.has_text_frame)
+    first = next((text for text in texts if text), "")
+    return first if len(first) <= _TITLE_CHARACTERS else ""
 
 
 def _add_shapes(builder: Builder, shapes: Iterable[Any]) -> None:

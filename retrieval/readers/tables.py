@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from retrieval.readers.extraction import Builder, cell_name
 
@@ -92,14 +93,32 @@ def _labelled(header: Sequence[str], index: int, value: str) -> str:
 
 
 def _add_table(builder: Builder, table: Sequence[Row]) -> None:
-    at = header_index([cells for _, cells in table])
-    header = None if at is None else [flat(cell) for cell in table[at][1]]
+    headers = _headers([cells for _, cells in table])
     for index, (number, cells) in enumerate(table):
-        named = header if at is not None and index > at else None
         separator = "\n" if index else "\n\n"
         for column, cell in enumerate(cells):
             if not (value := flat(cell)):
                 continue
-            text = _labelled(named, column, value) if named else value
+            at, name = headers.get(column, (index, ""))
+            below = index > at
+            text = f"{name.rstrip(':')}: {value}" if below and name else value
+            separator = "; " if below and separator == " | " else separator
             builder.add(text, "table", separator=separator, cells=cell_name(column + 1, number))
-            separator = "; " if named else " | "
+            separator = "; " if below else " | "
+
+
+def _headers(rows: Sequence[Sequence[str]]) -> dict[int, tuple[int, str]]:
+    """The header's row and name for each column. Tables side by side, a blank column between, have their own."""
+    width = max(len(cells) for cells in rows)
+    groups = [range(width)]
+    if header_index(rows) is None:
+        blank = [not any(len(cells) > column and cells[column].strip() for cells in rows) for column in range(width)]
+        edges = [-1, *(column for column in range(width) if blank[column]), width]
+        groups = [range(left + 1, right) for left, right in pairwise(edges) if right > left + 1]
+    headers: dict[int, tuple[int, str]] = {}
+    for group in groups:
+        part = [cells[group.start : group.stop] for cells in rows]
+        if (at := header_index(part)) is not None:
+            for column, cell in enumerate(part[at], group.start):
+                headers[column] = (at, flat(cell))
+    return headers

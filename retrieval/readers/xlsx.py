@@ -9,7 +9,7 @@ from typing import Any
 
 from retrieval.readers.archive import open_archive, refuse_entities
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ooxml import core_metadata
+from retrieval.readers.ooxml import core_properties
 from retrieval.readers.tables import Row, add_grid
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -31,15 +31,15 @@ def read_xlsx(path: Path) -> Extraction:
                 break
         try:
             builder = Builder()
-            builder.metadata = core_metadata(values.properties)
+            title, builder.metadata = core_properties(archive)
             for sheet in values.worksheets:
                 builder.sheet = sheet.title
                 builder.enter(1, "")
                 builder.add(sheet.title, "heading")
                 add_grid(builder, _rows(sheet, formulas[sheet.title] if formulas else None))
             if not any(span.kind == "table" for span in builder.build(MEDIA_TYPE).spans):
-                return Extraction("", values.properties.title or "", MEDIA_TYPE, ())
-            return builder.build(MEDIA_TYPE, title=values.properties.title or "")
+                return Extraction("", title, MEDIA_TYPE, ())
+            return builder.build(MEDIA_TYPE, title=title)
         finally:
             values.close()
             if formulas:

@@ -180,6 +180,20 @@ def test_years_as_headers_and_notes_above_a_table_do_not_hide_its_header(tmp_pat
     assert "Quay: North; 2023: 14; 2024: 15" in read(tmp_path / "a.xlsx").text
 
 
+def test_tables_side_by_side_have_their_own_headers(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (
+        ["Boat", "Length", None, None, None],
+        ["Ada", 12, None, "Quay", "Takings"],
+        ["Bo", 9, None, "North", 14],
+    ):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    found = read(tmp_path / "a.xlsx")
+    assert "Boat: Bo; Length: 9; Quay: North; Takings: 14" in found.text
+    assert span_of(found, "Takings: 14").locator.cells == "E3"
+
+
 def test_a_formula_shows_its_value_or_itself_where_none_was_computed(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append(["Sum", "=1+2"])
@@ -197,6 +211,17 @@ def test_a_formula_shows_its_value_or_itself_where_none_was_computed(tmp_path: P
     found = read(tmp_path / "b.xlsx")
     assert "Sum | 3" in found.text
     assert "=1+2" not in found.text
+
+
+def test_a_file_without_properties_is_given_none(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Words", "here"])
+    book.save(tmp_path / "a.xlsx")
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            if name != "docProps/core.xml":
+                new.writestr(name, old.read(name))
+    assert read(tmp_path / "b.xlsx").metadata == {}
 
 
 def test_a_sheet_without_values_is_empty(tmp_path: Path) -> None:
