@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cache import Branches, LatentCache
+from model.cache import LatentCache
 from model.config import Config
 from model.layers import Linear, RMSNorm
 from model.rope import rotate
@@ -45,30 +45,24 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         rope: tuple[Tensor, Tensor],
-        cache: LatentCache | Branches | None = None,
+        cache: LatentCache | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         """x [B, S, D] -> [B, S, D].
 
-        Without a cache, attention is causal within each row, or follows `mask` (bool, broadcast to [B, H, S, S], True
-        where a query sees a key). With one, the new tokens follow those that the cache holds.
+        With a cache (B = 1), the new tokens follow the T - S that it holds; without, S = T. Attention is causal, or
+        follows `mask` (bool, broadcast to [B, H, S, T], True where a query sees a key).
         """
-        q_nope, q_rope, latent = self._project(x, rope)
-        if cache is None:
-            out = self._expanded(q_nope, q_rope, latent, mask)
-        elif isinstance(cache, Branches):
-            prefix = cache.prefix.latents[self.layer, : cache.prefix.length]
-            out = self._absorbed(q_nope, q_rope, latent, prefix)
+        q_nope, q_rope, latents = self._project(x, rope)
+        new = x.shape[1]
+        if cache is not None:
+            latents = cache.write(self.layer, latents)
+            if mask is None and 1 < new < latents.shape[1]:
+                mask = causal_mask(new, latents.shape[1], x.device)
+        if cache is not None and self._absorption_pays(new):
+            out = self._absorbed(q_nope, q_rope, latents, mask)
         else:
-            latents = cache.write(self.layer, latent)
-            new = x.shape[1]
-            if self._absorption_pays(new):
-                out = self._absorbed(q_nope, q_rope, latents)
-            elif cache.length == 0:
-                out = self._expanded(q_nope, q_rope, latents, None)
-            else:
-                seen = causal_mask(new, latents.shape[1], x.device)
-                out = self._expanded(q_nope, q_rope, latents, seen)
+            out = self._expanded(q_nope, q_rope, latents, mask)
         result: Tensor = self.o_proj(out.flatten(-2))
         return result
 
@@ -95,7 +89,10 @@ class Attention(nn.Module):
         return new * saved < expand
 
     def _expanded(self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Queries [B, S, H, *] over latents [B, T, C] -> [B, S, H, V]; causal (S = T) where `mask` is None."""
+        """Queries [B, S, H, *] over latents [B, T, C] -> [B, S, H, V].
+
+        Without a mask, causal where S = T, and of a single query over everything otherwise.
+        """
         c = self.config
         kv, k_rope = latents[..., : c.kv_lora_rank], latents[..., c.kv_lora_rank :]
         expanded = self.kv_b_proj(kv).view(*kv.shape[:-1], c.num_attention_heads, -1)  # [B, T, H, N + V]
@@ -109,38 +106,28 @@ class Attention(nn.Module):
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=mask,
-            is_causal=mask is None,
+            is_causal=mask is None and query.shape[1] == key.shape[1],
             scale=self.scale,
         )
         return out[..., : c.v_head_dim].transpose(1, 2)
 
-    def _absorbed(self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Queries [B, S, H, *] -> [B, S, H, V].
-
-        They are the last S of latents [B, T, C], and see all before them and all of `prefix` [T0, C].
-        """
+    def _absorbed(self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
+        """The same as `_expanded`, on the latents themselves; the softmax is in float32."""
         c = self.config
         batch, new, heads, _ = q_nope.shape
         weight = self.kv_b_proj.weight.to(q_nope.dtype).view(heads, -1, c.kv_lora_rank)
         w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
         q_latent = torch.matmul(q_nope.transpose(1, 2), w_key)  # [B, H, S, R]
         query = torch.cat([q_latent, q_rope.transpose(1, 2)], dim=-1) * self.scale  # [B, H, S, C]
-        query = query.flatten(1, 2)  # [B, H*S, C]
-        own = torch.matmul(query, latents.transpose(1, 2)).view(batch, heads, new, -1)  # [B, H, S, T]
-        scores = own.float()
-        if new > 1:
-            scores = scores.masked_fill(~causal_mask(new, latents.shape[1], latents.device), float("-inf"))
-        values = latents[..., : c.kv_lora_rank]
-        if prefix is None:
-            shares = scores.softmax(-1).to(query.dtype).flatten(1, 2)
-            context = torch.matmul(shares, values)
-        else:
-            before = torch.matmul(query.flatten(0, 1), prefix.T).view(batch, heads, new, -1)
-            shares = torch.cat([before.float(), scores], dim=-1).softmax(-1).to(query.dtype)
-            context = torch.matmul(shares[..., len(prefix) :].flatten(1, 2), values)
-            context = context + torch.matmul(shares[..., : len(prefix)], prefix[:, : c.kv_lora_rank]).flatten(1, 2)
-        out = torch.matmul(context.view(batch, heads, new, -1), w_value.transpose(1, 2))  # [B, H, S, V]
-        return out.transpose(1, 2)
+        # All heads share the keys, so they are rows of one product.
+        scores = torch.matmul(query.flatten(1, 2), latents.transpose(1, 2)).view(batch, heads, new, -1).float()
+        if mask is None and new > 1:
+            mask = causal_mask(new, new, latents.device)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        shares = scores.softmax(-1).to(query.dtype).flatten(1, 2)  # [B, H*S, T]
+        context = torch.matmul(shares, latents[..., : c.kv_lora_rank]).view(batch, heads, new, -1)  # [B, H, S, R]
+        return torch.matmul(context, w_value.transpose(1, 2)).transpose(1, 2)
 
 
 def causal_mask(new: int, total: int, device: torch.device) -> Tensor:

@@ -1,7 +1,5 @@
 """The latent key-value cache: per layer and token, one compressed vector and the shared rotary key. One sequence."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -31,14 +29,10 @@ class LatentCache:
         self.latents = grown
 
     def write(self, layer: int, latent: Tensor) -> Tensor:
-        """Put the new latents [1, S, C] after the read ones; all of that layer, [1, length + S, C]."""
+        """Put the new latents [1, S, C] after the read ones; all of that layer, [1, length + S, C].
+
+        They count as read once `length` is advanced, and are overwritten otherwise.
+        """
         end = self.length + latent.shape[1]
         self.latents[layer, self.length : end] = latent[0]
         return self.latents[layer, None, :end]
-
-
-@dataclass(frozen=True, slots=True)
-class Branches:
-    """Many continuations of one read prefix, none of which is kept: the batch dimension is the branch."""
-
-    prefix: LatentCache

@@ -6,13 +6,14 @@ Routed experts are stacked in memory (`mlp.experts.gate_up_proj`, `mlp.experts.d
 B batch, S tokens, D hidden width, L layers.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from model.attention import Attention
-from model.cache import Branches, LatentCache
+from model.cache import LatentCache
 from model.config import Config
 from model.layers import MLP, Linear, RMSNorm
 from model.moe import Experts, LayerLoad, MoE, Router
@@ -46,7 +47,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         rope: tuple[Tensor, Tensor],
-        cache: LatentCache | Branches | None = None,
+        cache: LatentCache | None = None,
         mask: Tensor | None = None,
         load: bool = False,
     ) -> tuple[Tensor, LayerLoad | None]:
@@ -114,10 +115,21 @@ class DeepseekForCausalLM(nn.Module):
         cache.length += new
         return hidden
 
-    def branch(self, input_ids: Tensor, prefix: LatentCache) -> Tensor:
-        """Hidden states [B, S, D] of B continuations [B, S] of one read prefix, which stays as it is."""
-        positions = torch.arange(prefix.length, prefix.length + input_ids.shape[1], device=input_ids.device)
-        hidden, _ = self._run(input_ids, positions, Branches(prefix), None, False)
+    def branch(self, input_ids: Tensor, lengths: Sequence[int], cache: LatentCache) -> Tensor:
+        """Hidden states [1, S, D] of many continuations of what `cache` holds, which stays as it is.
+
+        The continuations stand one after the other in `input_ids` [1, S], each `lengths` long, and do not see one
+        another.
+        """
+        device = input_ids.device
+        cache.reserve(input_ids.shape[1])
+        sizes = torch.tensor(lengths, device=device)
+        row = torch.repeat_interleave(sizes)  # [S]: which continuation each token belongs to
+        index = torch.arange(len(row), device=device)
+        start = (sizes.cumsum(0) - sizes)[row]
+        own = (row[:, None] == row) & (index[:, None] >= index)
+        mask = torch.cat([own.new_ones(len(row), cache.length), own], dim=1)
+        hidden, _ = self._run(input_ids, cache.length + index - start, cache, mask, False)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -129,7 +141,7 @@ class DeepseekForCausalLM(nn.Module):
         self,
         input_ids: Tensor,
         positions: Tensor,
-        cache: LatentCache | Branches | None,
+        cache: LatentCache | None,
         mask: Tensor | None,
         load: bool,
     ) -> tuple[Tensor, Load | None]:

@@ -36,7 +36,7 @@ from model.tokenizer import THINK, Tokenizer
 
 _BRANCH_TOKENS = 1024
 _BRANCH_SCORES = 1 << 25
-"""Limits on one batch of scored candidates: padded tokens, and attention scores of one layer (128 MiB in float32)."""
+"""Limits on one batch of scored candidates: tokens, and attention scores of one layer (128 MiB in float32)."""
 
 
 class TorchEngine:
@@ -218,14 +218,12 @@ class TorchEngine:
         totals = [float(first[row[0]]) if row else 0.0 for row in rows]
         limit = min(_BRANCH_TOKENS, _BRANCH_SCORES // (self._config.num_attention_heads * max(len(self._held), 1)))
         for numbers in _batches([len(row) - 1 for row in rows], limit):
-            fed = [torch.tensor(rows[number][:-1]) for number in numbers]
+            lengths = [len(rows[number]) - 1 for number in numbers]
+            fed = torch.tensor([[token for number in numbers for token in rows[number][:-1]]], device=self._device)
             wanted = torch.tensor([token for number in numbers for token in rows[number][1:]], device=self._device)
-            ids = torch.nn.utils.rnn.pad_sequence(fed, batch_first=True)
-            real = torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in fed])
-            states = model.branch(ids.to(self._device), self._cache)[real.to(self._device)]  # [tokens, D]
-            logits = model.logits(states).float()
+            logits = model.logits(model.branch(fed, lengths, self._cache))[0].float()
             gains = logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
-            for number, own in zip(numbers, torch.split(gains.cpu(), [len(row) for row in fed]), strict=True):
+            for number, own in zip(numbers, torch.split(gains.cpu(), lengths), strict=True):
                 totals[number] += float(own.double().sum())
         return totals
 
@@ -255,13 +253,16 @@ def describe_folder(folder: Path, settings: ModelSettings, reference: str | None
 
 
 def _batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Indices of the positive lengths, similar ones together, at most `limit` padded tokens a batch."""
+    """Indices of the positive lengths, in batches of at most `limit` together where one alone does not exceed it."""
     batch: list[int] = []
-    for number in sorted((n for n, length in enumerate(lengths) if length > 0), key=lambda n: lengths[n]):
-        if batch and (len(batch) + 1) * lengths[number] > limit:
+    size = 0
+    for number, length in enumerate(lengths):
+        if batch and size + length > limit:
             yield batch
-            batch = []
-        batch.append(number)
+            batch, size = [], 0
+        if length > 0:
+            batch.append(number)
+            size += length
     if batch:
         yield batch
 

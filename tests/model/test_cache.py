@@ -56,16 +56,19 @@ def test_absorbed_and_expanded_forms_agree_in_chunks_that_follow_others(
 
 
 @torch.inference_mode()
-def test_branches_match_reading_each_continuation_alone(model: DeepseekForCausalLM) -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_branches_match_reading_each_continuation_alone(model: DeepseekForCausalLM, many: bool) -> None:
     prefix = LatentCache(model.config, 200, torch.float32, CPU)
     model.extend(sequence()[:, :90], prefix)
-    continuations = torch.randint(0, 320, (5, 6), generator=torch.Generator().manual_seed(4))
-    got = model.branch(continuations, prefix)
+    before = prefix.latents[:, :90].clone()
+    lengths = [3, 1, 7, 5, 40 if many else 2]
+    packed = torch.randint(0, 320, (1, sum(lengths)), generator=torch.Generator().manual_seed(4))
+    got = model.branch(packed, lengths, prefix)
     assert prefix.length == 90
-    for row, continuation in enumerate(continuations):
-        whole = torch.cat([sequence()[:, :90], continuation[None]], dim=1)
-        expected, _ = model.hidden(whole)
-        assert worst(got[row], expected[0, 90:], f"branch {row}") < TOLERANCE
+    assert torch.equal(prefix.latents[:, :90], before)
+    for row, (states, tokens) in enumerate(zip(got.split(lengths, 1), packed.split(lengths, 1), strict=True)):
+        expected, _ = model.hidden(torch.cat([sequence()[:, :90], tokens], dim=1))
+        assert worst(states, expected[:, 90:], f"branch {row}") < TOLERANCE
 
 
 @torch.inference_mode()
