@@ -20,7 +20,8 @@ _CPU_GRACE = 10
 def main() -> None:
     """`child MEMORY_BYTES SECONDS PARENT`: serve until standard input ends or the parent is gone."""
     memory, seconds, parent = (int(argument) for argument in sys.argv[1:4])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     # Native parsers print warnings: they must reach neither the answers' pipe nor the user's screen.

@@ -38,7 +38,14 @@ def decode(data: bytes, *, declared: bool = False) -> str:
             return data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
             continue
-    return _guess(data)
+    return _damaged_utf8(data) or _guess(data)
+
+
+def _damaged_utf8(data: bytes) -> str | None:
+    """UTF-8 in which a few bytes are broken: at least ten sound characters beyond ASCII for each broken one."""
+    text = data.decode("utf-8", errors="replace")
+    beyond = sum(1 for char in text if char > "\x7f")
+    return text if 11 * text.count("\ufffd") <= beyond else None
 
 
 def _guess(data: bytes) -> str:

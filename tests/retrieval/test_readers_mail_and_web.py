@@ -180,6 +180,7 @@ def make_msg(path: Path, body: dict[str, bytes]) -> None:
         compound_file(
             {
                 "__properties_version1.0": properties,
+                "__substg1.0_001A001F": unicode("IPM.Note"),
                 "__substg1.0_0037001F": unicode("Pier 7"),
                 "__substg1.0_0C1A001F": unicode("Åse"),
                 "__substg1.0_5D01001F": unicode("ase@example.org"),

@@ -40,6 +40,12 @@ def test_other_encodings_are_recognised(tmp_path: Path, encoding: str) -> None:
     assert read(tmp_path / "a.txt").text == words
 
 
+def test_a_broken_byte_does_not_turn_utf8_into_another_encoding(tmp_path: Path) -> None:
+    words = "Größere Brücken führen über die Förde. " * 5
+    (tmp_path / "a.txt").write_bytes(words.encode() + b"\xff")
+    assert read(tmp_path / "a.txt").text == words + "\ufffd"
+
+
 def test_binary_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\x7fELF\0\0\1")
     with pytest.raises(UnreadableDocument, match="binary"):
