@@ -36,6 +36,8 @@ class Memory:
     valid_to: str | None
     superseded_by: int | None
     source: Source
+    event_date: str | None = None
+    """The day that the text speaks of, resolved against the day it was said; ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +72,39 @@ class Session:
     started: str
     last_turn: str | None
     turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFound:
+    """A turn that holds the words searched for."""
+
+    turn: Turn
+    title: str
+    """Of its session."""
+    scope: str
+    excerpt: str
+    """The words in their surroundings, from the question or the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A line of an import that is not a memory, counted from 1."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    added: int
+    unchanged: int
+    """Rows the store already had."""
+    bad: tuple[BadRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """Receipt of a purge: what was deleted, and where the text was blotted out."""
+
+    memories: tuple[int, ...]
+    turns: tuple[int, ...]

@@ -1,0 +1,127 @@
+"""What a finished turn and a user's verdict teach the store. Rules only; the user's own words only."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from memory import records
+from memory.clock import stamp
+from memory.errors import NoSuchSession
+from memory.extract import episode, extract, kind_of
+from memory.feedback import corrected
+from memory.schema import exposures, memories, sessions
+from memory.schema import feedback as feedback_table
+from memory.sessions import get_turn
+from memory.types import Memory, Recalled, Source
+from retrieval.sqlite import writing
+
+if TYPE_CHECKING:
+    from memory.store import MemoryStore
+
+
+def observe(
+    store: "MemoryStore",
+    turn_id: int,
+    question: str,
+    recalled: Sequence[int] | Sequence[Recalled],
+    cited: Sequence[int],
+    scope: str,
+    now: datetime | None,
+) -> list[Memory]:
+    """See `MemoryStore.observe`."""
+    # 1. read the user's words, and embed them before the transaction: a writer must not hold the file for a model
+    candidates = extract(question, now)
+    told = episode(question, candidates) if store.settings.episodes else None
+    texts = [candidate.text for candidate in candidates] + ([question[told[0] : told[1]]] if told else [])
+    embedded: Sequence[records.Vector] = list(store.embed(texts)) if texts else []
+    at = stamp(now)
+    stored: list[Memory] = []
+    with writing(store.engine) as connection:
+        turn = get_turn(connection, turn_id)
+        # 2. exposures: the labels of retention
+        for rank, item in enumerate(recalled, 1):
+            found = item if isinstance(item, Recalled) else None
+            memory_id = item.memory.id if isinstance(item, Recalled) else item
+            connection.execute(
+                sa.insert(exposures).values(
+                    memory=memory_id,
+                    turn=turn_id,
+                    at=at,
+                    rank=rank,
+                    score=found.score if found else None,
+                    dense=found.dense if found else None,
+                    lexical=found.lexical if found else None,
+                    cited=memory_id in cited,
+                )
+            )
+        used = sa.update(memories).where(memories.c.id.in_(set(cited)))
+        connection.execute(used.values(uses=memories.c.uses + 1, last_used=at))
+        # 3. statements, kept or forgotten; offsets are of the message as the turn holds it
+        exact = question == turn.question
+        for candidate, vector in zip(candidates, embedded, strict=False):
+            start, end = (candidate.start, candidate.end) if exact else (None, None)
+            if candidate.action == "forget":
+                stored += _forget(connection, store, candidate.text, scope, vector)
+                continue
+            source = Source(candidate.how, turn.session, turn_id, start, end)
+            draft = store.draft(candidate.text, candidate.kind, scope, source, vector, candidate.event_date)
+            stored.append(records.add(connection, draft, at, store.settings.duplicate_similarity))
+        # 4. what else was told, as an episode
+        if told:
+            source = Source("extracted", turn.session, turn_id, *(told if exact else (None, None)))
+            draft = store.draft(texts[-1], "episode", scope, source, embedded[-1])
+            records.add(connection, draft, at, store.settings.duplicate_similarity)
+    return stored
+
+
+def _forget(
+    connection: sa.Connection, store: "MemoryStore", text: str, scope: str, vector: records.Vector
+) -> list[Memory]:
+    """Turn the one memory that says exactly this into a tombstone; anything vaguer is for the user to choose."""
+    known = records.duplicate(connection, text, scope, vector, store.embedder_id, store.settings.duplicate_similarity)
+    if known is None:
+        return []
+    records.change(connection, known, state="tombstone")
+    return [records.get(connection, known)]
+
+
+def feedback(store: "MemoryStore", turn_id: int | None, verdict: str, text: str | None, now: datetime | None) -> None:
+    """See `MemoryStore.feedback`."""
+    if verdict not in ("good", "bad", "correct"):
+        raise ValueError(f"{verdict!r} is no verdict; it is good, bad or correct.")
+    text = (text or "").strip() or None
+    if verdict == "correct" and text is None:
+        raise ValueError("A correction needs the right answer as its text.")
+    if turn_id is None:
+        last = store.last_turn()
+        if last is None:
+            raise NoSuchSession("There is no turn to give feedback on yet.", "Ask something first.")
+        turn_id = last.id
+    at = stamp(now)
+    vector = store.embed([text])[0] if verdict == "correct" and text else None
+    with writing(store.engine) as connection:
+        turn = get_turn(connection, turn_id)
+        correction = None
+        if vector is not None and text is not None:
+            scope = connection.execute(sa.select(sessions.c.scope).where(sessions.c.id == turn.session)).scalar_one()
+            wrong = _wrong(connection, store, turn_id, text, vector)
+            source = Source("told", turn.session, turn_id)
+            draft = store.draft(text, kind_of(text), scope, source, vector)
+            correction = records.add(connection, draft, at, store.settings.duplicate_similarity).id
+            for old in wrong:
+                if old != correction:
+                    records.change(connection, old, valid_to=at, superseded_by=correction)
+        row = sa.insert(feedback_table).values(turn=turn_id, at=at, verdict=verdict, text=text, correction=correction)
+        connection.execute(row)
+
+
+def _wrong(
+    connection: sa.Connection, store: "MemoryStore", turn_id: int, text: str, vector: records.Vector
+) -> list[int]:
+    shown = sa.select(exposures.c.memory).where(exposures.c.turn == turn_id, exposures.c.cited)
+    cited = records.get_many(connection, connection.execute(shown).scalars())
+    valid = [memory for memory in cited.values() if memory.valid_to is None and memory.state == "active"]
+    stored = records.vectors_of(connection, [memory.id for memory in valid], store.embedder_id)
+    return corrected(valid, text, {key: float(other @ vector) for key, other in stored.items()})

@@ -1,0 +1,123 @@
+"""Looking after memory.db: explanations, counts, problems found and mended. The rows are the truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from memory import records
+from memory.erase import scrub
+from memory.schema import exposures, feedback, memories, sessions, turns, vectors
+from memory.sessions import index_turn
+from retrieval.sqlite import reading, writing
+
+if TYPE_CHECKING:
+    from memory.store import MemoryStore
+
+
+def why(connection: Connection, memory_id: int) -> dict[str, Any]:
+    """Provenance, exposures, and the chain of what a memory replaced. Raises NoSuchMemory."""
+    memory = records.get(connection, memory_id)
+    said = None
+    if memory.source.turn is not None and memory.source.start is not None:
+        row = connection.execute(sa.select(turns).where(turns.c.id == memory.source.turn)).first()
+        said = {"asked_at": row.asked_at, "question": row.question} if row is not None else None
+    shown = connection.execute(
+        sa.select(exposures).where(exposures.c.memory == memory_id).order_by(exposures.c.id.desc())
+    ).all()
+    replaced = connection.execute(
+        sa.select(memories.c.id, memories.c.text).where(memories.c.superseded_by == memory_id)
+    )
+    confirmations = connection.execute(sa.select(memories.c.confirmations).where(memories.c.id == memory_id)).scalar()
+    return {
+        "memory": memory,
+        "said": said,
+        "confirmations": confirmations,
+        "recalled": len(shown),
+        "cited": sum(row.cited for row in shown),
+        "exposures": [
+            {
+                "turn": r.turn,
+                "at": r.at,
+                "rank": r.rank,
+                "score": r.score,
+                "dense": r.dense,
+                "lexical": r.lexical,
+                "cited": r.cited,
+            }
+            for r in shown
+        ],
+        "replaced": [{"id": row.id, "text": row.text} for row in replaced],
+    }
+
+
+def stats(connection: Connection, file: Path, embedder: str) -> dict[str, Any]:
+    """Counts, and the file's size in bytes."""
+
+    def by(column: sa.Column[Any]) -> dict[str, int]:
+        rows = connection.execute(sa.select(column, sa.func.count()).group_by(column).order_by(column))
+        return dict(rows.tuples().all())
+
+    def count(table: sa.Table) -> int:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+    superseded = sa.select(sa.func.count()).where(memories.c.valid_to.is_not(None), memories.c.state == "active")
+    return {
+        "memories": by(memories.c.state),
+        "kinds": by(memories.c.kind),
+        "scopes": by(memories.c.scope),
+        "superseded": connection.execute(superseded).scalar_one(),
+        "sessions": count(sessions),
+        "turns": count(turns),
+        "exposures": count(exposures),
+        "cited": connection.execute(sa.select(sa.func.count()).where(exposures.c.cited)).scalar_one(),
+        "feedback": by(feedback.c.verdict),
+        "embedder": embedder,
+        "bytes": file.stat().st_size,
+    }
+
+
+def check(store: "MemoryStore", fix: bool) -> list[str]:
+    """Problems in words, each before it is mended."""
+    problems = []
+    with reading(store.engine) as connection:
+        for row in connection.exec_driver_sql("PRAGMA quick_check").scalars():
+            if row != "ok":
+                problems.append(f"memory.db is damaged: {row}")
+        if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+            problems.append("memory.db has rows that point at rows which are gone.")
+        active = set(connection.execute(sa.select(memories.c.id).where(memories.c.state == "active")).scalars())
+        indexed = set(connection.exec_driver_sql("SELECT rowid FROM memories_fts").scalars())
+        said = set(connection.execute(sa.select(turns.c.id)).scalars())
+        said_indexed = set(connection.exec_driver_sql("SELECT rowid FROM turns_fts").scalars())
+        own = sa.select(vectors.c.memory).where(vectors.c.embedder == store.embedder_id)
+        missing = sa.select(memories.c.id, memories.c.text).where(memories.c.id.not_in(own))
+        unembedded = connection.execute(missing).all()
+    if active != indexed:
+        problems.append(f"Full text of {len(active ^ indexed)} memories is out of step.")
+    if said != said_indexed:
+        problems.append(f"Full text of {len(said ^ said_indexed)} turns is out of step.")
+    if unembedded:
+        problems.append(f"{len(unembedded)} memories have no vector of the embedder {store.embedder_id}.")
+    if fix and problems:
+        _mend(store, [(row.id, row.text) for row in unembedded])
+    return problems
+
+
+def _mend(store: "MemoryStore", unembedded: list[tuple[int, str]], batch: int = 256) -> None:
+    for start in range(0, len(unembedded), batch):
+        part = unembedded[start : start + batch]
+        embedded = store.embed([text for _, text in part])
+        with writing(store.engine) as connection:
+            for (memory_id, _), vector in zip(part, embedded, strict=True):
+                records.put_vector(connection, memory_id, vector, store.embedder_id)
+                records.change(connection, memory_id)
+    with writing(store.engine) as connection:
+        connection.exec_driver_sql("DELETE FROM memories_fts")
+        for row in connection.execute(sa.select(memories).where(memories.c.state == "active")).all():
+            records.index_text(connection, row.id, row.text)
+        connection.exec_driver_sql("DELETE FROM turns_fts")
+        for row in connection.execute(sa.select(turns)).all():
+            index_turn(connection, row.id, row.question, row.answer)
+    scrub(store.engine)

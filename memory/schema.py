@@ -1,0 +1,111 @@
+"""Tables of memory.db. The migrations create them; this module is how the code names them.
+
+Full-text tables (`memories_fts`, `turns_fts`) are virtual and written by hand beside their rows: what goes in is
+`retrieval.sqlite.fts_text` of the text, which SQL triggers could not compute.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Integer, nullable=False),
+)
+"""`revision` rises with each change of a memory, `erased` with each deletion: how caches of other processes notice."""
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("session", sa.ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("asked_at", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("answer_json", sa.Text, nullable=False),
+    sa.Column("complete", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+memories = sa.Table(
+    "memories",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("slot", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("pinned", sa.Boolean, nullable=False),
+    sa.Column("retention", sa.Float),
+    # Bi-temporal: when it holds in the world, and when the store learned of it.
+    sa.Column("valid_from", sa.Text, nullable=False),
+    sa.Column("valid_to", sa.Text),
+    sa.Column("recorded_at", sa.Text, nullable=False),
+    sa.Column("superseded_by", sa.ForeignKey("memories.id", ondelete="SET NULL")),
+    sa.Column("event_date", sa.Text),
+    sa.Column("uses", sa.Integer, nullable=False),
+    sa.Column("last_used", sa.Text),
+    sa.Column("confirmations", sa.Integer, nullable=False),
+    # Provenance. A deleted session leaves `how` alone.
+    sa.Column("how", sa.Text, nullable=False),
+    sa.Column("session", sa.ForeignKey("sessions.id", ondelete="SET NULL"), index=True),
+    sa.Column("turn", sa.ForeignKey("turns.id", ondelete="SET NULL"), index=True),
+    sa.Column("start", sa.Integer),
+    sa.Column("end", sa.Integer),
+    sa.Column("revision", sa.Integer, nullable=False, index=True),
+    sa.Index("ix_memories_scope_hash", "scope", "content_hash"),
+    sa.Index("ix_memories_scope_slot", "scope", "slot"),
+    sa.Index("ix_memories_superseded_by", "superseded_by"),
+    sqlite_autoincrement=True,
+)
+
+vectors = sa.Table(
+    "vectors",
+    metadata,
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("embedder", sa.Text, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
+"""Little-endian float32, L2-normalised, of the dimension that `embedder` has."""
+
+exposures = sa.Table(
+    "exposures",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("turn", sa.ForeignKey("turns.id", ondelete="SET NULL"), index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("score", sa.Float),
+    sa.Column("dense", sa.Float),
+    sa.Column("lexical", sa.Float),
+    sa.Column("cited", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Which memories a turn was shown, and which its answer used. Outlives the turn: these are the labels of retention."""
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("turn", sa.ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("correction", sa.ForeignKey("memories.id", ondelete="SET NULL"), index=True),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,227 @@
+"""Conversations as they were held: sessions and their turns, kept by value, searchable by every word said."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from memory.clock import stamp
+from memory.erase import erase_memories, scrub
+from memory.errors import NoSuchSession
+from memory.schema import memories, sessions, turns
+from memory.types import Session, Turn, TurnFound
+from retrieval.fulltext import fts_query, fts_text
+from retrieval.sqlite import reading, writing
+
+
+class SessionLog:
+    """The half of `MemoryStore` that keeps conversations. A turn is stored from its first moment on, so that a crash
+    leaves what had come, readable and marked incomplete."""
+
+    engine: Engine
+
+    def start_session(self, scope: str = "main", title: str = "", now: datetime | None = None) -> int:
+        """Open a session bounded by the collection `scope`; returns its id."""
+        row = sa.insert(sessions).values(scope=scope, title=title, started=stamp(now)).returning(sessions.c.id)
+        with writing(self.engine) as connection:
+            return int(connection.execute(row).scalar_one())
+
+    def sessions(self, scopes: Sequence[str] | None = None) -> list[Session]:
+        """Sessions of the scopes (None: all), the one used last first."""
+        query = _sessions()
+        if scopes is not None:
+            query = query.where(sessions.c.scope.in_(list(scopes)))
+        with reading(self.engine) as connection:
+            found = [_session(row) for row in connection.execute(query)]
+        return sorted(found, key=lambda one: (one.last_turn or one.started, one.id), reverse=True)
+
+    def session(self, session_id: int) -> Session:
+        """Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            return _get_session(connection, session_id)
+
+    def turns(self, session_id: int) -> list[Turn]:
+        """The turns of a session in order. Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            _get_session(connection, session_id)
+            return _turns(connection, session_id)
+
+    def turn(self, turn_id: int) -> Turn:
+        """Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            return get_turn(connection, turn_id)
+
+    def last_turn(self) -> Turn | None:
+        """The turn asked last, in any session."""
+        with reading(self.engine) as connection:
+            row = connection.execute(sa.select(turns).order_by(turns.c.id.desc()).limit(1)).first()
+            return _turn(row) if row is not None else None
+
+    def begin_turn(self, session: int, question: str, now: datetime | None = None) -> int:
+        """Store a question before its answer is there; an empty title of the session becomes the question's opening."""
+        with writing(self.engine) as connection:
+            found = _get_session(connection, session)
+            row = sa.insert(turns).values(
+                session=session, asked_at=stamp(now), question=question, answer="", answer_json="", complete=False
+            )
+            turn = int(connection.execute(row.returning(turns.c.id)).scalar_one())
+            index_turn(connection, turn, question, "")
+            if not found.title:
+                title = " ".join(question.split())
+                title = title if len(title) <= 60 else title[:59].rstrip() + "…"
+                connection.execute(sa.update(sessions).where(sessions.c.id == session).values(title=title))
+            return turn
+
+    def update_turn(self, turn: int, partial_answer: str) -> None:
+        """Keep what has streamed so far. Raises NoSuchSession."""
+        with writing(self.engine) as connection:
+            written = connection.execute(sa.update(turns).where(turns.c.id == turn).values(answer=partial_answer))
+            if not written.rowcount:
+                raise _no_turn(turn)
+
+    def finish_turn(self, turn: int, answer: str, answer_json: str, complete: bool) -> None:
+        """Store the whole answer; `complete` is False for one that was cancelled. Raises NoSuchSession."""
+        with writing(self.engine) as connection:
+            question = get_turn(connection, turn).question
+            values = {"answer": answer, "answer_json": answer_json, "complete": complete}
+            connection.execute(sa.update(turns).where(turns.c.id == turn).values(values))
+            index_turn(connection, turn, question, answer)
+
+    def search_turns(self, text: str, scopes: Sequence[str] | None = None, limit: int = 20) -> list[TurnFound]:
+        """Turns whose question or answer holds words of `text`, best first; scopes None means all."""
+        match = fts_query(text)
+        if not match or (scopes is not None and not scopes):
+            return []
+        scoped = "" if scopes is None else f"AND s.scope IN ({', '.join('?' * len(scopes))})"
+        with reading(self.engine) as connection:
+            hits = connection.exec_driver_sql(
+                f"""SELECT t.id, s.title, s.scope FROM turns_fts
+                    JOIN turns t ON t.id = turns_fts.rowid JOIN sessions s ON s.id = t.session
+                    WHERE turns_fts MATCH ? {scoped} ORDER BY bm25(turns_fts), t.id DESC LIMIT ?""",
+                (match, *(scopes or ()), limit),
+            ).all()
+            found = []
+            for turn_id, title, scope in hits:
+                turn = get_turn(connection, turn_id)
+                found.append(TurnFound(turn, title, scope, _excerpt(turn, text)))
+            return found
+
+    def export_session(self, session_id: int, form: Literal["json", "markdown"] = "json") -> str:
+        """A session as a JSON object (answers whole, by value) or as Markdown to read. Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            session, held = _get_session(connection, session_id), _turns(connection, session_id)
+        if form == "markdown":
+            return _markdown(session, held)
+        document = {
+            "schema": 1,
+            "id": session.id,
+            "title": session.title,
+            "scope": session.scope,
+            "started": session.started,
+            "turns": [
+                {
+                    "id": turn.id,
+                    "asked_at": turn.asked_at,
+                    "question": turn.question,
+                    "answer": turn.answer,
+                    "complete": turn.complete,
+                    "result": json.loads(turn.answer_json) if turn.answer_json else None,
+                }
+                for turn in held
+            ],
+        }
+        return json.dumps(document, ensure_ascii=False, indent=2)
+
+    def delete_session(self, session_id: int) -> None:
+        """Really delete a session: turns, feedback, its episodes (they are its words), their bytes in the file.
+
+        Facts learned from it stay, without their provenance; `forget` or `purge` them by themselves.
+        Raises NoSuchSession.
+        """
+        with writing(self.engine) as connection:
+            _get_session(connection, session_id)
+            own = sa.select(turns.c.id).where(turns.c.session == session_id)
+            from_here = sa.or_(memories.c.session == session_id, memories.c.turn.in_(own))
+            episodes = sa.select(memories.c.id).where(from_here, memories.c.kind == "episode")
+            erase_memories(connection, list(connection.execute(episodes).scalars()))
+            connection.execute(sa.update(memories).where(from_here).values(start=None, end=None))
+            connection.exec_driver_sql(
+                "DELETE FROM turns_fts WHERE rowid IN (SELECT id FROM turns WHERE session = ?)", (session_id,)
+            )
+            connection.execute(sa.delete(sessions).where(sessions.c.id == session_id))
+        scrub(self.engine)
+
+
+def get_turn(connection: Connection, turn_id: int) -> Turn:
+    """Raises NoSuchSession."""
+    row = connection.execute(sa.select(turns).where(turns.c.id == turn_id)).first()
+    if row is None:
+        raise _no_turn(turn_id)
+    return _turn(row)
+
+
+def _no_turn(turn_id: int) -> NoSuchSession:
+    return NoSuchSession(f"There is no turn {turn_id}.", "It may have been deleted with its session.")
+
+
+def _sessions() -> sa.Select[Any]:
+    return (
+        sa.select(sessions, sa.func.max(turns.c.asked_at).label("last_turn"), sa.func.count(turns.c.id).label("turns"))
+        .join(turns, isouter=True)
+        .group_by(sessions.c.id)
+    )
+
+
+def _get_session(connection: Connection, session_id: int) -> Session:
+    row = connection.execute(_sessions().where(sessions.c.id == session_id)).first()
+    if row is None:
+        raise NoSuchSession(f"There is no session {session_id}.", "`loci sessions list` shows them.")
+    return _session(row)
+
+
+def _session(row: sa.Row[Any]) -> Session:
+    return Session(row.id, row.title, row.scope, row.started, row.last_turn, row.turns)
+
+
+def _turns(connection: Connection, session_id: int) -> list[Turn]:
+    rows = connection.execute(sa.select(turns).where(turns.c.session == session_id).order_by(turns.c.id))
+    return [_turn(row) for row in rows]
+
+
+def _turn(row: sa.Row[Any]) -> Turn:
+    return Turn(row.id, row.session, row.asked_at, row.question, row.answer, row.answer_json, row.complete)
+
+
+def index_turn(connection: Connection, turn: int, question: str, answer: str) -> None:
+    """Put a turn into full text, instead of what stood there."""
+    connection.exec_driver_sql("DELETE FROM turns_fts WHERE rowid = ?", (turn,))
+    connection.exec_driver_sql(
+        "INSERT INTO turns_fts (rowid, question, answer) VALUES (?, ?, ?)", (turn, fts_text(question), fts_text(answer))
+    )
+
+
+def _excerpt(turn: Turn, text: str, around: int = 60) -> str:
+    """The first place where a word of `text` stands, in its surroundings."""
+    said = turn.question + "\n" + turn.answer
+    folded = said.casefold() if len(said.casefold()) == len(said) else said
+    places = [folded.find(word) for word in text.casefold().split()]
+    place = min((place for place in places if place >= 0), default=0)
+    start, end = max(0, place - around), min(len(said), place + around)
+    middle = " ".join(said[start:end].split())
+    return f"{'…' if start else ''}{middle}{'…' if end < len(said) else ''}"
+
+
+def _markdown(session: Session, held: Sequence[Turn]) -> str:
+    lines = [
+        f"# {session.title or f'Session {session.id}'}",
+        "",
+        f"Collection {session.scope}, begun {session.started}.",
+    ]
+    for turn in held:
+        note = "" if turn.complete else " *(incomplete)*"
+        quoted = "\n".join(f"> {line}" for line in turn.question.splitlines())
+        lines += ["", f"## {turn.asked_at}{note}", "", quoted, "", turn.answer]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,22 @@
+"""Settings of the memory."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MemorySettings(BaseModel):
+    """What is kept about the user, and when it is brought back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    """Recall and store memories at all."""
+    limit: int = Field(default=8, ge=1, le=50)
+    """Most memories brought into one turn."""
+    min_similarity: float = Field(default=0.3, ge=-1.0, le=1.0)
+    """Cosine with the question from which a memory counts as relevant by meaning."""
+    min_coverage: float = Field(default=0.6, ge=0.0, le=1.0)
+    """Share of the question's content words from which a memory counts as relevant by its words."""
+    duplicate_similarity: float = Field(default=0.9, ge=0.5, le=1.0)
+    """Cosine from which two memories that also share their words count as the same."""
+    episodes: bool = True
+    """Keep what the user tells beside clear facts, as episodes."""

@@ -1,0 +1,280 @@
+"""`MemoryStore`: what a profile remembers, in one memory.db. Every write is synchronous and needs no language model."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from memory import learning, maintenance, records
+from memory.cache import VectorCache
+from memory.clock import stamp, utc
+from memory.dates import find_date
+from memory.erase import purge
+from memory.ranking import Scored, rank
+from memory.records import Draft
+from memory.schema import memories
+from memory.sessions import SessionLog
+from memory.settings import MemorySettings
+from memory.transfer import draft_of, export_rows, import_rows, parse
+from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
+from retrieval.fulltext import fts_query
+from retrieval.sqlite import open_database, reading, writing
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_POOL = 100  # candidates of each kind that fusion sees, at least
+_BATCH = 256  # texts embedded at once on import
+
+
+# The method `list` hides the type inside the class.
+Memories = list[Memory]
+Recollection = list[Recalled]
+Problems = list[str]
+
+
+class MemoryStore(SessionLog):
+    """Memories, conversations and feedback of one profile. Safe for several threads and processes.
+
+    `embed` turns N texts into [N, D] float32, L2-normalised; `embedder_id` names it, and vectors of another are not
+    compared with its own. Times are passed in as `now` (aware); None means the present.
+
+    :raises DatabaseProblem: memory.db is damaged, of a newer schema, locked for too long, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: MemorySettings,
+        embed: Callable[[Sequence[str]], NDArray[np.float32]],
+        embedder_id: str,
+    ) -> None:
+        self.settings = settings
+        self.embedder_id = embedder_id
+        self.engine = open_database(folder / "memory.db", MIGRATIONS)
+        self._embed = embed
+        self._cache = VectorCache(embedder_id)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # --- memories
+
+    def add(
+        self, text: str, *, kind: Kind = "fact", scope: str = "main", source: Source, now: datetime | None = None
+    ) -> Memory:
+        """Remember `text`; a duplicate returns the memory that already says it, a changed fact supersedes the old.
+
+        Raises ValueError for an empty text.
+        """
+        text = text.strip()
+        if not text:
+            raise ValueError("There is nothing to remember: the text is empty.")
+        dated = find_date(text, utc(now).date())
+        draft = self.draft(text, kind, scope, source, self.embed([text])[0], dated.day if dated else None)
+        with writing(self.engine) as connection:
+            return records.add(connection, draft, stamp(now), self.settings.duplicate_similarity)
+
+    def get(self, memory_id: int) -> Memory:
+        """Raises NoSuchMemory."""
+        with reading(self.engine) as connection:
+            return records.get(connection, memory_id)
+
+    def list(
+        self,
+        scopes: Sequence[str] | None = None,
+        states: Sequence[State] = ("active",),
+        kind: Kind | None = None,
+    ) -> Memories:
+        """Memories of the scopes (None: all) and states, the latest first; superseded ones have a `valid_to`."""
+        query = sa.select(memories).where(memories.c.state.in_([*states]))
+        if scopes is not None:
+            query = query.where(memories.c.scope.in_([*scopes]))
+        if kind is not None:
+            query = query.where(memories.c.kind == kind)
+        with reading(self.engine) as connection:
+            return [records.memory(row) for row in connection.execute(query.order_by(memories.c.id.desc()))]
+
+    def edit(self, memory_id: int, text: str, now: datetime | None = None) -> Memory:
+        """Replace the wording: a new memory supersedes the old, which is archived and can be restored."""
+        text = text.strip()
+        if not text:
+            raise ValueError("There is nothing to remember: the text is empty. `loci memory forget` removes a memory.")
+        vector = self.embed([text])[0]
+        with writing(self.engine) as connection:
+            old = records.get(connection, memory_id)
+            if old.text == text:
+                return old
+            dated = find_date(text, utc(now).date())
+            draft = self.draft(text, old.kind, old.scope, old.source, vector, dated.day if dated else None, old.pinned)
+            at = stamp(now)
+            fresh = records.insert(
+                connection, draft, recorded_at=at, valid_from=old.valid_from, uses=old.uses, last_used=old.last_used
+            )
+            records.change(connection, memory_id, state="archived", valid_to=at, superseded_by=fresh)
+            records.settle(connection, fresh)
+            return records.get(connection, fresh)
+
+    def pin(self, memory_id: int, on: bool = True) -> None:
+        """Keep a memory from ever being forgotten by itself. Raises NoSuchMemory."""
+        with writing(self.engine) as connection:
+            records.get(connection, memory_id)
+            records.change(connection, memory_id, pinned=on)
+
+    def forget(self, memory_id: int) -> Memory:
+        """Never recall a memory again. It can be restored until it is purged. Raises NoSuchMemory."""
+        with writing(self.engine) as connection:
+            records.get(connection, memory_id)
+            records.change(connection, memory_id, state="tombstone")
+            return records.get(connection, memory_id)
+
+    def restore(self, memory_id: int, now: datetime | None = None) -> Memory:
+        """Undo a forgetting, an edit or a supersession: the memory holds again, what replaced it is archived."""
+        with writing(self.engine) as connection:
+            old = records.get(connection, memory_id)
+            records.change(connection, memory_id, state="active", valid_to=None, superseded_by=None)
+            if old.superseded_by is not None:
+                later = records.get(connection, old.superseded_by)
+                if later.state == "active":
+                    replaced = {"state": "archived", "valid_to": stamp(now), "superseded_by": memory_id}
+                    records.change(connection, later.id, **replaced)
+            return records.get(connection, memory_id)
+
+    def purge(self, memory_id: int) -> Purged:
+        """Really delete a memory: its rows, vector and full text, and its words wherever turns or others quote them.
+
+        Raises NoSuchMemory, and DatabaseProblem while another process keeps the file from being rewritten.
+        """
+        return purge(self.engine, memory_id, self.get(memory_id).text)
+
+    def why(self, memory_id: int) -> dict[str, Any]:
+        """Where a memory came from, in the user's own words, when it was recalled and used, and what it replaced."""
+        with reading(self.engine) as connection:
+            return maintenance.why(connection, memory_id)
+
+    # --- recall
+
+    def recall(self, query: str, *, scopes: Sequence[str], limit: int | None = None) -> Recollection:
+        """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant."""
+        if not query.strip() or not scopes:
+            return []
+        limit = limit or self.settings.limit
+        vector = self.embed([query])[0]
+        pool = max(_POOL, 2 * limit)
+        with reading(self.engine) as connection:
+            dense = dict(self._cache.search(connection, vector, scopes, pool))
+            lexical = self._lexical(connection, query, scopes, pool)
+            found = records.get_many(connection, dense.keys() | lexical.keys())
+            # A statement that was superseded must not come without the one that holds.
+            later = {m.superseded_by for m in found.values() if m.superseded_by is not None} - found.keys()
+            found |= {m.id: m for m in records.get_many(connection, later).values() if m.state == "active"}
+            dense |= self._cache.cosines(vector, found.keys() - dense.keys())
+        wanted = set(fts_query(query).split(" OR "))
+        candidates = [
+            Scored(memory, dense.get(key), lexical.get(key), _coverage(wanted, memory.text) if key in lexical else 0.0)
+            for key, memory in found.items()
+        ]
+        return rank(candidates, self.settings, limit)
+
+    def matching(self, text: str, *, scopes: Sequence[str], limit: int = 5) -> Recollection:
+        """What a "forget that ..." may mean, for the user to choose from; nothing is changed."""
+        return [found for found in self.recall(text, scopes=scopes, limit=limit) if found.memory.valid_to is None]
+
+    def _lexical(self, connection: Connection, query: str, scopes: Sequence[str], k: int) -> dict[int, float]:
+        match = fts_query(query)
+        if not match:
+            return {}
+        rows = connection.exec_driver_sql(
+            f"""SELECT m.id, -bm25(memories_fts) FROM memories_fts JOIN memories m ON m.id = memories_fts.rowid
+                WHERE memories_fts MATCH ? AND m.state = 'active' AND m.scope IN ({", ".join("?" * len(scopes))})
+                ORDER BY bm25(memories_fts), m.id DESC LIMIT ?""",
+            (match, *scopes, k),
+        )
+        return {int(key): float(score) for key, score in rows}
+
+    # --- learning from turns
+
+    def observe(
+        self,
+        turn_id: int,
+        question: str,
+        *,
+        recalled: Sequence[int] | Sequence[Recalled],
+        cited: Sequence[int],
+        scope: str,
+        now: datetime | None = None,
+    ) -> Memories:
+        """Log which memories a turn was shown and which its answer cited, and remember what the user said in it.
+
+        `question` is the user's own message, never recalled or retrieved text. Returns what was remembered, and what a
+        "forget that ..." of exactly these words turned into a tombstone; the episode is stored but not returned.
+        """
+        return learning.observe(self, turn_id, question, recalled, cited, scope, now)
+
+    def feedback(
+        self,
+        turn_id: int | None,
+        verdict: Literal["good", "bad", "correct"],
+        text: str | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        """Record a verdict on a turn (None: the last). A correction is remembered and supersedes what it corrects."""
+        learning.feedback(self, turn_id, verdict, text, now)
+
+    # --- in and out
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every memory as an object of `loci memory export`, from one snapshot."""
+        with reading(self.engine) as connection:
+            yield from export_rows(connection)
+
+    def import_(self, rows: Iterable[Mapping[str, Any] | str], now: datetime | None = None) -> ImportReport:
+        """Take in rows of an export (objects, or lines of JSON); bad ones are reported by line, the rest goes in."""
+        good, bad = parse(rows)
+        added = unchanged = 0
+        drafts = []
+        for start in range(0, len(good), _BATCH):
+            batch = good[start : start + _BATCH]
+            vectors = self.embed([row.text for row in batch])
+            drafts += [
+                (row, draft_of(row, vector, self.embedder_id)) for row, vector in zip(batch, vectors, strict=True)
+            ]
+        with writing(self.engine) as connection:
+            added, unchanged = import_rows(connection, drafts, stamp(now))
+        return ImportReport(added, unchanged, tuple(bad))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts by state, kind and scope, of sessions and turns, uses, and the size of the file in bytes."""
+        with reading(self.engine) as connection:
+            return maintenance.stats(connection, Path(str(self.engine.url.database)), self.embedder_id)
+
+    def check(self, fix: bool = False) -> Problems:
+        """Problems found, in words; `fix` rebuilds full text and vectors from the rows, which are the truth."""
+        return maintenance.check(self, fix)
+
+    # --- for the parts of this room
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[N, D], L2-normalised."""
+        return self._embed(texts)
+
+    def draft(
+        self,
+        text: str,
+        kind: Kind,
+        scope: str,
+        source: Source,
+        vector: NDArray[np.float32],
+        event_date: date | None = None,
+        pinned: bool = False,
+    ) -> Draft:
+        return Draft(text, kind, scope, source, vector, self.embedder_id, event_date, pinned)
+
+
+def _coverage(wanted: set[str], text: str) -> float:
+    """The share of the query's terms (as FTS5 strings) that stand in `text`, whatever their ending after 4 letters."""
+    own = {word.strip('"*')[:5] for word in fts_query(text).split(" OR ")}
+    return sum(term.strip('"*')[:5] in own for term in wanted) / len(wanted) if wanted else 0.0

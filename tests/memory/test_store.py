@@ -1,0 +1,310 @@
+"""The store on a real file: writing, recall, scopes, conversations, feedback, in and out."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memory.errors import NoSuchMemory, NoSuchSession
+from memory.store import MemoryStore
+from memory.types import Source
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+TOLD = Source("command")
+
+
+def texts(found: object) -> list[str]:
+    return [item.memory.text for item in found]  # type: ignore[attr-defined]
+
+
+def test_what_is_told_is_recalled_and_what_is_unrelated_is_not(store: MemoryStore) -> None:
+    store.add("My office is in B12", source=TOLD)
+    [found] = store.recall("Where is my office?", scopes=["main"])
+    assert found.memory.text == "My office is in B12"
+    assert found.dense is not None
+    assert found.lexical is not None
+    assert store.recall("tide tables of Oslo", scopes=["main"]) == []
+    assert store.recall("  ", scopes=["main"]) == []
+
+
+def test_nothing_of_one_scope_is_found_in_another(store: MemoryStore) -> None:
+    here = store.add("My office is in B12", scope="work", source=TOLD)
+    there = store.add("My office is in B12", scope="home", source=TOLD)
+    assert here.id != there.id
+    store.add("My office is in C3", scope="home", source=TOLD)
+    assert [r.memory.id for r in store.recall("office B12", scopes=["work"])] == [here.id]
+    assert store.get(here.id).valid_to is None
+    assert store.recall("office B12", scopes=["main"]) == []
+    assert store.recall("office B12", scopes=[]) == []
+    session = store.start_session("work")
+    store.begin_turn(session, "Where is my office?")
+    assert store.search_turns("office", ["home"]) == []
+    assert len(store.search_turns("office", ["work"])) == 1
+    assert store.sessions(["home"]) == []
+
+
+def test_duplicates_return_the_memory_that_says_it_already(store: MemoryStore) -> None:
+    first = store.add("My office is in B12", source=TOLD)
+    assert store.add("my office is in B12.", source=TOLD).id == first.id
+    assert store.add("My office is really in B12", source=TOLD).id == first.id
+    assert store.add("The rent is 900", source=TOLD).id != store.add("The rent is 950", source=TOLD).id
+    assert store.why(first.id)["confirmations"] == 2
+
+
+def test_a_changed_fact_supersedes_and_both_are_kept(store: MemoryStore) -> None:
+    old = store.add("My office is in B12", source=TOLD, now=NOW)
+    new = store.add("My office is in C3", source=TOLD, now=NOW + timedelta(days=1))
+    past = store.get(old.id)
+    assert (past.state, past.valid_to, past.superseded_by) == ("active", "2026-11-24T12:00:00.000Z", new.id)
+    # The query has the old value's words, and still the valid row comes first.
+    assert texts(store.recall("Is my office in B12?", scopes=["main"])) == ["My office is in C3", "My office is in B12"]
+    again = store.add("My office is in B12", source=TOLD, now=NOW + timedelta(days=2))
+    assert again.id not in (old.id, new.id)
+    assert store.get(new.id).superseded_by == again.id
+
+
+def test_a_fact_of_the_past_told_late_does_not_overrule_the_present(store: MemoryStore) -> None:
+    new = store.add("I live in Rome", source=TOLD, now=NOW)
+    old = store.add("I live in Oslo", source=TOLD, now=NOW - timedelta(days=9))
+    assert (old.superseded_by, old.valid_to) == (new.id, new.valid_from)
+    assert store.get(new.id).valid_to is None
+
+
+def test_the_valid_row_is_recalled_even_if_only_the_old_one_matches(store: MemoryStore) -> None:
+    store.add("My office is in the tower by the windy northern harbour quay", source=TOLD)
+    store.add("My office moved to C3", source=TOLD)
+    assert texts(store.recall("windy northern harbour quay tower", scopes=["main"], limit=1)) == [
+        "My office moved to C3"
+    ]
+
+
+def test_edit_keeps_the_old_wording_out_of_recall_and_restore_undoes_it(store: MemoryStore) -> None:
+    old = store.add("My dog is called Rx", source=TOLD)
+    store.pin(old.id, True)
+    new = store.edit(old.id, "My dog is called Rex")
+    assert (new.pinned, store.get(old.id).state, store.get(old.id).superseded_by) == (True, "archived", new.id)
+    assert texts(store.recall("dog called", scopes=["main"])) == ["My dog is called Rex"]
+    assert store.edit(new.id, "My dog is called Rex").id == new.id
+    store.restore(old.id)
+    assert store.get(new.id).state == "archived"
+    assert texts(store.recall("dog called", scopes=["main"])) == ["My dog is called Rx"]
+
+
+def test_a_forgotten_memory_is_not_recalled_until_restored(store: MemoryStore) -> None:
+    one = store.add("My office is in B12", source=TOLD)
+    assert store.forget(one.id).state == "tombstone"
+    assert store.recall("office B12", scopes=["main"]) == []
+    assert store.list() == []
+    assert [m.id for m in store.list(states=["tombstone"])] == [one.id]
+    store.restore(one.id)
+    assert texts(store.recall("office B12", scopes=["main"])) == ["My office is in B12"]
+
+
+def test_unknown_numbers_and_empty_texts_are_refused_in_words(store: MemoryStore) -> None:
+    for call in (store.get, store.forget, store.restore, store.purge, store.why, store.pin):
+        with pytest.raises(NoSuchMemory, match="no memory 7"):
+            call(7)
+    with pytest.raises(ValueError, match="empty"):
+        store.add(" ", source=TOLD)
+    for call in (store.session, store.turns, store.delete_session, store.export_session):
+        with pytest.raises(NoSuchSession):
+            call(7)
+    with pytest.raises(NoSuchSession):
+        store.begin_turn(7, "hello")
+
+
+def test_recall_by_cache_equals_the_plain_scan(store: MemoryStore) -> None:
+    words = ["harbour", "crane", "quay", "tide", "lamp", "rope", "sail", "anchor", "mast", "keel"]
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        store.add(
+            " ".join(rng.choice(words, 4)) + f" {rng.integers(1000)}", scope=str(rng.choice(["a", "b"])), source=TOLD
+        )
+    query = store.embed(["harbour crane"])[0]
+    with store.engine.connect() as connection:
+        found = store._cache.search(connection, query, ["a"], 10)
+    rows = store.list(scopes=["a"])
+    plain = store.embed([row.text for row in rows]) @ query
+    expected = sorted(zip(plain, (row.id for row in rows), strict=True), key=lambda pair: (-pair[0], -pair[1]))[:10]
+    assert [key for key, _ in found] == [key for _, key in expected]
+    np.testing.assert_allclose([cosine for _, cosine in found], [cosine for cosine, _ in expected], atol=1e-6)
+
+
+def test_a_turn_is_observed_from_the_users_words_alone(store: MemoryStore) -> None:
+    office = store.add("My office is in B12", source=TOLD)
+    dog = store.add("My dog is called Rex", source=TOLD)
+    session = store.start_session(title="")
+    said = "Remember that my cat is Tom. I walked along the shore with Anna all day. Where is my office?"
+    turn = store.begin_turn(session, said)
+    recalled = store.recall("Where is my office?", scopes=["main"])
+    store.finish_turn(turn, "Remember that my boat is red. In B12.", "{}", True)
+    [cat] = store.observe(turn, said, recalled=recalled, cited=[office.id], scope="main", now=NOW)
+    assert (cat.text, cat.source) == ("my cat is Tom", Source("told", session, turn, 14, 27))
+    assert said[14:27] == cat.text
+    assert {m.text for m in store.list()} == {
+        "My office is in B12", "My dog is called Rex", "my cat is Tom", "I walked along the shore with Anna all day.",
+    }  # fmt: skip
+    assert [m.kind for m in store.list(kind="episode")] == ["episode"]
+    why = store.why(office.id)
+    assert (why["recalled"], why["cited"], why["exposures"][0]["turn"]) == (1, 1, turn)
+    assert why["exposures"][0]["score"] == pytest.approx(recalled[0].score)
+    assert (store.get(office.id).uses, store.get(office.id).last_used) == (1, "2026-11-23T12:00:00.000Z")
+    assert store.get(dog.id).uses == 0
+    assert store.why(cat.id)["said"]["question"] == said
+    store.observe(turn, said, recalled=[dog.id], cited=[], scope="main")
+    assert store.why(dog.id)["cited"] == 0
+    assert store.why(cat.id)["confirmations"] == 1
+
+
+def test_forget_that_touches_only_what_says_exactly_that(store: MemoryStore) -> None:
+    rome = store.add("I live in Rome", source=TOLD)
+    anna = store.add("I live in Rome with Anna since spring", source=TOLD)
+    turn = store.begin_turn(store.start_session(), "Forget that I live in Rome.")
+    [gone] = store.observe(turn, "Forget that I live in Rome.", recalled=[], cited=[], scope="main")
+    assert (gone.id, gone.state) == (rome.id, "tombstone")
+    assert store.get(anna.id).state == "active"
+    assert texts(store.matching("live in Rome", scopes=["main"])) == [anna.text]
+    assert store.observe(turn, "Forget about the boat.", recalled=[], cited=[], scope="main") == []
+
+
+def test_a_correction_supersedes_the_cited_memory_and_is_remembered(store: MemoryStore) -> None:
+    wrong = store.add("My office is in B12", source=TOLD)
+    other = store.add("My dog is called Rex", source=TOLD)
+    turn = store.begin_turn(store.start_session(), "Where is my office?")
+    store.observe(turn, "Where is my office?", recalled=[wrong.id, other.id], cited=[wrong.id, other.id], scope="main")
+    store.feedback(None, "correct", "My office is in C3", now=NOW)
+    assert texts(store.recall("Where is my office?", scopes=["main"]))[0] == "My office is in C3"
+    right = store.list()[0]
+    assert (store.get(wrong.id).superseded_by, right.source) == (right.id, Source("told", 1, turn))
+    assert store.get(other.id).valid_to is None
+    store.feedback(turn, "good")
+    assert store.stats()["feedback"] == {"correct": 1, "good": 1}
+    with pytest.raises(ValueError, match="right answer"):
+        store.feedback(turn, "correct")
+    with pytest.raises(ValueError, match="no verdict"):
+        store.feedback(turn, "fine")  # type: ignore[arg-type]
+    with pytest.raises(NoSuchSession):
+        store.feedback(99, "good")
+
+
+def test_sessions_are_kept_listed_searched_and_exported(store: MemoryStore) -> None:
+    session = store.start_session("main", now=NOW)
+    turn = store.begin_turn(session, "Wo liegt 東京タワー?", now=NOW)
+    store.update_turn(turn, "In To")
+    assert (store.turns(session)[0].answer, store.turns(session)[0].complete) == ("In To", False)
+    store.finish_turn(turn, "In Tokyo.", json.dumps({"answer": "In Tokyo."}), True)
+    later = store.start_session("main", "Later", now=NOW + timedelta(hours=1))
+    assert [s.id for s in store.sessions()] == [later, session]
+    assert (store.session(session).title, store.session(session).turns) == ("Wo liegt 東京タワー?", 1)
+    assert [hit.turn.id for hit in store.search_turns("東京", ["main"])] == [turn]
+    [hit] = store.search_turns("Tokyo")
+    assert "Tokyo" in hit.excerpt
+    exported = json.loads(store.export_session(session))
+    assert exported["turns"][0]["result"] == {"answer": "In Tokyo."}
+    assert "> Wo liegt" in store.export_session(session, "markdown")
+
+
+def test_deleting_a_session_keeps_facts_without_provenance_and_leaves_none_of_its_words(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    said = "My office is in B12. I walked along Zanzibarquay with Anna yesterday evening, alone."
+    session = store.start_session()
+    turn = store.begin_turn(session, said)
+    store.finish_turn(turn, "Noted, Zanzibarquay it is.", '{"answer": "Zanzibarquay"}', True)
+    [fact, *_] = store.observe(turn, said, recalled=[], cited=[], scope="main")
+    extra = store.list()
+    store.delete_session(session)
+    assert store.sessions() == []
+    assert store.get(fact.id).source == Source("extracted")
+    assert store.search_turns("Zanzibarquay") == []
+    assert all(m.kind != "episode" for m in store.list())
+    assert len(extra) >= 2
+    for event in store.list(kind="event"):
+        store.purge(event.id)
+    assert b"zanzibarquay" not in every_byte(tmp_path).lower()
+
+
+def test_purge_leaves_no_byte_of_the_text(store: MemoryStore, tmp_path: Path) -> None:
+    said = "Remember that my locker opens with Quetzalcoatl77. Thanks!"
+    turn = store.begin_turn(store.start_session(), said)
+    store.finish_turn(
+        turn,
+        "Locker: my locker opens with QUETZALCOATL77.",
+        json.dumps({"a": ["my locker opens with Quetzalcoatl77"]}),
+        True,
+    )
+    [secret] = store.observe(turn, said, recalled=[], cited=[], scope="main")
+    store.add("Bob knows that my locker opens with Quetzalcoatl77 too", source=TOLD)
+    kept = store.add("My office is in B12", source=TOLD)
+    store.forget(secret.id)
+    assert b"quetzalcoatl77" in every_byte(tmp_path).lower()
+    receipt = store.purge(secret.id)
+    assert (len(receipt.memories), receipt.turns) == (2, (turn,))
+    assert b"quetzalcoatl77" not in every_byte(tmp_path).lower()
+    vector = np.ascontiguousarray(store.embed([secret.text])[0], "<f4").tobytes()
+    assert vector[:64] not in every_byte(tmp_path)
+    assert store.turn(turn).question == "Remember that [forgotten]. Thanks!"
+    assert json.loads(store.turn(turn).answer_json) == {"a": ["[forgotten]"]}
+    assert texts(store.recall("office B12", scopes=["main"])) == [kept.text]
+    assert store.check() == []
+
+
+def every_byte(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def test_export_and_import_are_lossless_and_idempotent(
+    store: MemoryStore, opener: Callable[..., MemoryStore], tmp_path: Path
+) -> None:
+    store.add("My office is in B12", source=TOLD, now=NOW)
+    store.add("My office is in C3", source=TOLD, now=NOW + timedelta(days=1))
+    dog = store.add("My dog is called Rex", source=TOLD, scope="home", now=NOW)
+    store.pin(dog.id)
+    store.forget(store.add("I like fish", kind="preference", source=TOLD, now=NOW).id)
+    lines = [json.dumps(row) for row in store.export()]
+    assert store.import_(lines).added == 0
+    other = opener(folder=tmp_path / "other")
+    report = other.import_([*lines, "", "not json", '{"kind": "fact"}', '{"text": "x", "created": "2026-01-01"}'])
+    assert (report.added, report.unchanged) == (4, 0)
+    assert [(bad.line, bad.reason.split(":")[0]) for bad in report.bad] == [
+        (6, "not JSON"),
+        (7, "text"),
+        (8, "created"),
+    ]
+    assert other.import_(lines).unchanged == 4
+    strip = ("id", "source", "superseded_by")
+    plain = [[{k: v for k, v in row.items() if k not in strip} for row in one.export()] for one in (store, other)]
+    assert plain[0] == plain[1]
+    old = other.list(["main"])[-1]
+    assert old.superseded_by is not None
+    assert other.get(old.superseded_by).text == "My office is in C3"
+    assert texts(other.recall("office B12", scopes=["main"]))[0] == "My office is in C3"
+    assert other.import_([{"text": "A plain statement"}]).added == 1
+
+
+def test_another_embedder_is_noticed_and_mended(store: MemoryStore, opener: Callable[..., MemoryStore]) -> None:
+    store.add("My office is in B12", source=TOLD)
+    other = opener(embedder="other words")
+    [found] = other.recall("office B12", scopes=["main"])
+    assert found.dense is None
+    [problem] = other.check()
+    assert "other words" in problem
+    other.check(fix=True)
+    assert other.check() == []
+    [found] = other.recall("office B12", scopes=["main"])
+    assert found.dense is not None
+
+
+def test_full_text_out_of_step_is_found_and_rebuilt(store: MemoryStore) -> None:
+    store.add("My office is in B12", source=TOLD)
+    store.begin_turn(store.start_session(), "Where is it?")
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("DELETE FROM memories_fts")
+        connection.exec_driver_sql("DELETE FROM turns_fts")
+        connection.commit()
+    assert len(store.check(fix=True)) == 2
+    assert store.check() == []
+    assert len(store.search_turns("where it is")) == 1
