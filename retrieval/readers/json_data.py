@@ -1,4 +1,4 @@
-"""JSON and JSON Lines as `key: value` text, a line for each record, with the path of each part as its section."""
+"""JSON and JSON Lines as `key: value` text, a line for each record, large objects under headings."""
 
 import json
 from collections.abc import Iterator
@@ -25,40 +25,38 @@ def read_json(path: Path) -> Extraction:
         return whole(clean(text), "application/json", "code")
     builder = Builder()
     try:
-        _add(builder, value, "", 1)
+        _add(builder, value, "", 0)
     except RecursionError:
         return whole(clean(text), "application/json", "code")
-    return builder.build("application/json")
+    return builder.build("application/json", title=path.stem)
 
 
 def read_jsonl(path: Path) -> Extraction:
     """One record a line; a line that is not JSON is kept as it stands. Raises UnreadableDocument for a binary file."""
     builder = Builder()
-    for number, line in enumerate(read_text(path).lstrip("\ufeff").splitlines(), 1):
+    for line in read_text(path).lstrip("\ufeff").splitlines():
         try:
             text = _one_line(json.loads(line)) if line.strip() else ""
         except (ValueError, RecursionError):
             text = line.strip()
-        builder.enter(1, f"line {number}")
         builder.add(text, "table", separator="\n")
     return builder.build("application/jsonl")
 
 
 def _add(builder: Builder, value: Any, name: str, level: int) -> None:
-    """Append a value: whole records on a line of their own, larger ones part by part under their path."""
+    """Append a value: on one line where that is short, else part by part under a heading of its name."""
     line = _one_line(value)
-    small = not _nests(value) or (len(line) <= _RECORD and level > 1)
-    if small or not isinstance(value, dict | list):
-        builder.add(f"{name}: {line}" if name and not isinstance(value, dict) else line, "table", separator="\n")
+    if not _nests(value) or (len(line) <= _RECORD and level):
+        builder.add(f"{name}: {line}" if name else line, "table", separator="\n")
         return
-    parts: Iterator[tuple[str, Any]]
-    parts = (
-        iter(value.items()) if isinstance(value, dict) else ((f"[{index}]", item) for index, item in enumerate(value))
-    )
-    for key, item in parts:
-        builder.enter(level, str(key))
-        scalar = not isinstance(item, dict | list)
-        _add(builder, item, str(key) if scalar or isinstance(value, dict) else "", level + 1)
+    if name:
+        builder.heading(level, name)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _add(builder, item, key, level + 1)
+    else:
+        for item in value:
+            _add(builder, item, "", level + 1)
     builder.enter(level, "")
 
 

@@ -42,6 +42,7 @@ def read_odf(path: Path) -> Extraction:
     body = content.find(f"{_OFFICE}body")
     for root in body if body is not None else ():
         if root.tag == f"{_OFFICE}spreadsheet":
+            title = title or path.stem  # the first sheet's name says little
             _add_sheets(builder, root)
         elif root.tag == f"{_OFFICE}presentation":
             _add_slides(builder, root)

@@ -14,7 +14,7 @@ _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 
 
 def read_subtitles(path: Path) -> Extraction:
-    """The section of a cue is its time. Raises UnreadableDocument when there is no cue."""
+    """The section of a cue is the minute in which it begins. Raises UnreadableDocument when there is no cue."""
     text = clean(read_text(path))
     builder = Builder()
     for block in re.split(r"\n[ \t]*\n", text):
@@ -28,7 +28,7 @@ def read_subtitles(path: Path) -> Extraction:
         times = f"{match.group(1).replace(',', '.')} --> {match.group(2).replace(',', '.')}"
         words = _VOICE.sub(r"\1: ", " ".join(lines[at + 1 :]))
         words = " ".join(html.unescape(_TAG.sub("", words)).split())
-        builder.enter(1, times)
+        builder.enter(1, f"{match.group(1).rpartition(':')[0]}:00")
         builder.add(f"[{times}] {words}" if words else "", separator="\n")
     extraction = builder.build("text/vtt" if text.startswith("WEBVTT") else "application/x-subrip")
     if not extraction.spans:

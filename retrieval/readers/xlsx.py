@@ -39,7 +39,7 @@ def read_xlsx(path: Path) -> Extraction:
                 add_grid(builder, _rows(sheet, formulas[sheet.title] if formulas else None))
             if not any(span.kind == "table" for span in builder.build(MEDIA_TYPE).spans):
                 return Extraction("", title, MEDIA_TYPE, ())
-            return builder.build(MEDIA_TYPE, title=title)
+            return builder.build(MEDIA_TYPE, title=title or path.stem)
         finally:
             values.close()
             if formulas:

@@ -80,6 +80,24 @@ def test_bullets_begin_lines_and_their_continuations_do_not(tmp_path: Path) -> N
     assert read(tmp_path / "a.pdf").text == f"{lines[0]} {lines[1]}\n{lines[2]}"
 
 
+def test_no_word_of_pdfiums_own_plain_text_is_lost(tmp_path: Path) -> None:
+    import pypdfium2
+
+    make_pdf(tmp_path / "a.pdf")
+    document = pypdfium2.PdfDocument(tmp_path / "a.pdf")
+    plain = " ".join(document[index].get_textpage().get_text_range() for index in range(len(document)))
+    document.close()
+    assert read(tmp_path / "a.pdf").text.split() == plain.split()
+
+
+def test_words_broken_at_a_line_end_are_joined(tmp_path: Path) -> None:
+    canvas = Canvas(str(tmp_path / "a.pdf"))
+    canvas.drawString(72, 700, "The timetable of the boat is printed on yellow paper and dis-")
+    canvas.drawString(72, 686, "tributed to all the houses along the sound before the season.")
+    canvas.save()
+    assert "paper and distributed to all" in read(tmp_path / "a.pdf").text
+
+
 def test_bookmarks_are_the_sections_where_there_are_any(tmp_path: Path) -> None:
     canvas = Canvas(str(tmp_path / "a.pdf"))
     for level, title in ((0, "Part one"), (1, "Chapter two"), (0, "Unseen")):
