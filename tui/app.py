@@ -1,0 +1,174 @@
+"""The chat: composes its widgets, and routes their messages and those of the workers; `tui.actions` does the rest.
+
+Nothing here or below imports torch or opens a store: that happens behind the backend, in threads, once the prompt is
+usable.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Footer
+
+from app.answer import Ask, Completed, Found, Packed, Started
+from tui.actions import ChatActions
+from tui.backend import Backend
+from tui.keymap import BY_SLASH, bindings
+from tui.messages import AddMoved, CitationChosen, Composed, MemoryChanged, TextReady, TurnEnded, TurnMoved
+from tui.palette import Actions
+from tui.rows import answer_row
+from tui.state import State, Talk
+from tui.turns import TITLE_WIDTH, TurnRun
+from tui.widgets.composer import Composer
+from tui.widgets.conversation import Conversation
+from tui.widgets.side import SidePane
+from tui.widgets.status import StatusLine, TopLine
+from tui.words import clipped
+
+FRAME = 1 / 25
+"""Seconds between two updates of streamed text."""
+
+
+class LociChat(ChatActions):
+    """The Textual application; `run()` returns when the user leaves."""
+
+    TITLE = "Loci"
+    CSS_PATH = Path(__file__).with_name("chat.tcss")
+    BINDINGS: ClassVar = bindings()
+    COMMANDS: ClassVar = {Actions}
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  not a class variable to the type checker
+
+    def __init__(self, backend: Backend, scope: tuple[str, ...] = ("main",), session: int | None = None) -> None:
+        """Ask `backend` about the collections of `scope`, continuing `session` if given."""
+        super().__init__(backend, State(Talk(scope)))
+        self._continue = session
+
+    def compose(self) -> ComposeResult:
+        yield TopLine()
+        with Horizontal(id="body"):
+            yield Conversation()
+            yield SidePane()
+        yield Composer()
+        yield StatusLine()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Composer).focus()
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        """Open everything behind the prompt, once it stands on the screen."""
+        self.show_library()
+        self.refresh_library()
+        self.load_model()
+        if self._continue is not None:
+            wanted = self._continue
+            self.job(
+                "session",
+                lambda: next((row for row in self.backend.sessions() if row.id == wanted), None),
+                self.open_session,
+            )
+
+    def on_unmount(self) -> None:
+        """Threads end at their next event, so that leaving does not wait for an answer."""
+        if self.state.run is not None:
+            self.state.run.stop()
+        if self.state.adding is not None:
+            self.state.adding.stopped = True
+
+    # --- what the user sends
+
+    async def on_composed(self, message: Composed) -> None:
+        word, _, argument = message.text.partition(" ")
+        is_command = word.startswith("/") and "/" not in word[1:]  # `/etc/hosts is what?` is a question
+        if is_command and word[1:].casefold() in BY_SLASH:
+            self.query_one(Composer).accept(message.text)
+            await self.perform(BY_SLASH[word[1:].casefold()], argument.strip())
+        elif is_command:
+            await self.say("No such command", f"{word}: /help lists them.", "error")
+        elif self.state.run is not None:
+            self.notify("Still answering. Esc stops it.", severity="warning")
+        else:
+            self.query_one(Composer).accept(message.text)
+            await self._ask(message.text)
+
+    async def _ask(self, question: str) -> None:
+        talk = self.state.talk
+        if talk.session is None and talk.answer is None:
+            talk.title = clipped(question, TITLE_WIDTH)
+            self.show_library()
+        run = self.state.run = TurnRun(Ask(question, scope=talk.scope, session=talk.session))
+        talk.view = await self.query_one(Conversation).begin(question)
+
+        def draw() -> None:
+            ending, failure = run.draw(
+                self.backend,
+                ready=lambda: self.post_message(TextReady(run)),
+                moved=lambda event: self.post_message(TurnMoved(run, event)),
+            )
+            self.post_message(TurnEnded(run, ending, failure))
+
+        self.run_worker(draw, group="turn", thread=True, exit_on_error=False)
+
+    # --- what a turn brings
+
+    def on_text_ready(self, message: TextReady) -> None:
+        self.set_timer(FRAME, partial(self._draw_text, message.run))
+
+    async def _draw_text(self, run: TurnRun) -> None:
+        if run is self.state.run and self.state.talk.view is not None:
+            await self.state.talk.view.stream(*run.take())
+
+    async def on_turn_moved(self, message: TurnMoved) -> None:
+        talk, event = self.state.talk, message.event
+        if message.run is not self.state.run or talk.view is None:
+            return
+        match event:
+            case Started():
+                if not message.run.stopping:
+                    talk.view.stage(event)
+            case Found():
+                talk.recalled = tuple(event.memories)
+            case Packed():
+                talk.window = event.context
+                self.show_window()
+            case Completed():
+                await self._draw_text(message.run)
+                answer = answer_row(event.answer.to_json())
+                await talk.view.complete(answer, event.remembered)
+                talk.new |= {id for id, _ in event.remembered}
+                self.show_answer(answer)
+            case _:
+                pass
+
+    async def on_turn_ended(self, message: TurnEnded) -> None:
+        if message.run is not self.state.run:
+            return
+        talk = self.state.talk
+        if talk.view is not None:
+            talk.session = message.run.ask.session
+            if talk.view.answer is None:
+                await self._draw_text(message.run)
+                await talk.view.end(message.ending)
+            talk.view = None
+            if message.failure is not None:
+                await self.show_failure(message.failure)
+        self.state.run = None
+
+    # --- what panes and workers say
+
+    def on_citation_chosen(self, message: CitationChosen) -> None:
+        view = next((view for view in self.query_one(Conversation).views if view.has(message.citation)), None)
+        if view is not None and view.answer is not None:
+            self.query_one(SidePane).source.among(view.answer.citations)
+        self.open_source(message.citation, focus=True)
+
+    def on_memory_changed(self, message: MemoryChanged) -> None:
+        self.change_memory(message.id, message.change)
+
+    def on_add_moved(self, message: AddMoved) -> None:
+        if self.state.adding is not None:
+            of = f"{message.done:,} of {message.total:,}  " if message.total else ""
+            self.state.adding.notice.say("Reading files (Esc stops)", f"{of}{Path(message.path).name}")

@@ -1,0 +1,40 @@
+"""Work in threads, results on the screen: the one way in which the chat calls its backend."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from textual.app import App
+from textual.worker import get_current_worker
+
+from tui.failures import Failure, failure_of
+
+T = TypeVar("T")
+
+
+class Jobs(App[None]):
+    """An application whose blocking calls run in exclusive thread workers and whose errors become messages."""
+
+    def job(
+        self,
+        group: str,
+        work: Callable[[], T],
+        then: Callable[[T], Awaitable[None] | None],
+        failed: Callable[[Failure], Awaitable[None] | None] | None = None,
+    ) -> None:
+        """Run `work` in a thread, then `then` with its result here; a newer job of the group voids this one's."""
+
+        def run() -> None:
+            worker = get_current_worker()
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001  the door of every worker: shown, never a crash
+                if not worker.is_cancelled:
+                    self.call_later(failed or self.show_failure, failure_of(error))
+                return
+            if not worker.is_cancelled:
+                self.call_later(then, result)
+
+        self.run_worker(run, group=group, exclusive=True, thread=True, exit_on_error=False)
+
+    async def show_failure(self, failure: Failure) -> None:
+        raise NotImplementedError

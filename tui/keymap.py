@@ -1,0 +1,124 @@
+"""Every action of the chat, once; keys, palette, help and slash commands are made from it.
+
+An action's `run` names the method `action_<run>(argument)` of the chat. Ids are stable: key maps refer to them.
+"""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    id: str
+    title: str
+    tooltip: str
+    run: str
+    keys: str = ""
+    slash: str = ""
+    argument: str = ""
+    """What the slash command takes, as the help shows it; brackets where it may be left out."""
+    footer: str = ""
+    """The short name in the footer; empty keeps it out of there."""
+
+    @property
+    def needs_argument(self) -> bool:
+        return bool(self.argument) and not self.argument.startswith("[")
+
+    @property
+    def usage(self) -> str:
+        return f"/{self.slash} {self.argument}".strip() if self.slash else ""
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("help", "Help", "Keys and commands, for where you are", "help", "f1", "help", footer="Help"),
+    Action(
+        "pane.source", "Show a source", "The cited passage beside the answer", "source", "f2", "source", "[N]", "Source"
+    ),
+    Action(
+        "pane.memory", "Show memories", "What was recalled and what is known", "memory", "f3", "memory", "", "Memory"
+    ),
+    Action(
+        "pane.window",
+        "Show the window",
+        "What fills the model's context window",
+        "window",
+        "f4",
+        "window",
+        "",
+        "Window",
+    ),
+    Action(
+        "session.list", "Sessions", "Open, search or delete a session", "sessions", "f5", "sessions", "", "Sessions"
+    ),
+    Action(
+        "session.new", "New session", "Leave this session and start another", "new_session", "ctrl+n", "new", "", "New"
+    ),
+    Action("turn.stop", "Stop", "Stop answering or reading; keep what came", "stop", "escape"),
+    Action("turn.good", "Good answer", "Tell Loci that the last answer was right", "good", slash="good"),
+    Action("turn.bad", "Bad answer", "Tell Loci that the last answer was wrong", "bad", slash="bad"),
+    Action(
+        "turn.correct", "Correct the answer", "Say what is right instead", "correct", slash="correct", argument="TEXT"
+    ),
+    Action("library.add", "Add files", "Read a file or a folder into the library", "add", slash="add", argument="PATH"),
+    Action(
+        "library.collection",
+        "Change collection",
+        "Ask in other collections, newly",
+        "collection",
+        slash="in",
+        argument="COLLECTION",
+    ),
+    Action("memory.remember", "Remember", "Store something about you", "remember", slash="remember", argument="TEXT"),
+    Action(
+        "memory.forget",
+        "Forget a memory",
+        "Forget the memory with this number",
+        "forget",
+        slash="forget",
+        argument="[ID]",
+    ),
+    Action(
+        "memory.pin", "Pin a memory", "Never forget the memory with this number", "pin", slash="pin", argument="[ID]"
+    ),
+    Action("model.show", "About the model", "What the model is and where it runs", "model", slash="model"),
+    Action("look.theme", "Change the theme", "Choose other colours", "theme", slash="theme"),
+    Action("palette", "Command palette", "Every action by name", "command_palette", "ctrl+p", footer="Commands"),
+    Action("quit", "Quit", "Leave the chat; the session is kept", "quit", "ctrl+q", "quit"),
+)
+
+BY_SLASH = {action.slash: action for action in ACTIONS if action.slash}
+
+EDITING: tuple[tuple[str, str], ...] = (
+    ("Enter", "Send the question"),
+    ("Ctrl+J, Sh+Enter", "New line"),
+    ("Up, Down", "Earlier questions"),
+    ("Tab", "Complete a command, or move on"),
+    ("PgUp, PgDn", "Scroll the conversation"),
+)
+"""Keys of the input line, which belong to it and are not remapped."""
+
+
+def bindings() -> list[BindingType]:
+    """The application's key bindings; each has its action's id, so that `App.set_keymap` can change it."""
+    return [
+        Binding(
+            action.keys,
+            action.run,
+            action.footer or action.title,
+            show=bool(action.footer),
+            tooltip=action.tooltip,
+            id=action.id,
+            priority=action.keys.startswith("ctrl+"),  # the input line would swallow these
+        )
+        for action in ACTIONS
+        if action.keys
+    ]
+
+
+def commands_like(text: str) -> list[Action]:
+    """The slash commands that `text` (with its slash) begins, or the one that it names."""
+    name = text.removeprefix("/").split(" ", 1)[0].casefold()
+    if " " in text:
+        return [BY_SLASH[name]] if name in BY_SLASH else []
+    return [action for slash, action in BY_SLASH.items() if slash.startswith(name)]

@@ -1,0 +1,61 @@
+"""What widgets and workers tell the chat. Small, frozen in spirit, and free of behaviour."""
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from app.answer import Citation, TurnEvent
+from tui.backend import MemoryChange
+from tui.failures import Failure
+from tui.turns import Ending, TurnRun
+
+
+@dataclass
+class Composed(Message):
+    """The user sent what stands in the input line."""
+
+    text: str
+
+
+@dataclass
+class TurnMoved(Message):
+    """A turn reported something other than text."""
+
+    run: TurnRun
+    event: TurnEvent
+
+
+@dataclass
+class TextReady(Message):
+    """A turn has text to show; take it with `run.take()`."""
+
+    run: TurnRun
+
+
+@dataclass
+class TurnEnded(Message):
+    run: TurnRun
+    ending: Ending
+    failure: Failure | None = None
+
+
+@dataclass
+class CitationChosen(Message):
+    citation: Citation
+
+
+@dataclass
+class MemoryChanged(Message):
+    """The user forgets, restores, pins or unpins a memory in the pane."""
+
+    id: int
+    change: MemoryChange
+
+
+@dataclass
+class AddMoved(Message):
+    """Progress of reading files."""
+
+    done: int
+    total: int
+    path: str

@@ -1,0 +1,48 @@
+"""What the chat knows between two events: where it is, and what the last turn brought."""
+
+from dataclasses import dataclass
+
+from app.answer import UsedMemory, Window
+from tui.rows import AnswerRow, LibraryRow, ModelRow
+from tui.turns import TurnRun
+from tui.widgets.notice import Notice
+from tui.widgets.turn import TurnView
+
+UNTITLED = "New session"
+
+
+@dataclass
+class Talk:
+    """One session as it stands on the screen."""
+
+    scope: tuple[str, ...]
+    session: int | None = None
+    title: str = UNTITLED
+    view: TurnView | None = None
+    """The turn under way; None when there is none, or when the user left its session."""
+    answer: AnswerRow | None = None
+    """The last answer."""
+    window: Window | None = None
+    recalled: tuple[UsedMemory, ...] = ()
+    new: frozenset[int] = frozenset()
+    """Memories that this session stored."""
+
+
+@dataclass
+class Adding:
+    """Files being read in the background."""
+
+    notice: Notice
+    stopped: bool = False
+
+
+@dataclass
+class State:
+    talk: Talk
+    run: TurnRun | None = None
+    """The turn that occupies the model; it outlives its session's place on the screen until it has ended."""
+    adding: Adding | None = None
+    library: LibraryRow | None = None
+    model: ModelRow | None = None
+    beside: bool = True
+    """Open the first source beside each answer, where there is room; off once the user closed it."""

@@ -1,0 +1,1 @@
+"""The parts of the chat's screen. Each shows rows and posts messages; none calls the backend."""

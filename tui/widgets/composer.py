@@ -1,0 +1,102 @@
+"""The input line: several lines, earlier questions, and completion of slash commands."""
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.widgets import TextArea
+
+from tui.keymap import commands_like
+from tui.messages import Composed
+from tui.words import clipped
+
+HINT = "Enter sends · Ctrl+J new line · / commands"
+NEWLINE_KEYS = frozenset({"ctrl+j", "shift+enter", "alt+enter"})
+
+
+class Composer(TextArea):
+    """Posts `Composed` on Enter. What it says about commands stands in its border."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "app.scroll_chat(-1)", show=False),
+        Binding("pagedown", "app.scroll_chat(1)", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="composer", placeholder="Ask your documents", highlight_cursor_line=False, soft_wrap=True)
+        self.past: list[str] = []
+        """Questions sent before, oldest first."""
+        self._at: int | None = None
+        self._draft = ""
+
+    def on_mount(self) -> None:
+        self.border_subtitle = HINT
+
+    def put(self, text: str) -> None:
+        """Replace the text, with the cursor at its end."""
+        self.text = text
+        self.move_cursor(self.document.end)
+
+    def on_text_area_changed(self) -> None:
+        typed = self.text
+        if not typed.startswith("/") or "\n" in typed:
+            self.border_subtitle = HINT
+            return
+        found = commands_like(typed)
+        if len(found) == 1:
+            hint = f"{found[0].usage} — {found[0].tooltip}"
+        else:
+            hint = " ".join(f"/{action.slash}" for action in found) or "No such command; /help lists them"
+        self.border_subtitle = clipped(hint, max(self.size.width - 4, 20)).replace("[", r"\[")
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys that mean something else here than in an editor; all others go to the text area."""
+        if event.key == "enter":
+            self._send()
+        elif event.key in NEWLINE_KEYS:
+            self.insert("\n")
+        elif event.key == "up" and self.cursor_at_first_line:
+            self._recall(-1)
+        elif event.key == "down" and self.cursor_at_last_line and self._at is not None:
+            self._recall(1)
+        elif event.key == "tab" and self.text.startswith("/"):
+            self._complete()
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    def _send(self) -> None:
+        text = self.text.strip()
+        if not text:
+            return
+        self.post_message(Composed(text))
+
+    def accept(self, text: str) -> None:
+        """The chat took what was sent: clear the line and keep it for Up."""
+        if not self.past or self.past[-1] != text:
+            self.past.append(text)
+        self._at = None
+        self.text = ""
+
+    def _recall(self, step: int) -> None:
+        if not self.past:
+            return
+        if self._at is None:
+            self._draft, self._at = self.text, len(self.past)
+        self._at = max(0, self._at + step)
+        if self._at >= len(self.past):
+            self._at = None
+            self.put(self._draft)
+        else:
+            self.put(self.past[self._at])
+
+    def _complete(self) -> None:
+        """The longest beginning that all matching commands share."""
+        names = [action.slash for action in commands_like(self.text)]
+        if not names or " " in self.text:
+            return
+        shared = names[0]
+        while not all(name.startswith(shared) for name in names):
+            shared = shared[:-1]
+        self.put(f"/{shared} " if len(names) == 1 else f"/{shared}")

@@ -1,0 +1,77 @@
+"""The scrolling middle of the screen: turns, notices, and the first screen while there are none."""
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.rows import LibraryRow, TurnRow
+from tui.widgets.notice import Notice, Tone
+from tui.widgets.turn import TurnView
+from tui.words import count
+
+
+class Conversation(VerticalScroll):
+    """Stays at the end while text streams in, unless the user scrolled up."""
+
+    def __init__(self) -> None:
+        super().__init__(id="conversation")
+
+    def compose(self) -> ComposeResult:
+        yield Static(welcome(None, ()), id="welcome")
+
+    @property
+    def views(self) -> list[TurnView]:
+        return list(self.query(TurnView))
+
+    def greet(self, library: LibraryRow | None, scope: tuple[str, ...]) -> None:
+        self.query_one("#welcome", Static).update(welcome(library, scope))
+
+    async def begin(self, question: str) -> TurnView:
+        view = TurnView(question)
+        await self._append(view)
+        return view
+
+    async def notify_here(self, title: str, text: str = "", tone: Tone = "plain") -> Notice:
+        notice = Notice(title, text, tone)
+        await self._append(notice)
+        return notice
+
+    async def replace(self, turns: list[TurnRow]) -> None:
+        """Show another session's turns, or none and the first screen."""
+        await self.query("TurnView, Notice").remove()
+        self.set_class(bool(turns), "-some")
+        await self.mount_all([TurnView(turn.question, turn) for turn in turns])
+        self.anchor(bool(turns))
+
+    async def _append(self, widget: Widget) -> None:
+        self.add_class("-some")
+        await self.mount(widget)
+        self.anchor()
+
+
+def welcome(library: LibraryRow | None, scope: tuple[str, ...]) -> Content:
+    """What to do first: add documents where there are none, ask where there are some."""
+    title = ("Loci answers from your documents and shows where each answer stands.\n\n", "bold")
+    if library is None:
+        return Content.assemble(title, ("Opening the library…", "$foreground-muted"))
+    if library.documents:
+        have = f"{count(library.documents, 'document')} in {', '.join(scope)}.\n\n"
+        steps = [("Ask", "a question, and press Enter"), ("/add PATH", "reads more files or folders")]
+    else:
+        have = f"There are no documents in {', '.join(scope)} yet.\n\n"
+        steps = [
+            ("/add ~/Documents", "reads a folder: PDF, office files, mail, notes, tables"),
+            ("Then ask", "a question about it, and press Enter"),
+        ]
+        others = [name for name in library.collections if name not in scope]
+        if others:
+            steps.append((f"/in {others[0]}", "asks in a collection that has documents"))
+    steps += [
+        ("/remember TEXT", "tells Loci something about you"),
+        ("F5", "continues an earlier session"),
+        ("F1", "shows all keys and commands"),
+    ]
+    rows = [part for key, what in steps for part in ((f"  {key:<18}", "bold $text-accent"), (f"{what}\n", ""))]
+    return Content.assemble(title, have, *rows)

@@ -1,0 +1,104 @@
+"""The source of a citation: the passage inside its document's text, the quote highlighted."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from app.answer import Citation
+from tui.messages import CitationChosen
+from tui.rows import SourceRow
+from tui.widgets.sources import distinct
+from tui.words import STATUS_MEANS, STATUS_WORDS
+
+QUOTE_STYLE = "bold reverse"  # legible without colour
+LINES_ABOVE = 4
+
+
+class SourcePane(Vertical):
+    """Walks through the citations of one answer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n,right", "step(1)", "Next source", show=False, id="source.next"),
+        Binding("p,left", "step(-1)", "Previous source", show=False, id="source.previous"),
+        *(Binding(str(n), f"open({n})", show=False) for n in range(1, 10)),
+        Binding("escape", "app.close_side", "Close", show=False, id="source.close"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="source")
+        self._citations: tuple[Citation, ...] = ()
+        self._n = 0
+
+    def compose(self) -> ComposeResult:
+        yield Static(NOTHING, id="source-head")
+        with VerticalScroll(id="passage"):
+            yield Static("", id="source-text")
+
+    @property
+    def current(self) -> int:
+        """The number of the citation on show; 0 for none."""
+        return self._n
+
+    def among(self, citations: tuple[Citation, ...]) -> None:
+        """The citations that its keys step through."""
+        self._citations = distinct(citations)
+
+    @property
+    def first(self) -> Citation | None:
+        return self._citations[0] if self._citations else None
+
+    def numbered(self, n: int) -> Citation | None:
+        return next((citation for citation in self._citations if citation.n == n), None)
+
+    def clear(self) -> None:
+        self._citations, self._n = (), 0
+        self.query_one("#source-head", Static).update(NOTHING)
+        self.query_one("#source-text", Static).update("")
+
+    def show(self, source: SourceRow) -> None:
+        self._n = source.n
+        self.query_one("#source-head", Static).update(_head(source, len(self._citations)))
+        passage = Content.assemble(source.before, (source.quote, QUOTE_STYLE), source.after)
+        self.query_one("#source-text", Static).update(passage)
+        self.call_after_refresh(self._to_quote, source.before)
+
+    def _to_quote(self, before: str) -> None:
+        text = self.query_one("#source-text", Static)
+        lines = len(Content(before).wrap(max(text.content_size.width, 1))) if before else 0
+        self.query_one("#passage").scroll_to(y=max(lines - LINES_ABOVE, 0), animate=False)
+
+    def action_step(self, step: int) -> None:
+        numbers = [citation.n for citation in self._citations]
+        if self._n in numbers:
+            self.post_message(CitationChosen(self._citations[(numbers.index(self._n) + step) % len(numbers)]))
+
+    def action_open(self, n: int) -> None:
+        if (citation := self.numbered(n)) is not None:
+            self.post_message(CitationChosen(citation))
+
+
+NOTHING = Content.assemble(
+    ("No source is open.\n\n", "bold"),
+    "When an answer cites your documents, F2 shows the passage here with the quote highlighted; "
+    "so does a click on its mark.",
+)
+
+
+def _head(source: SourceRow, total: int) -> Content:
+    style = {"verified": "$text-success bold", "repaired": "$text-warning bold"}.get(source.status, "$text-error bold")
+    parts: list[tuple[str, str]] = [
+        (f"[{source.n}] ", "bold"),
+        (STATUS_WORDS[source.status], style),
+        (f"   {total} in this answer\n" if total > 1 else "\n", "$foreground-muted"),
+        (f"{STATUS_MEANS[source.status]}\n", "$foreground-muted"),
+        (f"{source.title}\n", "bold"),
+        (f"{source.where}\n", ""),
+        (source.path, "$foreground-muted"),
+    ]
+    if source.note:
+        parts.append((f"\n! {source.note}", "bold"))
+    return Content.assemble(*parts)

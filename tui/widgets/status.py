@@ -1,0 +1,43 @@
+"""The lines that stay: session and scope above; model, speed and window below."""
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from app.answer import Window
+from tui.rows import LibraryRow, ModelRow
+from tui.widgets.window import gauge
+from tui.words import count, model_line
+
+
+class TopLine(Horizontal):
+    def __init__(self) -> None:
+        super().__init__(id="top")
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="session-title")
+        yield Static("", id="scope")
+
+    def show(self, title: str, scope: tuple[str, ...], library: LibraryRow | None) -> None:
+        self.query_one("#session-title", Static).update(Content.assemble((" Loci ", "bold reverse"), f" {title}"))
+        known = f" · {count(library.documents, 'document')}" if library else ""
+        self.query_one("#scope", Static).update(Content(f"in {', '.join(scope)}{known}"))
+
+
+class StatusLine(Horizontal):
+    def __init__(self) -> None:
+        super().__init__(id="status")
+
+    def compose(self) -> ComposeResult:
+        yield Static("Loading the model…", id="model-line")
+        yield Static("", id="gauge")
+
+    def show_model(self, model: ModelRow | None) -> None:
+        """None says that there is no model to answer."""
+        line = model_line(model).replace(" parameters", "") if model else "No model could be loaded"
+        self.query_one("#model-line", Static).update(Content(line))
+
+    def show_window(self, window: Window | None, rate: float | None) -> None:
+        speed = f"{rate:.0f} tok/s · " if rate else ""
+        self.query_one("#gauge", Static).update(Content(speed + gauge(window) if window else ""))

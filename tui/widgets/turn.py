@@ -1,0 +1,141 @@
+"""One turn of the conversation: question, stage, reasoning, answer, citations, and what to know about the answer."""
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.css.query import NoMatches
+from textual.widgets import Collapsible, Markdown, Static
+from textual.widgets.markdown import MarkdownStream
+
+from app.answer import Citation, Started
+from tui.messages import CitationChosen
+from tui.rows import AnswerRow, TurnRow
+from tui.turns import Ending
+from tui.widgets.sources import Sources
+from tui.words import STAGE_WORDS, clipped, count, marked
+
+STOPPED = "Stopped. What came before is kept."
+
+
+class TurnView(Vertical):
+    """Built empty for a live turn, or from a `TurnRow`; the chat calls it as the turn goes on."""
+
+    def __init__(self, question: str, stored: TurnRow | None = None) -> None:
+        super().__init__(classes="turn")
+        self.question = question
+        self.answer: AnswerRow | None = None
+        self.streamed = ""
+        self._stored = stored
+        self._reasoning = ""
+        self._stream: MarkdownStream | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(self.question), classes="question")
+        yield Static("", classes="stage")
+        yield Collapsible(Static("", classes="reasoning"), title="Reasoning", classes="thoughts")
+        yield Markdown(classes="answer", open_links=False)
+        yield Static("", classes="remarks")
+
+    async def on_mount(self) -> None:
+        if self._stored is None:
+            self.stage(Started("recall"))
+        elif self._stored.answer is not None and self._stored.complete:
+            await self.complete(self._stored.answer)
+        else:
+            await self.end("cancelled", self._stored.text)
+
+    def stage(self, started: Started) -> None:
+        """Say what the turn is doing, with numbers where it can tell."""
+        done = f" {started.done:,} of {started.total:,}" if started.total else ""
+        self._say("stage", f"{STAGE_WORDS[started.stage]}{done}…")
+
+    def stopping(self) -> None:
+        self._say("stage", "Stopping…")
+
+    async def stream(self, answer: str, reasoning: str) -> None:
+        """Append streamed text; costs one update however much it is."""
+        if reasoning:
+            self._reason(self._reasoning + reasoning)
+        if answer:
+            if self._stream is None:
+                self._stream = Markdown.get_stream(self.query_one(Markdown))
+            self.streamed += answer
+            await self._stream.write(answer)
+
+    async def complete(self, answer: AnswerRow, remembered: tuple[tuple[int, str], ...] = ()) -> None:
+        """Show the checked answer in place of what was streamed."""
+        self.answer = answer
+        await self._settle(marked(answer.text, answer.citations, answer.unsupported))
+        if answer.reasoning:
+            self._reason(answer.reasoning)
+        if answer.citations:
+            await self.mount(Sources(answer.citations), before=self.query_one(".remarks"))
+        self._say("remarks", _remarks(answer, remembered))
+
+    async def end(self, ending: Ending, partial: str | None = None) -> None:
+        """The turn ended without an answer; what was streamed stays."""
+        await self._settle(self.streamed if partial is None else partial)
+        self.set_class(ending == "cancelled", "-stopped")
+        self._say("remarks", STOPPED if ending == "cancelled" else "")
+
+    async def _settle(self, text: str) -> None:
+        if self._stream is not None:
+            await self._stream.stop()
+            self._stream = None
+        await self.query_one(Markdown).update(text)
+        self._say("stage", "")
+
+    def _reason(self, text: str) -> None:
+        self._reasoning = text
+        thoughts = self.query_one(Collapsible)
+        thoughts.add_class("-some")
+        thoughts.title = f"Reasoning ({count(len(text.split()), 'word')})"
+        self.query_one(".reasoning", Static).update(Content(text))
+
+    def _say(self, part: str, text: str | Content) -> None:
+        try:
+            line = self.query_one(f".{part}", Static)
+        except NoMatches:  # the session was left while the turn was under way
+            return
+        line.update(text if isinstance(text, Content) else Content(text))
+        line.set_class(bool(str(text)), "-some")
+
+    def has(self, citation: Citation) -> bool:
+        return self.answer is not None and any(citation is own for own in self.answer.citations)
+
+    def citation(self, n: int) -> Citation | None:
+        citations = self.answer.citations if self.answer else ()
+        return next((citation for citation in citations if citation.n == n), None)
+
+    def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
+        scheme, _, number = event.href.partition(":")
+        citation = self.citation(int(number)) if scheme == "cite" and number.isdigit() else None
+        if citation is not None:
+            event.stop()
+            self.post_message(CitationChosen(citation))
+
+
+def _remarks(answer: AnswerRow, remembered: tuple[tuple[int, str], ...]) -> Content:
+    """What the reader must know, then figures, each on its line."""
+    lines: list[Content] = []
+    if answer.abstained:
+        lines.append(Content.assemble(("✗ No answer. ", "bold"), answer.reason or "Nothing in scope supports one."))
+    elif not answer.grounded:
+        why = answer.reason or "It comes from the model alone, not from your documents."
+        lines.append(Content.assemble(("! Not grounded. ", "bold"), why))
+    if answer.unsupported:
+        lines.append(
+            Content(f"! {count(len(answer.unsupported), 'statement')} without a source, marked in the answer.")
+        )
+    for id, text in remembered:
+        lines.append(
+            Content.assemble((f"+ Remembered #{id}: ", "bold"), clipped(text, 160), f"  (/forget {id} undoes it)")
+        )
+    figures = [f"confidence {answer.confidence:.0%}"] if answer.confidence is not None and not answer.abstained else []
+    figures += [f"{answer.seconds:.1f} s"] if answer.seconds else []
+    figures += [f"{answer.rate:.0f} tokens/s"] if answer.rate else []
+    used = sum(memory.cited for memory in answer.memories)
+    figures += [count(used, "memory", "memories") + " used"] if used else []
+    if figures:
+        lines.append(Content.styled(" · ".join(figures), "$foreground-muted"))
+    return Content("\n").join(lines)

@@ -1,0 +1,115 @@
+"""How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
+
+from app.answer import Citation, Stage, Status
+from retrieval.types import Locator
+from tui.rows import AddedRow, ModelRow
+
+STATUS_WORDS: dict[Status, str] = {
+    "verified": "✓ verified",
+    "repaired": "~ repaired",
+    "misattributed": "! misattributed",
+    "not_found": "✗ not found",
+}
+"""A sign and a word for each status, so that neither colour nor the sign alone carries it."""
+
+STATUS_MEANS: dict[Status, str] = {
+    "verified": "The quote stands in the source exactly as cited.",
+    "repaired": "The quote differed in small ways; it is shown as the source has it.",
+    "misattributed": "The quote stands in another place than the one cited.",
+    "not_found": "These words were found in no source. Do not rely on them.",
+}
+
+STAGE_WORDS: dict[Stage, str] = {
+    "load": "Loading the model",
+    "recall": "Recalling what you told me",
+    "retrieve": "Searching the library",
+    "pack": "Choosing what fits the window",
+    "read": "Reading the passages",
+    "answer": "Answering",
+    "check": "Checking the citations",
+    "remember": "Noting the turn",
+}
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def short(number: float) -> str:
+    """Three significant digits at most: `950`, `8.2K`, `131K`, `15.7B`."""
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= limit * 0.9995:
+            scaled = number / limit
+            return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:.0f}").removesuffix(".0") + unit
+    return f"{number:.0f}"
+
+
+def percent(part: int, whole: int) -> str:
+    """`<1%` for what is there but small, so that nothing that takes room reads as nothing."""
+    share = 100 * part / max(whole, 1)
+    return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+
+def clipped(text: str, width: int) -> str:
+    """The text on one line of at most `width` characters, `…` where it was cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
+
+
+def shortened_path(path: str, width: int) -> str:
+    """The end of a path, which names the file, in at most `width` characters."""
+    return path if len(path) <= width else "…" + path[-(width - 1) :]
+
+
+def where(page: int | None, line: int, locator: Locator) -> str:
+    """The place of a citation: `page 12, Ventilation › Filters` or `sheet Costs, cells B4:D9`."""
+    parts = [f"page {page}"] if page is not None else []
+    if locator.slide is not None:
+        parts.append(f"slide {locator.slide}")
+    if locator.sheet is not None:
+        parts.append(f"sheet {locator.sheet}")
+    if locator.cells is not None:
+        parts.append(f"cells {locator.cells}")
+    if locator.section is not None:
+        parts.append(locator.section)
+    return ", ".join(parts) if parts else f"line {line}"
+
+
+def citation_place(citation: Citation) -> str:
+    return where(citation.page, citation.line, citation.locator)
+
+
+def model_line(model: ModelRow) -> str:
+    """`Loci embedded · 9.8M parameters, 3.1M active · torch`, as far as they are known."""
+    total, active = model.total_parameters, model.active_parameters
+    size = [f"{short(total)} parameters" + (f", {short(active)} active" if active else "")] if total else []
+    return " · ".join([model.name, *size, model.engine])
+
+
+def model_note(model: ModelRow) -> str:
+    """What a reader of its answers must know of the model; empty for one that writes freely."""
+    return "" if model.writes_prose else "small model: it answers only in your documents' words"
+
+
+def added_line(added: AddedRow) -> str:
+    """`3 added, 1 updated, 2 skipped (46 passages)`."""
+    done = ", ".join(f"{number} {name}" for name, number in added.counts.items() if number)
+    return (
+        f"{done or 'Nothing to read there'} ({count(added.chunks, 'passage')})" if added.chunks else done or "no files"
+    )
+
+
+def marked(text: str, citations: tuple[Citation, ...], unsupported: tuple[tuple[int, int], ...]) -> str:
+    """The answer as Markdown whose citation marks are links (`cite:N`), with a sign after each unsupported span."""
+    edits = [(c.answer_start, c.answer_end, f"[{_mark(text, c)}](cite:{c.n})") for c in citations]
+    edits += [(end, end, " *(no source)*") for _, end in unsupported]
+    for start, end, replacement in sorted(edits, reverse=True):
+        if 0 <= start <= end <= len(text):
+            text = text[:start] + replacement + text[end:]
+    return text
+
+
+def _mark(text: str, citation: Citation) -> str:
+    mark = text[citation.answer_start : citation.answer_end].strip()
+    return mark if mark.startswith("[") and mark.endswith("]") else f"[{citation.n}]"
