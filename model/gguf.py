@@ -4,7 +4,6 @@ Tensors are streamed one layer's worth at a time. Layout and keys follow llama.c
 need no permutation, since both sides pair neighbours. Knows nothing about running the file.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from model.config import Config, read_config
 from model.errors import BadCheckpoint, MissingExtra, UnsupportedArchitecture
+from model.files import read_object
+from model.tokenizer import template_source
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -153,10 +154,7 @@ def _write_tokenizer(writer: "GGUFWriter", folder: Path, config: Config) -> None
     from gguf import TokenType
 
     file = folder / "tokenizer.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
+    values = read_object(file)
     if values.get("model", {}).get("type") != "BPE":
         raise BadCheckpoint(f"{file} is not a byte-level BPE tokenizer.", "Only those are converted.")
     tokens = [f"[PAD{index}]" for index in range(config.vocab_size)]
@@ -177,10 +175,10 @@ def _write_tokenizer(writer: "GGUFWriter", folder: Path, config: Config) -> None
         writer.add_bos_token_id(config.bos_token_id)
     if config.eos_token_ids:
         writer.add_eos_token_id(config.eos_token_ids[0])
-    starts = _adds_start_token(folder)
-    writer.add_add_bos_token(starts)
+    settings = read_object(folder / "tokenizer_config.json")
+    writer.add_add_bos_token(bool(settings.get("add_bos_token")))
     writer.add_add_eos_token(False)
-    template = _chat_template(folder)
+    template = template_source(folder, settings)
     if template:
         writer.add_chat_template(template)
 
@@ -198,19 +196,6 @@ def _pre_tokenizer(values: dict[str, Any], file: Path) -> str:
         f"{file} splits text in a way that no pre-tokenizer of llama.cpp is known here to match: {patterns}.",
         f"Known: {', '.join(_PATTERNS)}.",
     )
-
-
-def _adds_start_token(folder: Path) -> bool:
-    file = folder / "tokenizer_config.json"
-    return bool(file.exists() and json.loads(file.read_text(encoding="utf-8")).get("add_bos_token"))
-
-
-def _chat_template(folder: Path) -> str | None:
-    if (folder / "chat_template.jinja").exists():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    file = folder / "tokenizer_config.json"
-    template = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.exists() else None
-    return template if isinstance(template, str) else None
 
 
 def _tensors(config: Config, type: Type) -> Iterator[_Tensor]:

@@ -36,7 +36,7 @@ class Tokenizer:
         self.bos_token = _token_text(settings.get("bos_token"))
         self.eos_token = _token_text(settings.get("eos_token"))
         added = self._inner.get_added_tokens_decoder()
-        source = _template_source(folder, settings)
+        source = template_source(folder, settings)
         self._template = None
         if source is not None:
             control = [token.content for token in added.values() if _is_control(token.content)]
@@ -92,7 +92,7 @@ def _is_control(token: str) -> bool:
 
 
 def has_chat_template(folder: Path) -> bool:
-    return _template_source(folder, read_object(folder / "tokenizer_config.json")) is not None
+    return template_source(folder, read_object(folder / "tokenizer_config.json")) is not None
 
 
 def _token_text(value: Any) -> str | None:
@@ -100,7 +100,7 @@ def _token_text(value: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")
