@@ -1,0 +1,182 @@
+"""`loci ask`: one question, one checked answer."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.door import NOTHING, AsJson, In, Model, console, leave, note, print_json, scope, workspace
+from app.cli.show import answer_text, model_note, remarks
+
+if TYPE_CHECKING:
+    from app.answer import Answer, Ask, Profile
+    from app.assistant import Assistant
+    from app.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ask)
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(help="The question, or - to read it from stdin.", show_default=False)],
+    collections: In = None,
+    again: Annotated[bool, typer.Option("--continue", "-c", help="Continue the last session.")] = False,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="A system prompt.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--template", "-t", metavar="NAME", help="A template of the profile, with {question} and {input}."
+        ),
+    ] = None,
+    schema: Annotated[
+        Path | None, typer.Option("--schema", metavar="FILE", help="A JSON Schema that the answer must satisfy.")
+    ] = None,
+    document: Annotated[
+        list[str] | None, typer.Option("--document", metavar="DOC", help="Read this document whole; may be repeated.")
+    ] = None,
+    library: Annotated[bool, typer.Option("--library/--no-library", help="Search the library.")] = True,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Recall what is known about you.")] = True,
+    incognito: Annotated[bool, typer.Option("--incognito", help="Neither recall nor store anything.")] = False,
+    model: Model = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 1024,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question from your documents and what you told, with citations that were checked.
+
+    \b
+    loci ask "When does the lease end?"
+    loci ask -c "and the notice period?"
+    git diff | loci ask "What changed?" --no-library
+    echo "Who signed it?" | loci ask - --json
+
+    Piped text is an attachment when a question is given. Exit code 3: the library does not answer.
+    """
+    from app.answer import Ask
+
+    with workspace(ctx, model__reference=model) as opened:
+        question, attached = _input(question)
+        if template is not None:
+            question, attached = _fill(opened.profile, template, question, attached), ()
+        request = Ask(
+            question,
+            scope=scope(collections),
+            session=_last_session(opened, scope(collections)) if again else None,
+            attachments=attached,
+            documents=tuple(opened.library.document(reference).id for reference in document or ()),
+            system=system,
+            schema=read_schema(schema),
+            use_library=library,
+            use_memory=memory and not incognito,
+            store=not incognito,
+            seed=seed,
+            max_tokens=max_tokens,
+            temperature=temperature,
+        )
+        answer = _streamed(opened.assistant(), request) if _watched(as_json) else opened.assistant().ask(request)
+        note(model_note(opened.model_info()))
+    if as_json:
+        print_json(answer.to_json())
+    else:
+        print(answer_text(answer))
+    for line in remarks(answer):
+        note(line)
+    if answer.abstained:
+        leave(NOTHING)
+
+
+def _input(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The question and what was piped beside it."""
+    from app.errors import BadInput
+
+    piped = ""
+    if question == "-" or _piped():
+        try:
+            piped = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"Standard input is not UTF-8: {error}.", "Convert it, or ingest the file.") from None
+    if question == "-":
+        question, piped = piped.strip(), ""
+    if not question.strip():
+        raise BadInput("The question is empty.", "Ask something.")
+    return question, (("stdin", piped),) if piped.strip() else ()
+
+
+def _piped() -> bool:
+    """Whether stdin is a pipe or a file; a terminal, /dev/null or a closed stdin bring nothing to wait for."""
+    try:
+        kind = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):  # closed, or replaced by an object that has no descriptor
+        return False
+    return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
+
+
+def _fill(profile: "Profile", name: str, question: str, attached: tuple[tuple[str, str], ...]) -> str:
+    from app.errors import BadInput
+    from app.profile import templates
+
+    folder = templates(profile)
+    found = [file for file in sorted(folder.glob("*")) if name in (file.name, file.stem)]
+    if not found:
+        known = ", ".join(sorted(file.stem for file in folder.glob("*"))) or "none yet"
+        raise BadInput(f"{folder} has no template {name!r} (there: {known}).", f"Write {folder / name}.txt.")
+    # Plain replacement: braces of other kinds, as in JSON, stay as they stand.
+    piped = attached[0][1] if attached else ""
+    parts = found[0].read_text("utf-8").split("{input}")
+    return piped.join(part.replace("{question}", question) for part in parts)
+
+
+def read_schema(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    import json
+
+    from app.errors import BadInput
+
+    try:
+        text = file.read_text("utf-8")
+        if not isinstance(json.loads(text), dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file} is no JSON Schema: {error}.", "Give a file that holds a schema object.") from None
+    return text
+
+
+def _last_session(opened: "Workspace", collections: tuple[str, ...]) -> int:
+    from memory.errors import NoSuchSession
+
+    sessions = opened.memory.sessions(collections)
+    if not sessions:
+        raise NoSuchSession(f"There is no session in {', '.join(collections)} yet.", "Ask without --continue first.")
+    return sessions[0].id
+
+
+def _watched(as_json: bool) -> bool:
+    return not as_json and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def _streamed(assistant: "Assistant", request: "Ask") -> "Answer":
+    """Show the draft as it is written, on stderr; it vanishes when the checked answer takes its place."""
+    from rich.live import Live
+    from rich.text import Text as Line
+
+    from app.answer import Completed, Started, Text
+
+    labels = {"load": "Loading the model", "retrieve": "Searching", "read": "Reading", "check": "Checking"}
+    draft = ""
+    with Live(Line(""), console=console(), transient=True, refresh_per_second=12) as live:
+        for event in assistant.turn(request):
+            if isinstance(event, Started) and event.stage in labels and not draft:
+                live.update(Line(labels[event.stage] + (f" {event.done}/{event.total}" if event.total else "") + " …"))
+            elif isinstance(event, Text) and not event.reasoning:
+                draft += event.text
+                live.update(Line(draft))
+            elif isinstance(event, Completed):
+                return event.answer
+    raise AssertionError("a turn ends with Completed")

@@ -1,0 +1,76 @@
+"""`loci chat`: the full-screen chat, or a plain one. The only module that imports `tui`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.door import AsJson, In, Model, note, print_json, scope, workspace
+from app.cli.show import answer_text, model_note, remarks
+
+if TYPE_CHECKING:
+    from app.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(chat)
+
+
+def chat(
+    ctx: typer.Context,
+    collections: In = None,
+    model: Model = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines in and out; no full screen.")] = False,
+    incognito: Annotated[
+        bool, typer.Option("--incognito", help="Neither recall nor store anything; implies --plain.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Talk with your library.
+
+    \b
+    loci chat
+    loci chat --in work --model ~/models/DeepSeek-V2-Lite-Chat
+    printf 'Who signed it?\\nand when?\\n' | loci chat --plain
+
+    Off a terminal it is always plain; with --json it answers each line of stdin with one line of JSON.
+    """
+    names = scope(collections)
+    with workspace(ctx, model__reference=model) as opened:
+        if plain or incognito or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            _plain(opened, names, incognito=incognito, as_json=as_json)
+        else:
+            from tui.app import LociChat  # Textual, 0.4 s
+            from tui.workspace import WorkspaceBackend
+
+            LociChat(WorkspaceBackend(opened), names).run()
+
+
+def _plain(opened: "Workspace", names: tuple[str, ...], *, incognito: bool, as_json: bool) -> None:
+    """A question a line, until the input ends; follow-ups know the earlier turns of the session."""
+    from app.answer import Ask
+    from app.errors import LociError
+
+    assistant = opened.assistant()
+    session = None
+    note(model_note(opened.model_info()))
+    while True:
+        try:
+            question = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if not question:
+            continue
+        request = Ask(question, names, session=session, use_memory=not incognito, store=not incognito)
+        try:
+            answer = assistant.ask(request)
+        except LociError as error:  # a door of its own: one bad turn must not end the conversation
+            note(f"{error.title}: {error}")
+            continue
+        session = answer.session
+        if as_json:
+            print_json(answer.to_json())
+        else:
+            print(answer_text(answer) + "\n", flush=True)
+            for line in remarks(answer):
+                note(line)

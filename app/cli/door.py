@@ -1,0 +1,145 @@
+"""What every command shares: the profile in use, how data and errors are shown, and the exit codes."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from app.workspace import Workspace
+
+DONE, FAILED, USAGE, NOTHING, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+In = Annotated[
+    list[str] | None, typer.Option("--in", metavar="NAME", help="Collection; may be repeated. Default: main.")
+]
+InOne = Annotated[str, typer.Option("--in", metavar="NAME", help="Collection.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="REF", help="embedded, a folder, a .gguf file, hf:ORG/NAME, or http(s)://host/v1#name."
+    ),
+]
+
+
+def group(help_text: str) -> typer.Typer:
+    """A Typer app for a group of commands, with plain help."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+@contextmanager
+def workspace(ctx: typer.Context, **flags: Any) -> "Iterator[Workspace]":
+    """The profile that `--profile` names, opened for one command. Flags by key, `__` for the dot; None is not given."""
+    from app.workspace import Workspace  # pydantic, 0.1 s
+
+    given = {key.replace("__", "."): value for key, value in flags.items()}
+    with Workspace.open(profile_name(ctx), given) as opened:
+        yield opened
+
+
+def profile_name(ctx: typer.Context) -> str | None:
+    """What `--profile` says, if anything."""
+    name: str | None = ctx.obj
+    return name
+
+
+def scope(collections: list[str] | None) -> tuple[str, ...]:
+    """The collections that `--in` names, each once; `main` if none is."""
+    return tuple(dict.fromkeys(collections or ["main"]))
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def note(text: str) -> None:
+    """A line for the person, beside the data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def console() -> "Console":
+    """Rich, on stderr: bars and the running draft. It respects NO_COLOR and a stderr that is no terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Aligned plain columns on stdout; the last one is as long as it is, or cut to a terminal's width."""
+    import shutil
+
+    cells = [[" ".join(str("" if cell is None else cell).split()) for cell in row] for row in rows]
+    if not cells:
+        return
+    widths = [max(len(row[column]) for row in [list(headings), *cells]) for column in range(len(headings))]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in [[heading.upper() for heading in headings], *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()[:limit])
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Go on if told `--yes` or the person agrees; off a terminal nobody can be asked, and it refuses."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        from app.errors import BadInput
+
+        raise BadInput(f"{question} Nobody can be asked here.", "Give --yes.")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(FAILED)
+
+
+def leave(code: int) -> NoReturn:
+    """End the command with this exit code."""
+    raise typer.Exit(code)
+
+
+def debugging() -> bool:
+    return os.environ.get("LOCI_DEBUG", "") not in ("", "0")
+
+
+@contextmanager
+def progress(label: str, unit: str = "") -> "Iterator[Callable[[int, int, str], None]]":
+    """A bar on stderr with time left, if that is a terminal. Call it with done, total, detail.
+
+    With a `unit`, count and rate are shown too; without, `detail` says what there is to say.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total, detail: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task(label, total=None, detail="")
+
+        def advance(done: int, total: int, detail: str) -> None:
+            if unit:
+                detail = f"{done}/{total} {unit}, {bar.tasks[0].speed or 0:.1f}/s  {detail}"
+            bar.update(task, completed=done, total=total, detail=detail)
+
+        yield advance

@@ -1,0 +1,67 @@
+"""`loci eval`: measure a room on a published data set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.door import AsJson, group, print_json, table
+
+app = group("Measure retrieval, memory or grounding on a data set, in a temporary profile.")
+
+Dataset = Annotated[str, typer.Option("--dataset", help="xquad, chunking, clapnq, locomo or beam.", show_default=False)]
+At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The data set's file or folder.", show_default=False)]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")]
+
+
+@app.command()
+def retrieval(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+    """Measure how well passages are found.
+
+    \b
+    loci eval retrieval --dataset xquad --path xquad.en.json --json
+    """
+    from app.evaluation.retrieval import evaluate
+
+    _run(evaluate, dataset, path, limit, as_json)
+
+
+@app.command()
+def memory(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+    """Measure how well memories are recalled.
+
+    \b
+    loci eval memory --dataset locomo --path locomo10.json
+    """
+    from app.evaluation.memory import evaluate
+
+    _run(evaluate, dataset, path, limit, as_json)
+
+
+@app.command()
+def grounding(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+    """Measure answers, refusals and citations.
+
+    \b
+    loci eval grounding --dataset xquad --path xquad.en.json --limit 100
+    """
+    from app.evaluation.grounding import evaluate
+
+    _run(evaluate, dataset, path, limit, as_json)
+
+
+def _run(evaluate: Callable[..., dict[str, Any]], dataset: str, path: Path, limit: int | None, as_json: bool) -> None:
+    from app.errors import BadInput
+
+    if not path.exists():
+        raise BadInput(f"{path} does not exist.", "Give the data set's file or folder with --path.")
+    result = evaluate(dataset, path, **({} if limit is None else {"limit": limit}))
+    if as_json:
+        print_json(result)
+        return
+    rows = [[name, f"{value:.4f}"] for name, value in result["metrics"].items()]
+    for baseline, metrics in result["baselines"].items():
+        rows += [[f"{name} ({baseline})", f"{value:.4f}"] for name, value in metrics.items()]
+    table(["metric", "value"], rows)
+    print(f"{result['items']} items of {result['dataset']} in {result['seconds']:.1f} s")

@@ -1,0 +1,89 @@
+"""`loci ingest`: read documents into the library."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.door import FAILED, NOTHING, PARTIAL, AsJson, InOne, leave, note, print_json, progress, workspace
+
+if TYPE_CHECKING:
+    from retrieval.ingest import FileResult, Progress
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ingest)
+
+
+def ingest(
+    ctx: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.", show_default=False)],
+    collection: InOne = "main",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove documents whose files are gone from these paths.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate only: files, chunks and time.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read documents into the library; what has not changed is not read again.
+
+    \b
+    loci ingest ~/papers report.pdf
+    loci ingest ~/work --in work --prune
+
+    Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
+    Types that no reader knows are skipped.
+    """
+    from retrieval.ingest import estimate
+    from retrieval.ingest import ingest as read_into
+
+    with workspace(ctx) as opened:
+        library = opened.library
+        if dry_run:
+            guess = estimate(library, paths, collection=collection)
+            if as_json:
+                print_json(asdict(guess))
+            else:
+                print(f"{guess.files} files, {_size(guess.bytes)}, about {guess.chunks} chunks, {_time(guess.seconds)}")
+            return
+        with progress("Reading") as advance:
+            results = read_into(
+                library,
+                paths,
+                collection=collection,
+                prune=prune,
+                progress=lambda at: advance(at.bytes_done, at.bytes, _detail(at)),
+            )
+    counts = _counts(results)
+    failed = [result for result in results if result.status == "failed"]
+    if as_json:
+        print_json({"files": [asdict(result) for result in results], "counts": counts})
+    else:
+        for result in results:
+            if result.status in ("failed", "skipped"):
+                note(f"{result.status}: {result.path}: {result.reason}")
+        print(", ".join(f"{count} {status}" for status, count in counts.items()) or "No files there.")
+    if failed:
+        leave(FAILED if len(failed) == len(results) else PARTIAL)
+    if not results:
+        leave(NOTHING)
+
+
+def _detail(at: "Progress") -> str:
+    return f"{at.files_done}/{at.files} files, {at.rate:.0f} passages/s  {at.path[-40:]}"
+
+
+def _counts(results: "list[FileResult]") -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for result in results:
+        counts[result.status] = counts.get(result.status, 0) + 1
+    return counts
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _time(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(seconds, 1):.0f} s"

@@ -1,0 +1,139 @@
+"""`loci library`: the documents that were read."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app.cli.door import AsJson, In, Yes, confirm, group, note, print_json, progress, scope, table, workspace
+from app.cli.show import place
+
+app = group("The documents of the library.")
+
+Doc = Annotated[
+    str, typer.Argument(metavar="DOC", help="Id (d12), path, or the end of a path that fits one.", show_default=False)
+]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, collections: In = None, as_json: AsJson = False) -> None:
+    """List documents.
+
+    \b
+    loci library list --in work --json
+    """
+    with workspace(ctx) as opened:
+        found = opened.library.documents(scope(collections) if collections else None)
+    if as_json:
+        print_json([asdict(document) for document in found])
+    elif found:
+        rows = [[item.id, item.collection, item.pages, item.chunks, item.ingested_at[:10], item.path] for item in found]
+        table(["id", "in", "pages", "chunks", "read", "path"], rows)
+    else:
+        note("The library is empty: loci ingest PATH...")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    doc: Doc,
+    text: Annotated[bool, typer.Option("--text", help="Print the extraction that offsets count in.")] = False,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="START:END", help="Only these characters, with where they stand.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a document, or its text exactly as citations count in it.
+
+    \b
+    loci library show report.pdf
+    loci library show d12 --text > extraction.txt
+    loci library show d12 --at 120:260
+    """
+    with workspace(ctx) as opened:
+        document = opened.library.document(doc)
+        if at is not None:
+            start, end = _range(at)
+            extract = opened.library.text(document.id)[start:end]
+            position = opened.library.locate(document.id, start, end)
+            if as_json:
+                print_json({"document": document.id, "start": start, "end": end, "text": extract, **asdict(position)})
+            else:
+                note(place(document.path, position.page, position.line, position.locator))
+                print(extract)
+            return
+        if text:
+            # As bytes: the text is printed character by character, without a newline of ours.
+            sys.stdout.buffer.write(opened.library.text(document.id).encode("utf-8", "surrogatepass"))
+            return
+    if as_json:
+        print_json(asdict(document))
+    else:
+        for name, value in asdict(document).items():
+            print(f"{name}: {'' if value is None else value}")
+
+
+@app.command()
+def remove(
+    ctx: typer.Context,
+    docs: Annotated[list[str], typer.Argument(metavar="DOC", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Remove documents from the library; the files stay.
+
+    \b
+    loci library remove d12 notes.md --yes
+    """
+    with workspace(ctx) as opened:
+        for document in [opened.library.document(doc) for doc in docs]:
+            confirm(f"Remove {document.path} from the library?", yes)
+            opened.library.remove(document.id)
+
+
+@app.command()
+def pin(ctx: typer.Context, doc: Doc, off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False) -> None:
+    """Keep a document when `ingest --prune` finds its file gone.
+
+    \b
+    loci library pin handbook.pdf
+    """
+    with workspace(ctx) as opened:
+        opened.library.pin(opened.library.document(doc).id, not off)
+
+
+@app.command()
+def reindex(ctx: typer.Context) -> None:
+    """Embed all chunks anew and rebuild the indexes, after a change of embedder or damage.
+
+    \b
+    loci library reindex
+    """
+    with workspace(ctx) as opened, progress("Embedding", "documents") as advance:
+        opened.library.reindex(lambda done, total: advance(done, total, ""))
+
+
+@app.command()
+def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Count documents, chunks and bytes.
+
+    \b
+    loci library stats --json
+    """
+    with workspace(ctx) as opened:
+        figures = opened.library.stats()
+    if as_json:
+        print_json(figures)
+    else:
+        for name, value in figures.items():
+            print(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+
+
+def _range(text: str) -> tuple[int, int]:
+    from app.errors import BadInput
+
+    start, colon, end = text.partition(":")
+    if not (colon and start.isdecimal() and end.isdecimal() and int(start) < int(end)):
+        raise BadInput(f"{text!r} is no range of characters.", "Give START:END, as in 120:260.")
+    return int(start), int(end)

@@ -1,0 +1,107 @@
+"""The command `loci`: its groups put together, and the one place where errors become words and exit codes.
+
+Loads no model library, no Textual and no SQLAlchemy: commands import what they need when they run.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from app.cli import (
+    ask,
+    batch,
+    chat,
+    demo,
+    doctor,
+    evaluate,
+    feedback,
+    ingest,
+    keep,
+    library,
+    memory,
+    models,
+    search,
+    sessions,
+)
+from app.cli.door import FAILED, INTERRUPTED, debugging, group
+
+app = group(
+    """A private assistant with a long memory: your documents, your model, checked citations.
+
+    \b
+    loci ingest ~/papers            read documents into the library
+    loci ask "Who signed it?"       an answer with citations
+    loci chat                       the same, in a full-screen chat
+    loci demo                       see all of it on a sample library
+    """
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"loci {version('loci-assistant')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="NAME", envvar="LOCI_PROFILE", help="Work in another profile.", show_envvar=False
+        ),
+    ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    ctx.obj = profile
+
+
+for single in (ingest, search, ask, chat, batch, feedback, keep, doctor, demo):
+    single.register(app)
+app.add_typer(memory.app, name="memory")
+app.add_typer(library.app, name="library")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(models.app, name="model")
+app.add_typer(evaluate.app, name="eval")
+
+
+def main() -> int:
+    """Run the command line; returns or exits with the exit codes of `app.cli.door`."""
+    from app.errors import LociError
+
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except LociError as error:
+        if debugging():
+            raise
+        return _say(error.title, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone; the interpreter's own flush at exit must not complain about it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # the outermost door: a person never meets a traceback
+        if debugging():
+            raise
+        return _say("Loci failed unexpectedly", f"{type(error).__name__}: {error}. LOCI_DEBUG=1 shows where.", FAILED)
+    return 0
+
+
+def _say(title: str, text: str, code: int) -> int:
+    red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    print(f"{red}{title}:{plain} {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""`loci memory`: what Loci knows about you, and how to change it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.door import (
+    NOTHING,
+    PARTIAL,
+    AsJson,
+    In,
+    InOne,
+    Yes,
+    confirm,
+    group,
+    leave,
+    note,
+    print_json,
+    scope,
+    table,
+    workspace,
+)
+from memory.types import Kind, State
+
+if TYPE_CHECKING:
+    from memory.types import Memory
+
+app = group("What Loci remembers about you: seen, corrected, forgotten.")
+
+Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
+
+
+def memory_json(memory: "Memory", score: float | None = None) -> dict[str, Any]:
+    """A memory in the shape of `loci memory list --json`; `score` as `recall` adds it."""
+    row = asdict(memory)
+    return row if score is None else row | {"score": score}
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    collections: In = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only this kind.")] = None,
+    all_states: Annotated[bool, typer.Option("--all", help="Archived and forgotten ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List memories, newest first.
+
+    \b
+    loci memory list --kind preference
+    loci memory list --in work --json
+    """
+    states: tuple[State, ...] = ("active", "archived", "tombstone") if all_states else ("active",)
+    with workspace(ctx) as opened:
+        found = opened.memory.list(scopes=scope(collections) if collections else None, states=states, kind=kind)
+    _print(found, as_json)
+
+
+@app.command()
+def recall(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", show_default=False)],
+    collections: In = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a question would bring back, best first.
+
+    \b
+    loci memory recall "what do I drink"
+    """
+    with workspace(ctx) as opened:
+        found = opened.memory.recall(" ".join(words), scopes=scope(collections), limit=limit)
+    if as_json:
+        print_json([memory_json(item.memory, item.score) for item in found])
+    else:
+        table(["id", "score", "text"], [[item.memory.id, f"{item.score:.3f}", item.memory.text] for item in found])
+    if not found:
+        note("Nothing comes to mind.")
+        leave(NOTHING)
+
+
+@app.command()
+def show(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Show one memory whole.
+
+    \b
+    loci memory show 12
+    """
+    with workspace(ctx) as opened:
+        _one(opened.memory.get(id), as_json)
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(show_default=False)],
+    collection: InOne = "main",
+    kind: Annotated[Kind, typer.Option("--kind", help="What it is.")] = "fact",
+    as_json: AsJson = False,
+) -> None:
+    """Remember something.
+
+    \b
+    loci memory add "My boat is called Whimbrel."
+    """
+    from memory.types import Source
+
+    with workspace(ctx) as opened:
+        memory = opened.memory.add(_words(text), kind=kind, scope=collection, source=Source("command"))
+        _one(memory, as_json)
+
+
+@app.command()
+def edit(
+    ctx: typer.Context, id: Id, text: Annotated[str, typer.Argument(show_default=False)], as_json: AsJson = False
+) -> None:
+    """Correct a memory's words; the old wording is archived and can be restored.
+
+    \b
+    loci memory edit 12 "My boat is 9.6 metres long."
+    """
+    with workspace(ctx) as opened:
+        _one(opened.memory.edit(id, _words(text)), as_json)
+
+
+@app.command()
+def pin(
+    ctx: typer.Context,
+    id: Id,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a memory whatever happens.
+
+    \b
+    loci memory pin 12
+    """
+    with workspace(ctx) as opened:
+        opened.memory.pin(id, not off)
+        _one(opened.memory.get(id), as_json)
+
+
+@app.command()
+def why(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Show where a memory comes from and what it was used for.
+
+    \b
+    loci memory why 12
+    """
+    with workspace(ctx) as opened:
+        reasons = opened.memory.why(id)
+        memory: Memory = reasons.pop("memory")
+    if as_json:
+        print_json({"memory": memory_json(memory), **reasons})
+    else:
+        _one(memory, as_json)
+        for name, value in reasons.items():
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            print(f"{name}: {shown}")
+
+
+@app.command()
+def forget(
+    ctx: typer.Context, ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)], yes: Yes = False
+) -> None:
+    """Forget memories; `restore` brings them back.
+
+    \b
+    loci memory forget 12 --yes
+    """
+    with workspace(ctx) as opened:
+        for memory in [opened.memory.get(id) for id in ids]:
+            confirm(f"Forget “{memory.text}”?", yes)
+            opened.memory.forget(memory.id)
+
+
+@app.command()
+def restore(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Bring back a memory that was forgotten, edited or superseded.
+
+    \b
+    loci memory restore 12
+    """
+    with workspace(ctx) as opened:
+        _one(opened.memory.restore(id), as_json)
+
+
+@app.command()
+def purge(
+    ctx: typer.Context,
+    ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete memories for good, also from the turns and memories that quote them.
+
+    \b
+    loci memory purge 12 --yes
+    """
+    receipts = []
+    with workspace(ctx) as opened:
+        for memory in [opened.memory.get(id) for id in ids]:
+            confirm(f"Delete “{memory.text}” for good?", yes)
+            receipts.append(asdict(opened.memory.purge(memory.id)))
+    if as_json:
+        print_json(receipts)
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
+) -> None:
+    """Write all memories as JSON lines.
+
+    \b
+    loci memory export memories.jsonl
+    """
+    with workspace(ctx) as opened:
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in opened.memory.export())
+        if file is None:
+            for line in lines:
+                print(line, end="")
+        else:
+            with file.open("w", encoding="utf-8") as out:
+                out.writelines(lines)
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(show_default=False)], as_json: AsJson = False
+) -> None:
+    """Read memories that `export` wrote; known ones are left alone, bad lines reported (exit code 4).
+
+    \b
+    loci memory import memories.jsonl
+    """
+    from app.errors import BadInput
+
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read: {error}.", "Give a file that `loci memory export` wrote.") from None
+    with workspace(ctx) as opened:
+        report = opened.memory.import_(text.rstrip("\n").split("\n"))  # only \n: a text may hold U+2028
+    if as_json:
+        print_json(asdict(report))
+    else:
+        for bad in report.bad:
+            note(f"{file}, line {bad.line}: {bad.reason}")
+        print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad")
+    if report.bad:
+        leave(PARTIAL)
+
+
+@app.command()
+def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Count what is stored.
+
+    \b
+    loci memory stats --json
+    """
+    with workspace(ctx) as opened:
+        figures = opened.memory.stats()
+    if as_json:
+        print_json(figures)
+    else:
+        for name, value in figures.items():
+            print(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+
+
+def _words(text: str) -> str:
+    from app.errors import BadInput
+
+    if not text.strip():
+        raise BadInput("There is nothing to remember.", "Give a sentence.")
+    return text
+
+
+def _one(memory: "Memory", as_json: bool) -> None:
+    if as_json:
+        print_json(memory_json(memory))
+        return
+    traits = [memory.kind, memory.state, *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
+    print(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
+
+
+def _print(found: "list[Memory]", as_json: bool) -> None:
+    if as_json:
+        print_json([memory_json(memory) for memory in found])
+    elif found:
+        rows = [[memory.id, memory.kind, memory.scope, memory.created[:10], memory.text] for memory in found]
+        table(["id", "kind", "in", "since", "text"], rows)
+    else:
+        note("Nothing remembered yet.")

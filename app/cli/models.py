@@ -1,0 +1,89 @@
+"""`loci model`: the models that can answer."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.cli.door import AsJson, group, note, print_json, progress, table, workspace
+
+app = group("The models that can answer.")
+
+Reference = Annotated[
+    str | None,
+    typer.Argument(metavar="[REF]", help="A reference as for --model. Default: the one in use.", show_default=False),
+]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the embedded model, the one in use, and checkpoints in the profile's models folder.
+
+    \b
+    loci model list
+    """
+    with workspace(ctx) as opened:
+        used = opened.settings.model.reference
+        folder = opened.profile.data / "models"
+    here = [
+        str(path) for path in sorted(folder.glob("*")) if path.suffix == ".gguf" or (path / "config.json").is_file()
+    ]
+    references = list(dict.fromkeys(["embedded", used, *here]))
+    if as_json:
+        print_json([{"reference": reference, "in_use": reference == used} for reference in references])
+    else:
+        table(["in use", "reference"], [["*" if reference == used else "", reference] for reference in references])
+
+
+@app.command()
+def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = False) -> None:
+    """Load a model and show what it is: size, window, quantisation, devices, abilities.
+
+    \b
+    loci model show
+    loci model show ~/models/DeepSeek-V2-Lite-Chat --json
+    """
+    with workspace(ctx, model__reference=reference) as opened:
+        info = asdict(opened.engine().describe())
+    info["capabilities"] = sorted(info["capabilities"])
+    if as_json:
+        print_json(info)
+    else:
+        for name, value in info.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            print(f"{name}: {f'{shown:,}' if isinstance(shown, int) else '' if shown is None else shown}")
+
+
+@app.command()
+def card() -> None:
+    """Print the embedded model's card: how it was made, what it can do and what not.
+
+    \b
+    loci model card
+    """
+    from model.open import embedded_folder
+
+    print((embedded_folder() / "README.md").read_text("utf-8"), end="")
+
+
+@app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of safetensors.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.", show_default=False)],
+    type: Annotated[Literal["f32", "f16"], typer.Option("--type", help="Of the weights.")] = "f16",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Write a checkpoint as GGUF, for llama.cpp.
+
+    \b
+    loci model convert ~/models/DeepSeek-V2-Lite-Chat lite.gguf --type f16
+    """
+    from app.errors import BadInput
+    from model.gguf import export
+
+    if file.exists() and not force:
+        raise BadInput(f"{file} exists.", "Give --force to replace it, or another name.")
+    with progress("Converting", "tensors") as advance:
+        export(folder, file, type, lambda done, total: advance(done, total, ""))
+    note(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")

@@ -1,0 +1,59 @@
+"""`loci search`: passages of the library, without a model."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.door import NOTHING, AsJson, In, leave, note, print_json, scope, workspace
+from app.cli.show import place
+
+if TYPE_CHECKING:
+    from retrieval.types import Passage
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(search)
+
+
+def search(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for.", show_default=False)],
+    collections: In = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most passages to show.")] = 10,
+    document: Annotated[
+        list[str] | None, typer.Option("--document", metavar="DOC", help="Only in this document; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find passages by meaning and by words.
+
+    \b
+    loci search warranty of the pump
+    loci search "delivery date" --in work --json
+    """
+    with workspace(ctx) as opened:
+        library = opened.library
+        documents = [library.document(reference).id for reference in document] if document else None
+        found = library.search(" ".join(words), collections=scope(collections), limit=limit, documents=documents)
+    if as_json:
+        print_json([passage_json(passage) for passage in found])
+    else:
+        for passage in found:
+            print(f"{place(passage.path, passage.page, passage.line, passage.locator)}  [{passage.score:.3f}]")
+            print("    " + " ".join(passage.text.split())[:400] + "\n")
+    if not found:
+        note("Nothing found.")
+        leave(NOTHING)
+
+
+def passage_json(passage: "Passage") -> dict[str, Any]:
+    """A passage in the shape of `loci search --json`."""
+    row = {name: getattr(passage, name) for name in ("document", "path", "title", "page", "line", "start", "end")}
+    return row | {
+        "locator": asdict(passage.locator),
+        "text": passage.text,
+        "text_sha256": passage.text_sha256,
+        "score": passage.score,
+        "scores": {"dense": passage.dense, "lexical": passage.lexical},
+    }

@@ -1,0 +1,131 @@
+"""`loci sessions`: earlier conversations."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.door import (
+    NOTHING,
+    AsJson,
+    In,
+    Yes,
+    confirm,
+    group,
+    leave,
+    note,
+    print_json,
+    scope,
+    table,
+    workspace,
+)
+
+if TYPE_CHECKING:
+    from memory.types import Turn
+
+app = group("Earlier conversations.")
+
+Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the session.", show_default=False)]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, collections: In = None, as_json: AsJson = False) -> None:
+    """List sessions.
+
+    \b
+    loci sessions list --json
+    """
+    with workspace(ctx) as opened:
+        found = opened.memory.sessions(scope(collections) if collections else None)
+    if as_json:
+        print_json([asdict(session) for session in found])
+    elif found:
+        rows = [[item.id, item.scope, (item.last_turn or item.started)[:16], item.turns, item.title] for item in found]
+        table(["id", "in", "last", "turns", "title"], rows)
+    else:
+        note("No session yet.")
+
+
+@app.command()
+def show(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
+    """Print a session's questions and answers.
+
+    \b
+    loci sessions show 3
+    """
+    with workspace(ctx) as opened:
+        session, turns = opened.memory.session(id), opened.memory.turns(id)
+    if as_json:
+        print_json(asdict(session) | {"turns": [_turn(turn) for turn in turns]})
+        return
+    print(f"{session.title} ({session.started[:16]}, in {session.scope})")
+    for turn in turns:
+        print(f"\n> {turn.question}\n{turn.answer}{'' if turn.complete else ' [incomplete]'}")
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", show_default=False)],
+    collections: In = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find turns in which something was said.
+
+    \b
+    loci sessions search ferry timetable
+    """
+    with workspace(ctx) as opened:
+        found = opened.memory.search_turns(" ".join(words), scope(collections))
+    if as_json:
+        print_json([{**asdict(item), "turn": _turn(item.turn)} for item in found])
+    else:
+        rows = [[item.turn.session, item.turn.id, item.turn.asked_at[:16], item.excerpt] for item in found]
+        table(["session", "turn", "asked", "excerpt"], rows)
+    if not found:
+        note("Nothing found.")
+        leave(NOTHING)
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    id: Id,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="To read, in place of JSON.")] = False,
+) -> None:
+    """Write a session as JSON or Markdown.
+
+    \b
+    loci sessions export 3 lease.json
+    loci sessions export 3 --markdown
+    """
+    with workspace(ctx) as opened:
+        text = opened.memory.export_session(id, "markdown" if markdown else "json")
+    if file is None:
+        print(text)
+    else:
+        file.write_text(text + "\n", "utf-8")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context, ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)], yes: Yes = False
+) -> None:
+    """Delete sessions for good: turns, feedback, episodes. Facts learned from them stay.
+
+    \b
+    loci sessions delete 3 --yes
+    """
+    with workspace(ctx) as opened:
+        for session in [opened.memory.session(id) for id in ids]:
+            confirm(f"Delete session {session.id}, “{session.title}”?", yes)
+            opened.memory.delete_session(session.id)
+
+
+def _turn(turn: "Turn") -> dict[str, Any]:
+    row = asdict(turn)
+    stored = row.pop("answer_json")
+    return row | {"result": json.loads(stored) if stored else None}

@@ -1,0 +1,65 @@
+"""Answers, places and model notes as people read them in a terminal."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.answer import Answer, Citation
+    from model.engine import EngineInfo
+    from retrieval.types import Locator
+
+MARKS = {"verified": "✓", "repaired": "~", "misattributed": "?", "not_found": "✗"}
+"""One sign per status of a citation."""
+
+
+def place(path: str, page: int | None, line: int, locator: "Locator") -> str:
+    """Where a passage stands: `report.pdf, page 3`, `stock.xlsx, Parts!B4`, `notes.md:12, § Stock`."""
+    if locator.cells:
+        return f"{path}, {locator.sheet + '!' if locator.sheet else ''}{locator.cells}"
+    if locator.slide:
+        return f"{path}, slide {locator.slide}"
+    if page:
+        return f"{path}, page {page}"
+    return f"{path}:{line}" + (f", § {locator.section}" if locator.section else "")
+
+
+def citation_line(citation: "Citation") -> str:
+    """`[1] ✓ verified  report.pdf, page 3: “…”`"""
+    where = place(citation.path, citation.page, citation.line, citation.locator)
+    quote = " ".join(citation.quote.split())
+    return f"[{citation.n}] {MARKS[citation.status]} {citation.status}  {where}: “{quote[:200]}”"
+
+
+def answer_text(answer: "Answer") -> str:
+    """The checked answer with its citations below."""
+    lines = [answer.answer]
+    if answer.citations:
+        lines += ["", *map(citation_line, answer.citations)]
+    return "\n".join(lines)
+
+
+def remarks(answer: "Answer") -> list[str]:
+    """What a reader should know beside the answer, one line each."""
+    said = []
+    if answer.reason:
+        said.append(answer.reason)
+    if answer.unsupported:
+        spans = ", ".join(f"“{answer.answer[start:end][:80]}”" for start, end in answer.unsupported)
+        said.append(f"No citation supports: {spans}")
+    used = [memory for memory in answer.memories if memory.cited]
+    said += [f"From memory {memory.id}: {memory.text}" for memory in used]
+    said += [f"Left out: {left.what} ({left.why})" for left in answer.context.left_out]
+    return said
+
+
+def model_note(info: "EngineInfo") -> str:
+    """Which model answers, and what to expect of the embedded one."""
+    size = ""
+    if info.total_parameters:
+        active = info.active_parameters or info.total_parameters
+        size = f", {info.total_parameters / 1e6:,.1f}M parameters, {active / 1e6:,.1f}M active per token"
+    if "span" not in info.capabilities:
+        return f"Model: {info.name} ({info.engine}{size})."
+    return (
+        f"Model: {info.name} ({info.engine}{size}). It is too small to write prose: it chooses its answers word for"
+        " word from your documents. For free answers name a larger one with --model."
+    )

@@ -1,0 +1,111 @@
+"""What is well and what is not with this installation and profile, each with its mend."""
+
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from app.errors import LociError
+from app.profile import PRIVATE, make_private
+from app.workspace import Workspace
+
+SPACE = 1 << 30
+"""Bytes free from which a profile's disk counts as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check. `warning` is something that works but should be known."""
+
+    check: str
+    state: Literal["ok", "warning", "problem"]
+    detail: str
+    mend: str = ""
+
+
+def examine(workspace: Workspace, *, fix: bool = False) -> Iterator[Finding]:
+    """Every check in turn; with `fix` the ones that can mend what they find do so, and report what is left."""
+    yield from _installation()
+    yield from _folders(workspace, fix)
+    for room, check in (
+        ("library", lambda: workspace.library.check(fix)),
+        ("memory", lambda: workspace.memory.check(fix)),
+        ("embedder", lambda: _embedder(workspace)),
+        ("model", lambda: _model(workspace)),
+    ):
+        yield from _room(room, check)
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("python", "ok", ".".join(map(str, sys.version_info[:3])))
+    try:
+        sqlite3.connect(":memory:").execute("CREATE VIRTUAL TABLE t USING fts5(x)")
+        yield Finding("sqlite", "ok", f"{sqlite3.sqlite_version} with FTS5")
+    except sqlite3.OperationalError:
+        yield Finding("sqlite", "problem", "no FTS5", "Use a Python whose SQLite has full-text search.")
+    if find_spec("faiss"):
+        yield Finding("faiss", "ok", "installed")
+    else:
+        yield Finding("faiss", "problem", "not installed", "pip install 'loci-assistant[cpu]', or [gpu].")
+    if find_spec("llama_cpp"):
+        yield Finding("gguf", "ok", "llama-cpp-python is installed")
+    else:
+        yield Finding("gguf", "warning", "GGUF models cannot be opened", "pip install 'loci-assistant[gguf]'")
+
+
+def _folders(workspace: Workspace, fix: bool) -> Iterator[Finding]:
+    profile = workspace.profile
+    for folder in (profile.data, profile.cache, profile.config):
+        if fix:
+            make_private(folder)
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode == PRIVATE:
+            yield Finding("folder", "ok", str(folder))
+        else:
+            yield Finding("folder", "problem", f"{folder} is open to others ({mode:o})", "loci doctor --fix")
+    free = shutil.disk_usage(profile.data).free
+    state: Literal["ok", "warning"] = "ok" if free >= SPACE else "warning"
+    yield Finding("disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "Free some space.")
+    yield from _leftovers(profile.data.parent, profile.data.name, fix)
+
+
+def _leftovers(parent: Path, name: str, fix: bool) -> Iterator[Finding]:
+    """Folders that an interrupted restore left beside the profile; `-replaced-` ones may be the only copy of it."""
+    for folder in sorted(parent.glob(f".{name}-restoring-*")):
+        if fix:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            yield Finding("restore", "warning", f"{folder} is left of an interrupted restore", "loci doctor --fix")
+    for folder in sorted(parent.glob(f".{name}-replaced-*")):
+        mend = f"If the profile is as it should be, remove it; else move it back to {parent / name}."
+        yield Finding("restore", "problem", f"{folder} holds the profile from before an interrupted restore", mend)
+
+
+def _embedder(workspace: Workspace) -> list[str]:
+    workspace.embedder.encode(["one sentence"])
+    return []
+
+
+def _model(workspace: Workspace) -> list[str]:
+    workspace.engine().describe()
+    return []
+
+
+def _room(room: str, check: Callable[[], list[str]]) -> Iterator[Finding]:
+    try:
+        problems = check()
+    except LociError as error:
+        yield Finding(room, "problem", error.message, error.mend)
+        return
+    except ImportError as error:
+        yield Finding(room, "problem", f"a package is missing: {error}", "Reinstall Loci.")
+        return
+    for problem in problems:
+        yield Finding(room, "problem", problem, "loci doctor --fix")
+    if not problems:
+        yield Finding(room, "ok", "")

@@ -1,0 +1,98 @@
+"""One opened profile: its library, memory, model and assistant, each made when first asked for and closed together."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from app.answer import Profile
+from app.profile import config_file, open_profile
+from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.assistant import Assistant
+    from memory.store import MemoryStore
+    from model.engine import Engine, EngineInfo
+    from retrieval.embedder import Embedder
+    from retrieval.library import Library
+
+
+class Workspace:
+    """What a door works with. Opening one costs nothing; a context manager."""
+
+    def __init__(self, profile: Profile, settings: Settings) -> None:
+        self.profile = profile
+        self.settings = settings
+        self._engine: Engine | None = None
+
+    @classmethod
+    def open(cls, name: str | None = None, flags: Mapping[str, Any] | None = None) -> Self:
+        """Open the profile `name` with its settings; `flags` by dotted key go over them.
+
+        :raises BadSettings: an unknown key or impossible value.
+        """
+        profile = open_profile(name)
+        return cls(profile, load_settings(config_file(profile), flags))
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        from retrieval.embedder import load_embedder
+
+        return load_embedder(self.settings.retrieval.embedder)
+
+    @cached_property
+    def library(self) -> "Library":
+        from retrieval.library import Library
+
+        return Library(self.profile.data, self.profile.cache, self.settings.retrieval, lambda: self.embedder)
+
+    @cached_property
+    def memory(self) -> "MemoryStore":
+        from memory.store import MemoryStore
+
+        return MemoryStore(self.profile.data, self.settings.memory, self.embedder.encode, self.embedder.id)
+
+    def engine(self) -> "Engine":
+        """The model, loaded on the first call.
+
+        :raises ModelError: it cannot be found or loaded.
+        """
+        if self._engine is None:
+            from model.open import open_engine
+
+            self._engine = open_engine(self.settings.model.reference, self.settings.model)
+        return self._engine
+
+    def model_info(self) -> "EngineInfo":
+        """What is known of the model: from itself if it is loaded, else without loading it.
+
+        :raises ModelError: it cannot be found.
+        """
+        if self._engine is not None:
+            return self._engine.describe()
+        from model.open import describe_reference
+
+        return describe_reference(self.settings.model.reference, self.settings.model)
+
+    def assistant(self) -> "Assistant":
+        """The one turn's owner, over this profile; as cheap as its rooms, which it opens when they are needed."""
+        from app.assistant import Assistant
+
+        memory = self.memory if self.settings.memory.enabled else None
+        return Assistant(self.engine, self.library, memory, self.settings.assistant)
+
+    def close(self) -> None:
+        """Close what was opened; the workspace is not used afterwards."""
+        opened = self.__dict__
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+        for room in ("memory", "library"):
+            if room in opened:
+                opened.pop(room).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
