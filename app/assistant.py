@@ -1,0 +1,247 @@
+"""One turn, the main path: every door calls it and none has a copy.
+
+Knows the order of the steps. How each is done stands in the modules it names; what a turn knows so far is
+`app.turn.Turn`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from app import catalogue
+from app.answer import Answer, Ask, Completed, Found, Packed, Started, Text, TurnEvent
+from app.chooser import Chooser, distinct
+from app.prose import Prose, Rate
+from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
+from app.settings_assistant import AssistantSettings
+from app.shelf import Library, Shelf
+from app.turn import Turn, Way
+from memory.types import Memory
+from model.engine import Engine
+from retrieval.types import Passage
+
+if TYPE_CHECKING:
+    from memory.store import MemoryStore
+
+_SAVE_EVERY = 0.5
+"""Seconds between two writes of a partial answer: a killed process loses at most this much of it."""
+
+
+class Assistant:
+    """Owns the sequence of a turn. Not thread-safe: one turn at a time, like the engine."""
+
+    def __init__(
+        self, engine: Callable[[], Engine], library: Library, memory: "MemoryStore | None", settings: AssistantSettings
+    ) -> None:
+        self._load = engine
+        self._loaded: Engine | None = None
+        self._library = library
+        self._memory = memory
+        self._settings = settings
+        self._rate = Rate()
+
+    def ask(self, ask: Ask) -> Answer:
+        """The answer, without the events on the way."""
+        answers = [event.answer for event in self.turn(ask) if isinstance(event, Completed)]
+        return answers[0]
+
+    def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        """Answer `ask`. Closing the generator cancels; what came is kept as an incomplete turn.
+
+        :raises LociError: any of `app.errors.LociError`.
+        """
+        turn = Turn(ask, Shelf(self._library, ask.attachments), self._epoch(ask))
+        with self._kept(turn):
+            # 1. The question, standing alone, and its kind. A statement and the catalogue need no model.
+            self._understand(turn)
+            if turn.kind not in ("statement", "catalogue"):
+                yield from self._ready(turn)
+                way = self._way(turn)
+                # 2. What is known about the user.
+                yield Started("recall")
+                self._recall(turn)
+                # 3. Passages of the library and of the attachments.
+                yield Started("retrieve")
+                self._retrieve(turn)
+                yield Found(turn.passages, turn.used())
+                # 4. One prompt inside the window and the time.
+                yield Started("pack")
+                way.pack(turn)
+                yield Packed(turn.window)
+                # 5. The model's words, saved as they come.
+                yield Started("answer")
+                yield from self._saved(turn, way.generate(turn))
+                # 6. Every citation held to its source.
+                yield Started("check")
+                with turn.timed("check"):
+                    way.check(turn)
+            # 7. The episode, what the user told, and what was of use.
+            yield Started("remember")
+            remembered = self._remember(turn)
+            answer = self._finish(turn)
+        yield Completed(answer, tuple((one.id, one.text) for one in remembered))
+
+    # ---- 1 ----------------------------------------------------------------------------------------
+
+    def _epoch(self, ask: Ask) -> int:
+        return ask.library_epoch if ask.library_epoch is not None else self._library.epoch()
+
+    def _understand(self, turn: Turn) -> None:
+        turn.history = self._history(turn)
+        turn.standalone = standalone(turn.ask.question, turn.history)
+        turn.kind = kind_of(turn.standalone)
+        if turn.kind == "catalogue":
+            if not turn.ask.use_library or turn.ask.attachments:
+                turn.kind = "library"  # the files meant may be the attachments
+                return
+            turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
+            turn.grounded = True
+        if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents):
+            turn.kind = "library"  # "translate this" is about what was handed over
+
+    def _history(self, turn: Turn) -> list[Exchange]:
+        """Earlier turns of the session, the question as it stood alone."""
+        if self._memory is None or turn.ask.session is None:
+            return []
+        earlier = [one for one in self._memory.turns(turn.ask.session) if one.id != turn.id and one.answer]
+        earlier = earlier[-self._settings.history_turns :] if self._settings.history_turns else []
+        return [Exchange(_standalone_of(one.answer_json) or one.question, one.answer) for one in earlier]
+
+    def _ready(self, turn: Turn) -> Iterator[TurnEvent]:
+        """Load the model if this is the first question; a model that writes may restate a follow-up better than the
+        rules."""
+        if self._loaded is None:
+            yield Started("load")
+            with turn.timed("load"):
+                self._loaded = self._load()
+        info = self._loaded.describe()
+        turn.describe(info)
+        if "chat" in info.capabilities:
+            turn.standalone = standalone_by(self._loaded, turn.ask.question, turn.history)
+
+    def _way(self, turn: Turn) -> Way:
+        assert self._loaded is not None  # _ready comes first
+        if "chat" not in self._loaded.describe().capabilities:
+            return Chooser(self._loaded, self._settings)
+        if not turn.ask.use_library and not turn.ask.attachments and not turn.ask.documents and turn.kind == "library":
+            turn.kind = "plain"
+        return Prose(self._loaded, self._settings, self._rate)
+
+    # ---- 2, 3 -------------------------------------------------------------------------------------
+
+    def _recall(self, turn: Turn) -> None:
+        turn.query = turn.standalone
+        if self._memory is None or not turn.ask.use_memory or not self._settings.memories:
+            return
+        with turn.timed("recall"):
+            found = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=self._settings.memories)
+            turn.memories = [one for one in found if one.memory.kind != "episode"]
+            known = [(one.memory.id, one.memory.text) for one in turn.memories]
+            turn.query, used = with_memory(turn.standalone, known)
+            turn.cited |= set(used)
+
+    def _retrieve(self, turn: Turn) -> None:
+        ask, limit = turn.ask, self._settings.passages
+        if turn.kind == "plain" and self._loaded is not None and "chat" in self._loaded.describe().capabilities:
+            return
+        with turn.timed("retrieve"):
+            found: list[Passage] = turn.shelf.attached(turn.query, self._library.embed, limit)
+            if ask.use_library:
+                if ask.documents:
+                    found += self._search(turn, turn.query, ask.documents)
+                searches = [self._search(turn, query, None) for query in self._queries(turn)]
+                found += [one for rank in range(limit) for search in searches for one in search[rank : rank + 1]]
+            turn.passages = distinct(found, limit)
+
+    def _queries(self, turn: Turn) -> list[str]:
+        """The question; and where it speaks of the user and no memory named the thing, the question with the nearest
+        memory."""
+        near = [one for one in turn.memories if (one.dense or 0.0) >= self._settings.memory_relevance]
+        if not near or turn.query != turn.standalone or not FIRST_PERSON.search(turn.standalone):
+            return [turn.query]
+        return [turn.query, f"{turn.query} {near[0].memory.text}"]
+
+    def _search(self, turn: Turn, query: str, documents: tuple[str, ...] | None) -> list[Passage]:
+        return self._library.search(
+            query,
+            collections=turn.ask.scope,
+            limit=self._settings.passages,
+            documents=documents,
+            epoch=turn.ask.library_epoch,
+        )
+
+    # ---- 5, 7 -------------------------------------------------------------------------------------
+
+    def _saved(self, turn: Turn, events: Iterator[TurnEvent]) -> Iterator[TurnEvent]:
+        """Pass the events on, writing the partial answer every now and then."""
+        saved = time.monotonic()
+        for event in events:
+            if (
+                isinstance(event, Text)
+                and turn.id is not None
+                and self._memory is not None
+                and time.monotonic() - saved >= _SAVE_EVERY
+            ):
+                self._memory.update_turn(turn.id, turn.text)
+                saved = time.monotonic()
+            yield event
+
+    def _remember(self, turn: Turn) -> list[Memory]:
+        """Learn from the user's own words, and from which recalled memories the answer used."""
+        remembered: list[Memory] = []
+        if self._memory is not None and turn.id is not None:
+            recalled = [one.memory.id for one in turn.memories]
+            remembered = self._memory.observe(
+                turn.id, turn.ask.question, recalled=recalled, cited=sorted(turn.cited), scope=turn.ask.scope[0]
+            )
+            remembered = [one for one in remembered if one.kind != "episode"]
+        if turn.kind == "statement":
+            turn.text = _acknowledged(remembered, stored=turn.id is not None)
+        return remembered
+
+    @contextmanager
+    def _kept(self, turn: Turn) -> Iterator[None]:
+        """Begin the turn in the memory database; whatever ends it early leaves it there as incomplete."""
+        ask, memory = turn.ask, self._memory
+        if memory is None or not ask.store:
+            turn.session = ask.session
+            yield
+            return
+        turn.session = (
+            ask.session if ask.session is not None else memory.start_session(ask.scope[0], _title(ask.question))
+        )
+        turn.id = memory.begin_turn(turn.session, ask.question)
+        try:
+            yield
+        except BaseException:  # a closed generator included: what came is kept
+            memory.finish_turn(turn.id, turn.text, json.dumps(turn.result().to_json(), ensure_ascii=False), False)
+            raise
+
+    def _finish(self, turn: Turn) -> Answer:
+        answer = turn.result()
+        if self._memory is not None and turn.id is not None:
+            self._memory.finish_turn(turn.id, answer.answer, json.dumps(answer.to_json(), ensure_ascii=False), True)
+        return answer
+
+
+def _standalone_of(answer_json: str) -> str | None:
+    try:
+        found = json.loads(answer_json).get("standalone_question")
+    except (ValueError, AttributeError):
+        return None  # a turn that was cut off before it had an answer
+    return found if isinstance(found, str) else None
+
+
+def _title(question: str) -> str:
+    words = " ".join(question.split())
+    return words if len(words) <= 60 else f"{words[:59].rstrip()}…"
+
+
+def _acknowledged(remembered: list[Memory], stored: bool) -> str:
+    if not stored:
+        return "Nothing was stored: memory is off for this question."
+    if not remembered:
+        return "Understood. There was nothing new to remember."
+    return "I will remember: " + "; ".join(one.text.rstrip(".") for one in remembered) + "."

@@ -1,0 +1,47 @@
+"""Scores of answers: exact match and F1 as reading-comprehension sets define them, and the area under the ROC curve."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normal(text: str) -> str:
+    """Lower case without punctuation and articles, single spaces (SQuAD, Rajpurkar et al. 2016)."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: Sequence[str]) -> float:
+    return float(any(normal(answer) == normal(one) for one in gold))
+
+
+def f1(answer: str, gold: Sequence[str]) -> float:
+    """Best word F1 of `answer` over the gold answers."""
+    return max((_f1(normal(answer).split(), normal(one).split()) for one in gold), default=0.0)
+
+
+def _f1(answer: Sequence[str], gold: Sequence[str]) -> float:
+    common = sum((Counter(answer) & Counter(gold)).values())
+    if not common:
+        return float(not answer and not gold)
+    precision, recall = common / len(answer), common / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney)."""
+    ranked = sorted([(score, 1) for score in positive] + [(score, 0) for score in negative])
+    total, index = 0.0, 0
+    while index < len(ranked):
+        after = index
+        while after < len(ranked) and ranked[after][0] == ranked[index][0]:
+            after += 1
+        total += (
+            (index + after + 1) / 2 * sum(label for _, label in ranked[index:after])
+        )  # mean rank of the tie, from 1
+        index = after
+    p, n = len(positive), len(negative)
+    return (total - p * (p + 1) / 2) / (p * n) if p and n else 0.5

@@ -1,0 +1,458 @@
+"""Checks what a model wrote against what it was given: every mark, every quotation, every sentence that claims
+something.
+
+    answer text, the numbered passages and memories of the prompt
+      1. reasoning blocks are taken out; code is left alone
+      2. quotations are looked for, character by character after normalising form (app.quotes)
+      3. marked claims without a quotation are held to the passage they name (app.support)
+      4. sentences without a mark are held to everything that was given
+      5. what nothing supports is listed
+
+The status of a citation:
+- `verified`     the quotation stands in the passage that the mark names, the same but for form (typography, white
+space, line ends);
+                 or, without one, that passage supports the claim: its numbers, names and negations, and most of its
+                 words.
+- `repaired`     the words are the source's but for case, an honest omission (`...`, `[...]`), inflection or an
+article, and the citation
+                 holds the source's exact characters; or the model gave no mark and the checker found the source.
+- `misattributed`  it stands in another of the sources than the one marked; the citation points to where it is.
+- `not_found`    the mark names no passage, or nothing given says so. The quote is then empty. A quotation that stands
+in a source
+                 although its mark names none is cited beside that, from its own place in the answer.
+
+A citation's quote is always cut from the extraction by its offsets, so it can say nothing that the document does not.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.answer import Citation, Status
+from app.marks import Mark, code_ranges, definition_ranges, marks
+from app.quotes import Found, Quotation, find, quotations
+from app.sentences import Range, content_words, sentences
+from app.shelf import Shelf
+from app.support import Claim, agrees, claim_of, contradicts, evidence, numbers
+from retrieval.types import Locator, Passage
+
+_REASONING = re.compile(
+    r"<(think|thinking|reasoning|thought)>(.*?)(?:</\1>|\Z)\s*|\A(.*?)</(?:think|thinking|reasoning|thought)>\s*",
+    re.DOTALL,
+)
+_META = re.compile(
+    r"^\W*(?:i (?:hope|could not|couldn't|cannot|can't|don't|do not|am not|was unable|found|would|will)|let me"
+    r"|here (?:is|are)|based on|according to the (?:documents|passages)[,:]?$"
+    r"|in summary:?$|sources?:|references?:|note that i|please (?:let|note)|sure|yes\W*$|no\W*$|the (?:documents?"
+    r"|passages?|library|text|provided \w+|context|sources?)"
+    r" (?:do|does|did)(?: not|n't)|(?:this|that|it) is not (?:mentioned|stated|said|specified|given)"
+    r"|there is no (?:information|mention)"
+    r"|no (?:information|mention|passage|document)|not (?:stated|mentioned|specified))",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\b(?:the (?:documents?|passages?|library|text|provided \w+|context|sources?)|i|they|it) (?:do(?:es)? not"
+    r"|don't|doesn't|did not|didn't|cannot|can't|could not|couldn't)"
+    r" (?:say|mention|state|contain|provide|include|specify|find|answer|tell|give|cover|address|know)"
+    r"|not (?:stated|mentioned|specified|found|given|covered) (?:in|by) the|no (?:information|mention"
+    r"|answer) (?:\w+ ){0,4}(?:in|found)|i don't know|i do not know",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Passage `n` of the prompt; `context` is what stood above it there (title, headings)."""
+
+    n: int
+    passage: Passage
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An answer after the check. Offsets of citations and of `unsupported` count in `answer`."""
+
+    answer: str
+    reasoning: str | None
+    citations: tuple[Citation, ...]
+    unsupported: tuple[Range, ...]
+    memories: tuple[int, ...]
+    """Ids of the memories that the answer used."""
+    refused: bool
+    """Whether the model itself said that the sources do not answer."""
+
+    @property
+    def supported(self) -> bool:
+        return bool(self.memories) or any(citation.status != "not_found" for citation in self.citations)
+
+
+def split_reasoning(text: str) -> tuple[str, str | None]:
+    """The answer proper, and what the model thought aloud before it (None if it did not)."""
+    thoughts = [(m.group(2) or m.group(3) or "").strip() for m in _REASONING.finditer(text)]
+    return _REASONING.sub("", text).strip(), "\n\n".join(t for t in thoughts if t) or None
+
+
+def check(
+    text: str,
+    sources: Sequence[Source],
+    shelf: Shelf,
+    memories: Sequence[tuple[int, str]] = (),
+    reasoning: str | None = None,
+) -> Checked:
+    """Check the answer `text` against its sources and (id, text) memories."""
+    answer, thought = split_reasoning(text)
+    reasoning = "\n\n".join(part for part in (reasoning, thought) if part) or None
+    return _Check(answer, sources, shelf, dict(memories)).run(reasoning)
+
+
+@dataclass
+class _Check:
+    answer: str
+    sources: Sequence[Source]
+    shelf: Shelf
+    memories: dict[int, str]
+    citations: list[Citation] = field(default_factory=list)
+    unsupported: list[Range] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)
+
+    def run(self, reasoning: str | None) -> Checked:
+        closed = code_ranges(self.answer)
+        footnotes = definition_ranges(self.answer)
+        quoted = quotations(self.answer, closed + footnotes)
+        placed = [(quote, self._find(quote.text, self.sources)) for quote in quoted]
+        # A mark inside a quotation that stands so in its source belongs to the source ("as shown in [3]").
+        inner = [(q.start, q.end) for q, hit in placed if hit is not None and hit[1].exact]
+        known = {source.n for source in self.sources}
+        every = [mark for mark in marks(self.answer) if not any(a < mark.start and mark.end < b for a, b in inner)]
+        # So does a bracketed alteration ("[430]"), which names no passage.
+        every = [
+            m
+            for m in every
+            if known & {*m.numbers} or m.memories or not any(q.start < m.start and m.end < q.end for q in quoted)
+        ]
+        for sentence in _claims(self.answer, every, quoted, closed + footnotes):
+            self._sentence(
+                sentence,
+                [mark for mark in every if sentence[0] <= mark.start < sentence[1]],
+                [quote for quote in quoted if sentence[0] <= quote.start < sentence[1]],
+            )
+        self.citations.sort(key=lambda citation: (citation.answer_start, citation.n))
+        return Checked(
+            self.answer,
+            reasoning,
+            tuple(self.citations),
+            tuple(self.unsupported),
+            tuple(sorted(self.used)),
+            bool(_REFUSAL.search(self.answer)),
+        )
+
+    # ---- one sentence -----------------------------------------------------------------------------
+
+    def _sentence(self, sentence: Range, own: Sequence[Mark], quoted: Sequence[Quotation]) -> None:
+        """Cite or flag one sentence of the answer."""
+        before = len(self.citations)
+        good = True
+        taken: set[int] = set()
+        for quote in quoted:
+            following = self._following(quote, own)
+            good &= self._quotation(quote, following)
+            taken |= {mark.start for mark in following}
+        rest = _without(self.answer, sentence, own, quoted)
+        if quoted:
+            good &= self._figures(rest, before)
+        for group, text in self._groups(sentence, own, quoted):
+            if all(mark.start in taken for mark in group):
+                continue
+            good &= self._marked([mark for mark in group if mark.start not in taken], text)
+        if not own and not quoted:
+            good = self._unmarked(sentence, rest)
+        if not good:
+            self.unsupported.append(sentence)
+
+    def _groups(
+        self, sentence: Range, own: Sequence[Mark], quoted: Sequence[Quotation]
+    ) -> list[tuple[list[Mark], str]]:
+        """Adjacent marks, each group with the words of the claim that it closes."""
+        groups: list[list[Mark]] = []
+        for mark in own:
+            if groups and not self.answer[groups[-1][-1].end : mark.start].strip(" ,;"):
+                groups[-1].append(mark)
+            else:
+                groups.append([mark])
+        whole = _without(self.answer, sentence, own, quoted)
+        found = []
+        start = sentence[0]
+        for group in groups:
+            text = _without(self.answer, (start, group[0].start), own, quoted)
+            # A leading mark ("[1] says ...") or a scrap ("and [2]") speaks for the whole sentence.
+            found.append(
+                (
+                    group,
+                    text
+                    if len(content_words(text)) >= 3 or (numbers(text) and len(content_words(text)) >= 2)
+                    else whole,
+                )
+            )
+            start = group[-1].end
+        tail = _without(self.answer, (start, sentence[1]), own, quoted)
+        if found and len(content_words(tail)) >= 2:
+            group, text = found[-1]
+            found[-1] = (group, f"{text} {tail}" if text != whole else whole)
+        return found
+
+    def _following(self, quote: Quotation, own: Sequence[Mark]) -> list[Mark]:
+        """The marks that speak for a quotation: the adjacent ones after it, else the last of its sentence."""
+        later = [mark for mark in own if mark.start >= quote.start]
+        group = later[:1] or list(own[-1:])
+        for mark in later[1:]:
+            if self.answer[group[-1].end : mark.start].strip(" ,;"):
+                break
+            group.append(mark)
+        return group
+
+    def _quotation(self, quote: Quotation, group: Sequence[Mark]) -> bool:
+        """Cite a quotation once for each passage that its marks name, and from where it stands if they name none."""
+        pairs = [(mark, n, self._source(n)) for mark in group for n in mark.numbers]
+        hit = self._find(quote.text, self.sources)
+        if hit is None:
+            by_memory = [i for i, text in self.memories.items() if find(quote.text, text) is not None]
+            self.used.update(by_memory)
+            if not by_memory:
+                for mark, n, _ in pairs:
+                    self._cite_nothing(n, mark)
+                if not pairs:
+                    self._cite_nothing(0, quote)
+            return bool(by_memory)
+        placed = False
+        for mark, n, source in pairs:
+            own = self._find(quote.text, [source]) if source is not None else None
+            if source is None:
+                self._cite_nothing(n, mark)
+                continue
+            placed = True
+            if own is not None:
+                self._cite(n, mark, source, (own[1].start, own[1].end), "verified" if own[1].exact else "repaired")
+            elif (place := self._evidence(claim_of(quote.text), source)) is not None and len(pairs) > 1:
+                self._cite(n, mark, source, place, "verified")
+            else:
+                self._cite(n, mark, hit[0], (hit[1].start, hit[1].end), "misattributed")
+        if not placed:
+            self._cite(hit[0].n, quote, hit[0], (hit[1].start, hit[1].end), "verified" if hit[1].exact else "repaired")
+        return True
+
+    def _find(self, text: str, sources: Sequence[Source]) -> tuple[Source, Found] | None:
+        """The first of `sources` whose passage holds the quotation, an exact match before a repaired one."""
+        hits = []
+        for source in sources:
+            passage = source.passage
+            found = find(text, self.shelf.text(passage.document), (passage.start, passage.end))
+            if found is not None and _overlaps(found, passage):
+                if found.exact:
+                    return source, found
+                hits.append((source, found))
+        return hits[0] if hits else None
+
+    def _marked(self, group: Sequence[Mark], text: str) -> bool:
+        """Claims without a quotation: each named passage must support them, alone or together with the group's
+        others."""
+        claim = claim_of(text)
+        pairs = [(mark, n) for mark in group for n in mark.numbers]
+        remembered = [
+            i for mark in group for i in mark.memories if i in self.memories and _remembers(claim, self.memories[i])
+        ]
+        self.used.update(remembered)
+        alone = {n: self._evidence(claim, source) for _, n in pairs if (source := self._source(n)) is not None}
+        together = (
+            {}
+            if any(alone.values())
+            else self._together(claim, [s for _, n in pairs if (s := self._source(n)) is not None])
+        )
+        elsewhere = next(
+            ((s, r) for s in self.sources if s.n not in alone and (r := self._evidence(claim, s)) is not None), None
+        )
+        good = bool(remembered)
+        for mark, n in pairs:
+            source = self._source(n)
+            place = alone.get(n) or together.get(n)
+            if source is not None and place is not None:
+                self._cite(n, mark, source, place, "verified")
+            elif source is not None and elsewhere is not None and not any(alone.values()) and not together:
+                self._cite(n, mark, elsewhere[0], elsewhere[1], "misattributed")
+            elif source is not None and any(alone.values()) and (part := self._part(claim, source)) is not None:
+                self._cite(n, mark, source, part, "verified")
+            else:
+                self._cite_nothing(n, mark)
+                continue
+            good = True
+        return good
+
+    def _unmarked(self, sentence: Range, text: str) -> bool:
+        """A sentence without a mark is cited to whatever given source supports it."""
+        claim = claim_of(text)
+        if claim.empty:
+            return True
+        for source in self.sources:
+            if (place := self._evidence(claim, source)) is not None:
+                self._cite(source.n, _Place(*sentence), source, place, "repaired")
+                return True
+        by_memory = [i for i, memory in self.memories.items() if _remembers(claim, memory)]
+        self.used.update(by_memory)
+        return bool(by_memory)
+
+    def _figures(self, rest: str, before: int) -> bool:
+        """Numbers and names beside a quotation must agree with what the sentence cites."""
+        cited = [c for c in self.citations[before:] if c.status != "not_found"]
+        near = [
+            f"{s.context} {s.passage.text}"
+            for s in self.sources
+            for c in cited
+            if c.document == s.passage.document and s.passage.start < c.end and c.start < s.passage.end
+        ]
+        return not cited or agrees(rest, "\n".join([*near, *(c.quote for c in cited)]))
+
+    # ---- evidence ---------------------------------------------------------------------------------
+
+    def _source(self, n: int) -> Source | None:
+        return next((source for source in self.sources if source.n == n), None)
+
+    def _evidence(self, claim: Claim, source: Source) -> Range | None:
+        passage = source.passage
+        found = evidence(claim, self.shelf.text(passage.document), (passage.start, passage.end), context=source.context)
+        return found.range if found is not None else None
+
+    def _together(self, claim: Claim, sources: Sequence[Source]) -> dict[int, Range]:
+        """Evidence of a claim that only the marked passages together support: each must bring a share of it."""
+        parts = {s.n: part for s in sources if (part := self._part(claim, s)) is not None}
+        texts = [self.shelf.text(s.passage.document)[slice(*parts[s.n])] for s in sources if s.n in parts]
+        joined = "\n".join(texts + [s.context for s in sources])
+        own = set(content_words(joined))
+        share = sum(1 for word in claim.words if word in own) / max(len(claim.words), 1)
+        enough = len(parts) > 1 and share >= 0.6 and claim.numbers <= numbers(joined) and claim.names <= own
+        return parts if enough and not any(contradicts(claim, text) for text in texts) else {}
+
+    def _part(self, claim: Claim, source: Source) -> Range | None:
+        """The unit that shares most with the claim, if it shares anything telling."""
+        text, passage = self.shelf.text(source.passage.document), source.passage
+
+        def share(unit: Range) -> int:
+            body = text[unit[0] : unit[1]]
+            return len(set(claim.words) & set(content_words(body))) + 2 * len(claim.numbers & numbers(body))
+
+        best = max(sentences(text, passage.start, passage.end), key=share, default=None)
+        telling = best is not None and share(best) >= 2 and not contradicts(claim, text[best[0] : best[1]])
+        return best if telling and share(best) >= 0.25 * len(claim.words) else None  # type: ignore[arg-type]  # telling implies best
+
+    # ---- citations --------------------------------------------------------------------------------
+
+    def _cite(self, n: int, where: "Mark | Quotation | _Place", source: Source, place: Range, status: Status) -> None:
+        self.citations.append(citation(n, (where.start, where.end), source.passage, place, status, self.shelf))
+
+    def _cite_nothing(self, n: int, where: "Mark | Quotation") -> None:
+        """A mark that proves nothing: it names its passage if there is one, and carries an empty quote."""
+        source = self._source(n)
+        if source is None:
+            self.citations.append(
+                Citation(n, where.start, where.end, "", "", "", None, 0, 0, 0, Locator(), "", "", "not_found")
+            )
+        else:
+            self._cite(n, where, source, (source.passage.start, source.passage.start), "not_found")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    start: int
+    end: int
+
+
+def citation(n: int, where: Range, passage: Passage, place: Range, status: Status, shelf: Shelf) -> Citation:
+    """A citation of `place` in the passage's document; its quote is cut from the extraction."""
+    start, end = place
+    position = shelf.locate(passage.document, start, max(end, start + 1))
+    return Citation(
+        n,
+        where[0],
+        where[1],
+        passage.document,
+        passage.path,
+        passage.title,
+        position.page,
+        position.line,
+        start,
+        end,
+        position.locator,
+        shelf.text(passage.document)[start:end],
+        passage.text_sha256,
+        status,
+    )
+
+
+def _claims(answer: str, every: Sequence[Mark], quoted: Sequence[Quotation], closed: Sequence[Range]) -> list[Range]:
+    """Sentences of the answer that assert something, each with the marks that follow its full stop."""
+    text = _masked(answer, quoted)
+    units: list[Range] = []
+    for start, end in sentences(text):
+        lead = next((m for m in every if m.start == start), None)
+        while lead is not None and units and "\n" not in answer[units[-1][1] : start]:
+            if answer[lead.end : lead.end + 2].lstrip()[:1].islower():
+                break  # "[1] says that ..." opens a sentence
+            units[-1] = (units[-1][0], lead.end)
+            start = lead.end + len(answer[lead.end : end]) - len(answer[lead.end : end].lstrip())
+            lead = next((m for m in every if m.start == start), None)
+        if start < end:
+            units.append((start, end))
+    return [unit for unit in units if _asserts(answer, unit, every, quoted, closed)]
+
+
+def _masked(answer: str, quoted: Sequence[Quotation]) -> str:
+    """The answer with the full stops and breaks inside quotations hidden, so that no quotation is cut; same length."""
+    characters = list(answer)
+    for quote in quoted:
+        for i in range(quote.start, quote.end - 1):
+            if characters[i] in ".!?…。！？\n>":
+                characters[i] = "_"
+    return "".join(characters)
+
+
+def _asserts(
+    answer: str, unit: Range, every: Sequence[Mark], quoted: Sequence[Quotation], closed: Sequence[Range]
+) -> bool:
+    start, end = unit
+    if any(a <= start < b for a, b in closed):
+        return False
+    if any(start <= mark.start < end for mark in every) or any(start <= quote.start < end for quote in quoted):
+        return bool(content_words(_without(answer, unit, every, [])))
+    text = answer[start:end].strip()
+    if (
+        text.startswith("#")
+        or text.endswith(("?", ":", "：", "？"))
+        or text.rstrip("*_").endswith(":")
+        or _META.search(text)
+        or _REFUSAL.search(text)
+    ):
+        return False
+    if text.startswith("|"):
+        following = answer[end:].lstrip("\n").split("\n", 1)[0]
+        if re.fullmatch(r"[|:\-\s]+", text) or re.fullmatch(r"\|[|:\-\s]+", following):
+            return False
+    return len(content_words(text)) >= 2 or bool(numbers(text))
+
+
+def _without(answer: str, part: Range, every: Sequence[Mark], quoted: Sequence[Quotation]) -> str:
+    """The words of `part` that are neither marks nor long quotations, list bullets and emphasis left out."""
+    keep = list(answer[part[0] : part[1]])
+    items: list[Mark | Quotation] = [*every, *quoted]
+    for item in items:
+        for i in range(max(item.start, part[0]), min(item.end, part[1])):
+            keep[i - part[0]] = " "
+    text = "".join(keep).replace("**", "").replace("__", "")
+    return re.sub(r"^\s*(?:[-*+•–]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s*)", "", text).strip()
+
+
+def _overlaps(found: Found, passage: Passage) -> bool:
+    return found.start < passage.end and passage.start < found.end
+
+
+def _remembers(claim: Claim, memory: str) -> bool:
+    """Whether a memory supports a claim, first and second person being the same person."""
+    return evidence(claim, memory, context="user name call") is not None

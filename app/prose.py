@@ -1,0 +1,172 @@
+"""The way of a model that writes: steps 4 to 6 of a turn by a packed prompt, a stream of tokens and the citation
+check."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from app import prompts
+from app.answer import Started, Text, TurnEvent
+from app.context import Packed as Prompt
+from app.context import Whole, budget, initial_rate, pack, worth_whole
+from app.grounding import check, split_reasoning
+from app.quotes import find, proves
+from app.settings_assistant import AssistantSettings
+from app.turn import Turn
+from model.engine import Delta, Engine, Finished, JsonSchema, Prefilling, Request, Sampling
+from model.errors import UnsupportedConstraint
+from retrieval.types import Locator, Passage
+
+_FEW = 64
+"""Tokens under which the time of a prefill says nothing about its rate."""
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+class Rate:
+    """Tokens that the engine reads per second: a guess until measured, then the mean of the recent measurements."""
+
+    def __init__(self) -> None:
+        self._measured: float | None = None
+
+    def of(self, engine: Engine) -> float:
+        return self._measured if self._measured is not None else initial_rate(engine.describe())
+
+    def learn(self, finished: Finished) -> None:
+        tokens = finished.usage.prompt_tokens - finished.usage.cached_tokens
+        if tokens >= _FEW and finished.prefill_ms > 0:
+            rate = 1000 * tokens / finished.prefill_ms
+            self._measured = rate if self._measured is None else 0.7 * self._measured + 0.3 * rate
+
+
+class Prose:
+    """Packs, streams and checks. A question that is not about the library gets an ordinary answer, marked not
+    grounded."""
+
+    def __init__(self, engine: Engine, settings: AssistantSettings, rate: Rate) -> None:
+        self._engine, self._settings, self._rate = engine, settings, rate
+        self._prompt: Prompt | None = None
+
+    def pack(self, turn: Turn) -> None:
+        """The prompt; `turn.window` says what it took and what was left out.
+
+        :raises UnsupportedConstraint: a JSON answer is asked of an engine that cannot be held to a schema.
+        """
+        ask, info = turn.ask, self._engine.describe()
+        if ask.schema is not None and "json_schema" not in info.capabilities:
+            raise UnsupportedConstraint(
+                f"{info.name} cannot be held to a JSON schema.", "Leave out --schema, or use a GGUF model or a server."
+            )
+        reserved = min(ask.max_tokens, max(info.context // 2, 1))
+        limit, why = budget(info, self._rate.of(self._engine), self._settings.prefill_seconds, reserved)
+        plain = turn.kind == "plain"
+        system = "\n\n".join(part for part in (prompts.PLAIN if plain else prompts.SYSTEM, ask.system) if part)
+        self._prompt = pack(
+            turn.standalone,
+            system=system,
+            passages=[] if plain else turn.passages,
+            wholes=[] if plain else self._wholes(turn),
+            memories=turn.memories,
+            history=[(e.question, e.answer) for e in turn.history],
+            count=self._engine.count_tokens,
+            window=info.context,
+            limit=limit,
+            why=why,
+            reserved=reserved,
+        )
+        turn.window = self._prompt.window
+
+    def _wholes(self, turn: Turn) -> list[Whole]:
+        """Documents to read whole: those asked for, the pinned ones, and small ones that hold what was found."""
+        library, shelf = turn.shelf.library, turn.shelf
+        asked = [library.document(reference) for reference in turn.ask.documents]
+        if turn.ask.use_library:
+            asked += [d for d in library.documents(turn.ask.scope) if d.pinned and d.id not in {a.id for a in asked}]
+        wholes = [
+            Whole(_whole(d.id, d.path, d.title, shelf.text(d.id), d.text_sha256, d.collection), True) for d in asked
+        ]
+        known = {p.document: p for p in turn.passages}
+        for id in worth_whole(turn.passages, lambda d: len(shelf.text(d))):
+            if id not in {a.id for a in asked}:
+                p = known[id]
+                wholes.append(Whole(_whole(id, p.path, p.title, shelf.text(id), p.text_sha256, p.collection), False))
+        return wholes
+
+    def generate(self, turn: Turn) -> Iterator[TurnEvent]:
+        """Stream the model's words as they come."""
+        assert self._prompt is not None  # pack comes first
+        ask = turn.ask
+        sampling = Sampling(
+            temperature=ask.temperature,
+            seed=ask.seed,
+            max_tokens=min(ask.max_tokens, max(self._engine.describe().context // 2, 1)),
+        )
+        constraint = JsonSchema(ask.schema) if ask.schema is not None else None
+        for event in self._engine.generate(Request(self._prompt.messages, sampling, constraint)):
+            if isinstance(event, Prefilling):
+                yield Started("read", event.done, event.total)
+            elif isinstance(event, Delta):
+                if event.reasoning:
+                    turn.thought += event.text
+                else:
+                    turn.text += event.text
+                yield Text(event.text, event.reasoning)
+            else:
+                self._rate.learn(event)
+                turn.usage = event.usage
+                turn.timing |= {"prefill": event.prefill_ms, "decode": event.decode_ms}
+
+    def check(self, turn: Turn) -> None:
+        """Resolve every mark and quotation; flag what nothing supports."""
+        assert self._prompt is not None
+        if turn.kind == "plain":
+            turn.text, thought = split_reasoning(turn.text)
+            turn.reasoning = "\n\n".join(t for t in (turn.thought.strip(), thought) if t) or None
+            turn.reason = (
+                "This is not about the library: the model answered from what it learned, and nothing was checked."
+            )
+            return
+        memories = [(one.memory.id, one.memory.text) for one in self._prompt.memories]
+        if turn.ask.schema is not None:
+            self._check_json(turn)
+            return
+        checked = check(turn.text, self._prompt.sources, turn.shelf, memories, turn.thought.strip() or None)
+        turn.text, turn.reasoning = checked.answer, checked.reasoning
+        turn.citations, turn.unsupported = checked.citations, checked.unsupported
+        turn.cited |= set(checked.memories)
+        turn.grounded = checked.supported
+        turn.abstained = checked.refused and not checked.supported
+        if turn.abstained:
+            turn.reason = "The model found no answer in what it was given."
+        elif not turn.grounded:
+            turn.reason = "Nothing in the documents or memories supports this answer."
+
+    def _check_json(self, turn: Turn) -> None:
+        """Strings of a JSON answer that stand in a source are cited; a schema leaves no room for marks."""
+        from app.grounding import citation
+
+        assert self._prompt is not None
+        turn.text, turn.reasoning = split_reasoning(turn.text)
+        found = []
+        for match in _STRING.finditer(turn.text):
+            value = json.loads(match.group())
+            for source in self._prompt.sources if proves(value) else ():
+                p = source.passage
+                if (hit := find(value, turn.shelf.text(p.document), (p.start, p.end))) is not None:
+                    found.append(
+                        citation(
+                            source.n,
+                            match.span(),
+                            p,
+                            (hit.start, hit.end),
+                            "verified" if hit.exact else "repaired",
+                            turn.shelf,
+                        )
+                    )
+                    break
+        turn.citations, turn.grounded = tuple(found), bool(found)
+        if not found:
+            turn.reason = "No value of this answer is a quotation from the documents."
+
+
+def _whole(id: str, path: str, title: str, text: str, sha256: str, collection: str) -> Passage:
+    return Passage(-1, id, path, title, None, 1, 0, len(text), Locator(), text, sha256, collection, 1.0)

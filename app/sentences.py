@@ -1,0 +1,272 @@
+"""Sentences and words of a text, with their offsets. Knows nothing about questions, answers or documents.
+
+A unit is what a citation can show as a whole: a sentence of prose, a list item, a heading, or one row of a table.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+Range = tuple[int, int]
+
+_BREAK = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）]*")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|no|nos|vs|e\.g|i\.e|cf|fig|figs|eq|sec|ch|vol|pp|p|approx|ca|inc|ltd|co|corp|jr|sr"
+    r"|gen|col|capt|lt|sgt|rev|hon|dept|est|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec|z\.b|bzw|art|al|bd|nr)"
+    r"|\b[A-Za-z]|\.[A-Za-z])\.$",
+    re.IGNORECASE,
+)
+_OWN_LINE = re.compile(r"\s*(?:[-*+•–]\s|\d{1,3}[.)]\s|#{1,6}\s|\||>|```|={3,}|-{3,})")
+_FIELD = re.compile(r"[^\s:;|][^:;|\n]{0,40}:\s")
+_WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[^\W_]+")
+_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "about",
+        "above",
+        "after",
+        "again",
+        "all",
+        "also",
+        "am",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "because",
+        "been",
+        "before",
+        "being",
+        "below",
+        "between",
+        "both",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "doing",
+        "down",
+        "during",
+        "each",
+        "few",
+        "for",
+        "from",
+        "further",
+        "had",
+        "has",
+        "have",
+        "having",
+        "he",
+        "her",
+        "here",
+        "hers",
+        "him",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "itself",
+        "just",
+        "let",
+        "me",
+        "more",
+        "most",
+        "my",
+        "no",
+        "nor",
+        "not",
+        "now",
+        "of",
+        "off",
+        "on",
+        "once",
+        "only",
+        "or",
+        "other",
+        "our",
+        "ours",
+        "out",
+        "over",
+        "own",
+        "please",
+        "same",
+        "she",
+        "should",
+        "so",
+        "some",
+        "such",
+        "tell",
+        "than",
+        "that",
+        "the",
+        "their",
+        "theirs",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "to",
+        "too",
+        "under",
+        "until",
+        "up",
+        "us",
+        "very",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+        "yours",
+        "'s",
+        "s",
+        "t",
+        "much",
+        "many",
+    ]
+)
+
+
+def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
+    """Ranges of the units of `text[start:end]`, in order, without the white space around them."""
+    end = len(text) if end is None else end
+    found: list[Range] = []
+    for first, last in _blocks(text, start, end):
+        found.extend(_split(text, first, last))
+    return found
+
+
+def _blocks(text: str, start: int, end: int) -> list[Range]:
+    """Runs of lines that are one paragraph; rows, items and headings stand alone."""
+    blocks: list[Range] = []
+    lines: list[Range] = []
+    position = start
+    for raw in text[start:end].splitlines(keepends=True):
+        lines.append((position, position + len(raw)))
+        position += len(raw)
+    prose = _is_prose(text, lines)
+    current: Range | None = None
+    for first, last in lines:
+        line = text[first:last]
+        if not line.strip():
+            current = None
+            continue
+        joins = current is not None and not _OWN_LINE.match(line) and not _is_row(line)
+        if joins and current is not None:
+            before = text[current[0] : current[1]].rstrip().rsplit("\n", 1)[-1]
+            lower = line.lstrip()[:1].islower()
+            joins = not _is_row(before) and not before.startswith("#") and (prose or lower or len(before) >= 60)
+        if joins and current is not None:
+            current = (current[0], last)
+            blocks[-1] = current
+        else:
+            current = (first, last)
+            blocks.append(current)
+    return blocks
+
+
+def _is_prose(text: str, lines: list[Range]) -> bool:
+    """Whether line breaks are mere wrapping: the lines are long, or mostly end in the middle of a sentence."""
+    bodies = [text[a:b].strip() for a, b in lines]
+    bodies = [body for body in bodies if body]
+    return bool(bodies) and sum(len(body) for body in bodies) / len(bodies) >= 45
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is a table row: cells parted by bars or tabs, or several `Header: value` fields."""
+    return (
+        "\t" in line.strip()
+        or line.count(" | ") >= 1
+        or (len(_FIELD.findall(line)) >= 2 and ("; " in line or ", " in line))
+    )
+
+
+def _split(text: str, start: int, end: int) -> list[Range]:
+    if _is_row(text[start:end]) and "\n" not in text[start:end].strip():
+        return [_trim(text, start, end)]
+    found: list[Range] = []
+    first = start
+    for match in _BREAK.finditer(text, start, end):
+        after = text[match.end() : match.end() + 8].lstrip()
+        western = match.group()[0] in ".!?…"
+        if western:
+            if after[:1].islower() or not after:
+                continue
+            if match.group() == "." and _ABBREVIATION.search(text[max(first, match.end() - 8) : match.end()]):
+                continue
+            if re.fullmatch(r"\s*(?:[-*+•–]\s*)?\d{1,3}\.", text[first : match.end()]):
+                continue  # the number of a list item
+        found.append(_trim(text, first, match.end()))
+        first = match.end()
+    found.append(_trim(text, first, end))
+    return [unit for unit in found if unit[0] < unit[1]]
+
+
+def _trim(text: str, start: int, end: int) -> Range:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def word_ranges(text: str) -> list[Range]:
+    """Ranges of the words; each character of a script without spaces is a word."""
+    found: list[Range] = []
+    for match in _WORD.finditer(text):
+        if _IDEOGRAPH.search(match.group()):
+            found.extend((i, i + 1) for i in range(match.start(), match.end()))
+        else:
+            found.append(match.span())
+    return found
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """A word without case, accents of form and the commonest English endings, for comparing words."""
+    word = unicodedata.normalize("NFKC", word).casefold().replace("’", "'")
+    word = word.removesuffix("'s").removesuffix("'")
+    if not word.isascii() or any(c.isdigit() for c in word):
+        return word
+    for ending, least in (("ies", 5), ("ing", 6), ("edly", 7), ("ed", 5), ("es", 5), ("ly", 6), ("s", 4)):
+        if word.endswith(ending) and len(word) >= least and not word.endswith("ss"):
+            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
+            break
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+def content_words(text: str) -> list[str]:
+    """Stems of the words that carry meaning, in order."""
+    words = (text[a:b] for a, b in word_ranges(text))
+    return [stem(word) for word in words if word.casefold().replace("’", "'") not in STOP_WORDS]

@@ -1,0 +1,103 @@
+"""Where cited text comes from: the library's documents and the attachments of one turn, under one interface."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.sentences import content_words, sentences
+from app.spans import idf
+from retrieval.types import DocumentInfo, Locator, Passage, Position
+
+_PIECE = 900
+"""Characters of one passage of an attachment, about what the library cuts."""
+
+
+class Library(Protocol):
+    """What a turn needs of `retrieval.library.Library`."""
+
+    def epoch(self) -> int: ...
+    def search(
+        self,
+        query: str,
+        *,
+        collections: Sequence[str],
+        limit: int = 10,
+        documents: Sequence[str] | None = None,
+        epoch: int | None = None,
+    ) -> list[Passage]: ...
+    def text(self, document: str) -> str: ...
+    def locate(self, document: str, start: int, end: int) -> Position: ...
+    def document(self, reference: str) -> DocumentInfo: ...
+    def documents(self, collections: Sequence[str] | None = None) -> list[DocumentInfo]: ...
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+class Shelf:
+    """The library with a turn's attachments beside it; an attachment's id is `a1`, `a2`, ... and its path its name."""
+
+    def __init__(self, library: Library, attachments: Sequence[tuple[str, str]] = ()) -> None:
+        self.library = library
+        self._attached = {f"a{n}": (name, text) for n, (name, text) in enumerate(attachments, 1)}
+
+    def text(self, document: str) -> str:
+        """The extraction that offsets count in."""
+        return self._attached[document][1] if document in self._attached else self.library.text(document)
+
+    def locate(self, document: str, start: int, end: int) -> Position:
+        if document in self._attached:
+            return Position(None, self._attached[document][1].count("\n", 0, start) + 1)
+        return self.library.locate(document, start, end)
+
+    def attached(
+        self, question: str, embed: Callable[[Sequence[str]], NDArray[np.float32]], limit: int
+    ) -> list[Passage]:
+        """The passages of the attachments nearest to the question, best first."""
+        found = [passage for id in self._attached for passage in self.whole(id)]
+        if not found:
+            return []
+        vectors = embed([question, *(passage.text for passage in found)])
+        words = [content_words(passage.text) for passage in found]
+        asks = list(dict.fromkeys(content_words(question)))
+        weight = idf(asks, words)
+        total = sum(weight.values()) or 1.0
+        scored = []
+        for passage, vector, own in zip(found, vectors[1:], words, strict=True):
+            dense = float(vector @ vectors[0])
+            lexical = sum(weight[word] for word in asks if word in own) / total
+            scored.append(replace(passage, score=dense + lexical, dense=dense, lexical=lexical))
+        return sorted(scored, key=lambda passage: -passage.score)[:limit]
+
+    def whole(self, document: str) -> list[Passage]:
+        """All of an attachment as passages, in order."""
+        name, text = self._attached[document]
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        pieces: list[tuple[int, int]] = []
+        for start, end in sentences(text):
+            if pieces and end - pieces[-1][0] <= _PIECE:
+                pieces[-1] = (pieces[-1][0], end)
+            else:
+                pieces.append((start, end))
+        return [
+            Passage(
+                -1,
+                document,
+                name,
+                name,
+                None,
+                text.count("\n", 0, a) + 1,
+                a,
+                b,
+                Locator(),
+                text[a:b],
+                sha256,
+                "",
+                0.0,
+                None,
+                None,
+            )
+            for a, b in pieces
+        ]
