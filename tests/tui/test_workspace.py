@@ -1,0 +1,217 @@
+"""The adapter over real stores; the model and the assistant are stand-ins."""
+
+import json
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_fakes import CITATIONS, answer
+
+from app.answer import Ask, Citation, Completed, Started, TurnEvent
+from memory.errors import NoSuchSession
+from memory.settings import MemorySettings
+from memory.store import MemoryStore
+from model.engine import EngineInfo
+from retrieval.errors import RetrievalError
+from retrieval.library import Library
+from retrieval.settings import RetrievalSettings
+from retrieval.types import Locator
+from tui.workspace import WorkspaceBackend
+
+TEXT = "Tides\n\nThe spring tide reaches 6.2 m. The neap tide reaches 4.1 m.\n"
+QUOTE = "The neap tide reaches 4.1 m."
+
+
+class Letters:
+    """Embeds by counting letters."""
+
+    id, sha256, dimension, max_tokens = "letters", "0" * 64, 26, 200
+
+    def encode(self, texts: Any) -> Any:
+        counts = np.array([[text.lower().count(chr(97 + n)) + 0.01 for n in range(26)] for text in texts], np.float32)
+        return counts.reshape(-1, 26) / np.linalg.norm(counts.reshape(-1, 26), axis=1, keepdims=True)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + 2
+
+
+class Assistant:
+    def __init__(self) -> None:
+        self.closed = False
+
+    def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        try:
+            yield Started("answer")
+            yield Completed(answer(ask))
+        except GeneratorExit:
+            self.closed = True
+            raise
+
+
+class Workspace:
+    def __init__(self, folder: Path) -> None:
+        embedder = Letters()
+        self.library = Library(folder, folder / "cache", RetrievalSettings(), lambda: embedder)
+        self.memory = MemoryStore(folder, MemorySettings(), embedder.encode, embedder.id)
+        self.made = Assistant()
+        self.loaded = 0
+
+    def engine(self) -> Any:
+        self.loaded += 1
+        info = EngineInfo(
+            "embedded", "Loci embedded", "torch", "deepseek_v3", 4096, "F16", ("cpu",), frozenset({"span"}), 9_800_000
+        )
+        return SimpleNamespace(describe=lambda: info)
+
+    def assistant(self) -> Assistant:
+        return self.made
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    opened = Workspace(tmp_path)
+    yield opened
+    opened.memory.close()
+    opened.library.close()
+
+
+@pytest.fixture
+def backend(workspace: Workspace) -> WorkspaceBackend:
+    return WorkspaceBackend(workspace)  # type: ignore[arg-type]
+
+
+def cited(document: str, **changes: Any) -> Citation:
+    at = TEXT.index(QUOTE)
+    whole = replace(
+        CITATIONS[0],
+        document=document,
+        start=at,
+        end=at + len(QUOTE),
+        quote=QUOTE,
+        text_sha256=sha256(TEXT.encode()).hexdigest(),
+        page=None,
+        locator=Locator(section="Tides"),
+    )
+    return replace(whole, **changes)
+
+
+def test_files_are_read_counted_and_their_passages_shown_around_the_quote(
+    backend: WorkspaceBackend, workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "tides.txt").write_text(TEXT)
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    told: list[tuple[int, int]] = []
+    row = backend.add([folder], "main", lambda done, total, path: told.append((done, total)) or True)
+    assert row.counts["added"] == 1 and row.counts["failed"] == 1 and row.chunks >= 1
+    assert row.failed[0][0].endswith("broken.pdf") and row.failed[0][1]
+    assert told and all(done <= total for done, total in told)
+    assert backend.library(["main"]).documents == 1 and backend.library(["other"]).documents == 0
+
+    (document,) = [info.id for info in workspace.library.documents()]
+    extraction = workspace.library.text(document)
+    at = extraction.index(QUOTE)
+    citation = cited(document, start=at, end=at + len(QUOTE), text_sha256=sha256(extraction.encode()).hexdigest())
+    source = backend.source(citation)
+    assert source.before.endswith("6.2 m. ") and source.quote == QUOTE and source.note == ""
+    assert source.where == "Tides" and source.status == "verified"
+    changed = backend.source(replace(citation, text_sha256="1" * 64))
+    assert changed.quote == QUOTE and changed.before == "" and "changed" in changed.note
+    gone = backend.source(replace(citation, document="d999"))
+    assert gone.quote == QUOTE and "no longer" in gone.note
+    altered = backend.source(replace(citation, quote="The neap tide reaches 9 m.", status="not_found"))
+    assert altered.quote == "The neap tide reaches 9 m." and QUOTE in altered.after
+
+
+def test_reading_stops_when_the_chat_says_so(backend: WorkspaceBackend, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(f"File {number} of the tide.")
+    assert backend.add([tmp_path], "main", lambda done, total, path: False).chunks == 0
+
+
+def test_a_path_that_is_not_there_is_an_error_a_person_can_read(backend: WorkspaceBackend, tmp_path: Path) -> None:
+    with pytest.raises(RetrievalError, match="nowhere"):
+        backend.add([tmp_path / "nowhere"], "main", lambda *_: True)
+
+
+def test_sessions_are_listed_searched_opened_and_deleted(backend: WorkspaceBackend, workspace: Workspace) -> None:
+    session = backend.start_session("main", "Tides")
+    assert session is not None
+    assert backend.sessions() == [], "a session without a turn is not one yet"
+    asked = answer(Ask("When is the crane serviced?", session=session))
+    turn = workspace.memory.begin_turn(session, asked.question)
+    workspace.memory.finish_turn(turn, asked.answer, json.dumps(asked.to_json()), True)
+    stopped = workspace.memory.begin_turn(session, "And the hoist?")
+    workspace.memory.update_turn(stopped, "The hoist is")
+    (row,) = backend.sessions()
+    assert (row.title, row.scope, row.turns) == ("Tides", "main", 2)
+    (hit,) = backend.sessions("crane")
+    assert hit.id == session and "crane" in hit.found
+    assert backend.sessions("submarine") == []
+    first, second = backend.turns(session)
+    assert first.complete and first.answer is not None and first.answer.citations == CITATIONS
+    assert not second.complete and second.text == "The hoist is" and second.answer is None
+    backend.delete_session(session)
+    assert backend.sessions() == []
+    with pytest.raises(NoSuchSession):
+        backend.turns(session)
+
+
+def test_memories_change_and_stay_in_their_scope(backend: WorkspaceBackend) -> None:
+    first = backend.remember("My boat is called Lumen.", "main")
+    backend.remember("I keep bees.", "garden")
+    assert [row.text for row in backend.memories(["main"])] == ["My boat is called Lumen."]
+    assert first.why.startswith("by command ")
+    backend.change_memory(first.id, "pin")
+    assert backend.memories(["main"])[0].pinned
+    backend.change_memory(first.id, "forget")
+    assert backend.memories(["main"])[0].state == "tombstone"
+    backend.change_memory(first.id, "restore")
+    assert backend.memories(["main"])[0].state == "active"
+
+
+def test_a_turn_loads_the_model_first_and_closing_it_closes_the_assistants(
+    backend: WorkspaceBackend, workspace: Workspace
+) -> None:
+    turn = backend.turn(Ask("When?"))
+    assert next(turn) == Started("load") and workspace.loaded == 0
+    assert next(turn) == Started("answer") and workspace.loaded == 1
+    turn.close()
+    assert workspace.made.closed
+
+
+def test_rooms_are_opened_by_one_thread_at_a_time() -> None:
+    inside, most = 0, 0
+    guard = threading.Lock()
+
+    class Slow:
+        @property
+        def memory(self) -> Any:
+            nonlocal inside, most
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            threading.Event().wait(0.02)
+            with guard:
+                inside -= 1
+            return SimpleNamespace(sessions=lambda: [])
+
+    backend = WorkspaceBackend(Slow())  # type: ignore[arg-type]
+    threads = [threading.Thread(target=backend.sessions) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_the_model_row_says_that_a_span_model_writes_no_prose(backend: WorkspaceBackend) -> None:
+    row = backend.model()
+    assert row.name == "Loci embedded" and not row.writes_prose and row.total_parameters == 9_800_000

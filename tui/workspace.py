@@ -1,0 +1,201 @@
+"""The chat's backend over an opened workspace: stores and engine in, rows out."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from app.answer import Ask, Citation, Started, TurnEvent
+from memory.types import Memory, Session, Source
+from retrieval.errors import NoSuchDocument
+from tui.backend import MemoryChange, Progress, Verdict
+from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnRow, answer_row
+from tui.words import citation_place
+
+if TYPE_CHECKING:
+    from app.workspace import Workspace
+    from memory.store import MemoryStore
+    from retrieval.ingest import Progress as Reading
+    from retrieval.library import Library
+
+AROUND = 2500
+"""Characters of the document shown on each side of a quote."""
+
+
+class WorkspaceBackend:
+    """The chat's backend over one opened profile. Its rooms open one at a time, when first needed."""
+
+    def __init__(self, workspace: "Workspace") -> None:
+        self._workspace = workspace
+        self._opening = threading.Lock()
+
+    def _open(self, room: str) -> Any:
+        # Rooms are opened lazily and without a lock of their own, while the chat's workers run side by side.
+        with self._opening:
+            return getattr(self._workspace, room)
+
+    @property
+    def _library(self) -> "Library":
+        return cast("Library", self._open("library"))
+
+    @property
+    def _memory(self) -> "MemoryStore":
+        return cast("MemoryStore", self._open("memory"))
+
+    def model(self) -> ModelRow:
+        with self._opening:
+            info = self._workspace.engine().describe()
+        return ModelRow(
+            name=info.name,
+            reference=info.reference,
+            engine=info.engine,
+            architecture=info.architecture,
+            context=info.context,
+            quantization=info.quantization,
+            devices=info.devices,
+            total_parameters=info.total_parameters,
+            active_parameters=info.active_parameters,
+            writes_prose="chat" in info.capabilities,
+        )
+
+    def library(self, scope: Sequence[str]) -> LibraryRow:
+        library = self._library
+        return LibraryRow(len(library.documents(list(scope))), tuple(library.collections()))
+
+    def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        yield Started("load")
+        with self._opening:  # the first question may come while the model is still loading
+            self._workspace.engine()
+            assistant = self._workspace.assistant()
+        yield from assistant.turn(ask)
+
+    def source(self, citation: Citation) -> SourceRow:
+        """The quote in its surroundings; the quote alone where the document changed or left since."""
+        before = after = note = ""
+        try:
+            text = self._library.text(citation.document)
+        except NoSuchDocument:
+            note = "The document is no longer in the library, or was attached to that question only."
+        else:
+            if sha256(text.encode()).hexdigest() != citation.text_sha256:
+                note = "The document has changed since. The quote is shown as it was."
+            elif text[citation.start : citation.end] == citation.quote:
+                before = text[max(citation.start - AROUND, 0) : citation.start]
+                after = text[citation.end : citation.end + AROUND]
+            else:
+                after = "\n\n" + text[max(citation.start - AROUND, 0) : citation.end + AROUND] if citation.end else ""
+                note = "The quote, and under it the passage that was cited."
+        return SourceRow(
+            n=citation.n,
+            title=citation.title or Path(citation.path).name,
+            path=citation.path,
+            where=citation_place(citation),
+            status=citation.status,
+            before=before,
+            quote=citation.quote,
+            after=after,
+            note=note,
+        )
+
+    def start_session(self, scope: str, title: str) -> int | None:
+        return self._memory.start_session(scope, title)
+
+    def sessions(self, words: str = "") -> list[SessionRow]:
+        rows = [_session_row(session) for session in self._memory.sessions() if session.turns]
+        if not words:
+            return rows
+        by_id = {row.id: row for row in rows}
+        found: dict[int, SessionRow] = {}
+        for hit in self._memory.search_turns(words):
+            row = by_id.get(hit.turn.session)
+            if row is not None and row.id not in found:
+                found[row.id] = replace(row, found=hit.excerpt)
+        return list(found.values())
+
+    def turns(self, session: int) -> list[TurnRow]:
+        return [
+            TurnRow(
+                id=turn.id,
+                question=turn.question,
+                text=turn.answer,
+                complete=turn.complete,
+                answer=answer_row(json.loads(turn.answer_json)) if turn.answer_json else None,
+            )
+            for turn in self._memory.turns(session)
+        ]
+
+    def delete_session(self, session: int) -> None:
+        self._memory.delete_session(session)
+
+    def memories(self, scope: Sequence[str]) -> list[MemoryRow]:
+        """Pinned first, then the newest; the forgotten last. Episodes are the sessions' own and stand there."""
+        found = self._memory.list(scopes=list(scope), states=("active", "archived", "tombstone"))
+        rows = [memory for memory in found if memory.kind != "episode"]
+        rows.sort(key=lambda memory: (memory.state == "tombstone", not memory.pinned, -memory.id))
+        return [_memory_row(memory) for memory in rows]
+
+    def remember(self, text: str, scope: str) -> MemoryRow:
+        return _memory_row(self._memory.add(text, scope=scope, source=Source("command")))
+
+    def change_memory(self, id: int, change: MemoryChange) -> None:
+        match change:
+            case "forget":
+                self._memory.forget(id)
+            case "restore":
+                self._memory.restore(id)
+            case "pin" | "unpin":
+                self._memory.pin(id, change == "pin")
+
+    def feedback(self, turn: int | None, verdict: Verdict, text: str | None = None) -> None:
+        self._memory.feedback(turn, verdict, text)
+
+    def add(self, paths: Sequence[Path], collection: str, progress: Progress) -> AddedRow:
+        from retrieval.ingest import ingest  # the readers' libraries take a second to import
+
+        read = 0
+
+        def moved(now: "Reading") -> None:
+            nonlocal read
+            read = now.files_done
+            if not progress(now.files_done, now.files, now.path):
+                raise _Stopped
+
+        try:
+            results = ingest(self._library, list(paths), collection=collection, progress=moved)
+        except _Stopped:
+            return AddedRow({"read": read}, 0, ())
+        return AddedRow(
+            counts=Counter(result.status for result in results),
+            chunks=sum(result.chunks for result in results if result.status in ("added", "updated")),
+            failed=tuple((result.path, result.reason or "") for result in results if result.status == "failed"),
+        )
+
+
+class _Stopped(Exception):
+    """The user stopped the reading of files; what was read is kept."""
+
+
+def _session_row(session: Session) -> SessionRow:
+    return SessionRow(
+        id=session.id,
+        title=session.title or f"Session {session.id}",
+        scope=session.scope,
+        when=_local(session.last_turn or session.started),
+        turns=session.turns,
+    )
+
+
+def _memory_row(memory: Memory) -> MemoryRow:
+    how = {"told": "told", "extracted": "you said so", "command": "by command", "import": "imported"}[memory.source.how]
+    why = f"{how} {_local(memory.created)[:10]}"
+    return MemoryRow(memory.id, memory.text, memory.kind, memory.state, memory.pinned, why)
+
+
+def _local(stamp: str) -> str:
+    """`2026-03-01 14:05` in local time, from UTC in ISO 8601."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
