@@ -15,10 +15,13 @@ from memory.schema import feedback, memories, sessions, turns
 from memory.types import Purged
 from retrieval.errors import DatabaseProblem
 from retrieval.fulltext import fts_text
-from retrieval.sqlite import writing
+from retrieval.sqlite import BUSY_SECONDS, writing
 
 BLOT = "[forgotten]"
 """What stands in a turn where forgotten words stood."""
+
+BUSY_MILLISECONDS = 5000
+"""How long rewriting the file waits for other processes' reads to end."""
 
 
 def erase_memories(connection: Connection, ids: Sequence[int]) -> None:
@@ -64,11 +67,14 @@ def scrub(engine: Engine) -> None:
     with closing(engine.raw_connection()) as pooled:
         raw = pooled.driver_connection
         assert raw is not None
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
         try:
             raw.execute("VACUUM")
             busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.OperationalError:
             busy = True
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
     if busy:
         raise DatabaseProblem(
             f"{engine.url.database} is being read by another process, so that deleted bytes are still in its log.",

@@ -1,6 +1,8 @@
 """`MemoryStore`: what a profile remembers, in one memory.db. Every write is synchronous and needs no language model."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +24,11 @@ from memory.sessions import SessionLog
 from memory.settings import MemorySettings
 from memory.transfer import draft_of, export_rows, import_rows, parse
 from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
-from retrieval.fulltext import fts_query
+from retrieval.fulltext import fts_query, fts_terms
 from retrieval.sqlite import open_database, reading, writing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_POOL = 100  # candidates of each kind that fusion sees, at least
+_POOL = 50  # candidates of each kind that fusion sees, at least
 _BATCH = 256  # texts embedded at once on import
 
 
@@ -172,7 +174,7 @@ class MemoryStore(SessionLog):
             later = {m.superseded_by for m in found.values() if m.superseded_by is not None} - found.keys()
             found |= {m.id: m for m in records.get_many(connection, later).values() if m.state == "active"}
             dense |= self._cache.cosines(vector, found.keys() - dense.keys())
-        wanted = set(fts_query(query).split(" OR "))
+        wanted = {term.strip('"*') for term in fts_terms(query)}
         candidates = [
             Scored(memory, dense.get(key), lexical.get(key), _coverage(wanted, memory.text) if key in lexical else 0.0)
             for key, memory in found.items()
@@ -274,7 +276,12 @@ class MemoryStore(SessionLog):
         return Draft(text, kind, scope, source, vector, self.embedder_id, event_date, pinned)
 
 
-def _coverage(wanted: set[str], text: str) -> float:
-    """The share of the query's terms (as FTS5 strings) that stand in `text`, whatever their ending after 4 letters."""
-    own = {word.strip('"*')[:5] for word in fts_query(text).split(" OR ")}
-    return sum(term.strip('"*')[:5] in own for term in wanted) / len(wanted) if wanted else 0.0
+def _coverage(wanted: Collection[str], text: str) -> float:
+    """The share of the query's terms that stand in `text`, whatever their ending after five letters.
+
+    Terms of scripts without spaces are bigrams, and stand anywhere.
+    """
+    folded = unicodedata.normalize("NFKC", text).lower()
+    openings = {word[:5] for word in re.findall(r"\w+", folded)}
+    found = sum(term[:5] in openings or (not term.isascii() and term in folded) for term in wanted)
+    return found / len(wanted) if wanted else 0.0
