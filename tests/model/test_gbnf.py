@@ -1,0 +1,66 @@
+"""GBNF grammars, against regular expressions that say the same."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.errors import UnsupportedConstraint
+from model.gbnf import parse_gbnf
+from model.grammar import advance, start
+
+
+def fits(gbnf: str, text: str) -> bool:
+    state = advance(start(parse_gbnf(gbnf)), text.encode())
+    return state is not None and state.may_end
+
+
+PAIRS = [
+    ('root ::= "ab" [c-e]* | "x"+ "y"?', "ab[c-e]*|x+y?"),
+    ('root ::= item{2,3}\nitem ::= [ab] | "cc" # a comment', "(?:[ab]|cc){2,3}"),
+    ('root ::= ( "a" |\n  [^ab] ) "b"{2} .', "(?:a|[^ab])bb(?s:.)"),
+    ('root ::= "a"{1,} ("b" "c")?', "a+(?:bc)?"),
+    ('root ::= ("a"?)* [\\x62-]', "a*[b-]"),
+]
+
+
+@pytest.mark.parametrize(("gbnf", "pattern"), PAIRS)
+@given(text=st.text("abcdexy-é", max_size=7))
+@settings(max_examples=80, deadline=None)
+def test_grammars_allow_what_the_same_regular_expression_allows(gbnf: str, pattern: str, text: str) -> None:
+    assert fits(gbnf, text) == (re.fullmatch(pattern, text) is not None)
+
+
+def test_recursive_rules_match_nested_texts() -> None:
+    gbnf = """
+root   ::= list "."
+list   ::= "[" gap (entry ("," gap entry)*)? "]" gap   # lists of lists
+entry  ::= number gap | list
+number ::= "-"? [0-9]+
+gap    ::= [ \\t\\n]*
+"""
+    assert fits(gbnf, "[1, [ -2,3], []].")
+    assert fits(gbnf, "[\t\n].")
+    assert not fits(gbnf, "[1, [2].")
+    assert not fits(gbnf, "[1]")
+
+
+@pytest.mark.parametrize(
+    ("gbnf", "named"),
+    [
+        ("other ::= [a]", "root"),
+        ("root ::= missing", "missing"),
+        ('root ::= "a', "line 1"),
+        ('root ::= "a"\nx := "b"', "line 2"),
+        ("root ::= root [a]", "begins with itself"),
+        ('root ::= "a"? item\nitem ::= root "b"', "begins with itself"),
+        ('root ::= "a"\nroot ::= "b"', "twice"),
+        ('root ::= "a"{x}', "repetition"),
+        ('root ::= "\\q"', "escape"),
+        ("", "root"),
+    ],
+)
+def test_broken_grammars_are_refused_with_their_fault(gbnf: str, named: str) -> None:
+    with pytest.raises(UnsupportedConstraint, match=named):
+        parse_gbnf(gbnf)
