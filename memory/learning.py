@@ -41,9 +41,13 @@ def observe(
     with writing(store.engine) as connection:
         turn = get_turn(connection, turn_id)
         # 2. exposures: the labels of retention
+        shown = {item.memory.id if isinstance(item, Recalled) else item for item in recalled}
+        still_there = records.get_many(connection, shown).keys()  # one may have been purged meanwhile
         for rank, item in enumerate(recalled, 1):
             found = item if isinstance(item, Recalled) else None
             memory_id = item.memory.id if isinstance(item, Recalled) else item
+            if memory_id not in still_there:
+                continue
             connection.execute(
                 sa.insert(exposures).values(
                     memory=memory_id,

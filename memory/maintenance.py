@@ -100,8 +100,10 @@ def check(store: "MemoryStore", fix: bool) -> list[str]:
         problems.append(f"Full text of {len(said ^ said_indexed)} turns is out of step.")
     if unembedded:
         problems.append(f"{len(unembedded)} memories have no vector of the embedder {store.embedder_id}.")
-    if fix and problems:
-        _mend(store, [(row.id, row.text) for row in unembedded])
+    if fix:
+        if problems:
+            _mend(store, [(row.id, row.text) for row in unembedded])
+        scrub(store.engine)  # also ends a purge that another process had kept from rewriting the file
     return problems
 
 
@@ -120,4 +122,3 @@ def _mend(store: "MemoryStore", unembedded: list[tuple[int, str]], batch: int = 
         connection.exec_driver_sql("DELETE FROM turns_fts")
         for row in connection.execute(sa.select(turns)).all():
             index_turn(connection, row.id, row.question, row.answer)
-    scrub(store.engine)

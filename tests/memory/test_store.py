@@ -154,7 +154,7 @@ def test_a_turn_is_observed_from_the_users_words_alone(store: MemoryStore) -> No
     assert (store.get(office.id).uses, store.get(office.id).last_used) == (1, "2026-11-23T12:00:00.000Z")
     assert store.get(dog.id).uses == 0
     assert store.why(cat.id)["said"]["question"] == said
-    store.observe(turn, said, recalled=[dog.id], cited=[], scope="main")
+    store.observe(turn, said, recalled=[dog.id, 999], cited=[999], scope="main")  # 999 was purged meanwhile
     assert store.why(dog.id)["cited"] == 0
     assert store.why(cat.id)["confirmations"] == 1
 
