@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 FAISS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench format picture clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -s -m slow tests/bench
+
+# README's picture of the chat.
+picture: $(VENV)/.dev
+	$(BIN)/python tests/tui/picture.py docs/img/chat.svg
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
