@@ -63,6 +63,10 @@ class Workspace:
             self._engine = open_engine(self.settings.model.reference, self.settings.model)
         return self._engine
 
+    @property
+    def model_loaded(self) -> bool:
+        return self._engine is not None
+
     def model_info(self) -> "EngineInfo":
         """What is known of the model: from itself if it is loaded, else without loading it.
 

@@ -67,7 +67,7 @@ def ask(
         request = Ask(
             question,
             scope=scope(collections),
-            session=_last_session(opened, scope(collections)) if again else None,
+            session=last_session(opened, scope(collections)) if again else None,
             attachments=attached,
             documents=tuple(opened.library.document(reference).id for reference in document or ()),
             system=system,
@@ -80,7 +80,8 @@ def ask(
             temperature=temperature,
         )
         answer = _streamed(opened.assistant(), request) if _watched(as_json) else opened.assistant().ask(request)
-        note(model_note(opened.model_info()))
+        if opened.model_loaded:  # what was told, and questions about the library itself, need none
+            note(model_note(opened.model_info()))
     if as_json:
         print_json(answer.to_json())
     else:
@@ -133,6 +134,10 @@ def _fill(profile: "Profile", name: str, question: str, attached: tuple[tuple[st
 
 
 def read_schema(file: Path | None) -> str | None:
+    """The text of a JSON Schema file.
+
+    :raises BadInput: it is none.
+    """
     if file is None:
         return None
     import json
@@ -148,7 +153,11 @@ def read_schema(file: Path | None) -> str | None:
     return text
 
 
-def _last_session(opened: "Workspace", collections: tuple[str, ...]) -> int:
+def last_session(opened: "Workspace", collections: tuple[str, ...]) -> int:
+    """The session of these collections that was used last.
+
+    :raises NoSuchSession: there is none.
+    """
     from memory.errors import NoSuchSession
 
     sessions = opened.memory.sessions(collections)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.ask import last_session
 from app.cli.door import AsJson, In, Model, note, print_json, scope, workspace
 from app.cli.show import answer_text, model_note, remarks
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
 def chat(
     ctx: typer.Context,
     collections: In = None,
+    again: Annotated[bool, typer.Option("--continue", "-c", help="Continue the last session.")] = False,
     model: Model = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in and out; no full screen.")] = False,
     incognito: Annotated[
@@ -30,6 +32,7 @@ def chat(
 
     \b
     loci chat
+    loci chat -c
     loci chat --in work --model ~/models/DeepSeek-V2-Lite-Chat
     printf 'Who signed it?\\nand when?\\n' | loci chat --plain
 
@@ -37,22 +40,22 @@ def chat(
     """
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
+        session = last_session(opened, names) if again else None
         if plain or incognito or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _plain(opened, names, incognito=incognito, as_json=as_json)
+            _plain(opened, names, session, incognito=incognito, as_json=as_json)
         else:
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.workspace import WorkspaceBackend
 
-            LociChat(WorkspaceBackend(opened), names).run()
+            LociChat(WorkspaceBackend(opened), names, session).run()
 
 
-def _plain(opened: "Workspace", names: tuple[str, ...], *, incognito: bool, as_json: bool) -> None:
+def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, incognito: bool, as_json: bool) -> None:
     """A question a line, until the input ends; follow-ups know the earlier turns of the session."""
     from app.answer import Ask
     from app.errors import LociError
 
     assistant = opened.assistant()
-    session = None
     note(model_note(opened.model_info()))
     while True:
         try:

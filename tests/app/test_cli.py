@@ -39,6 +39,7 @@ def loci(
     """Run a command in this process, with the real stores and a fake model and embedder; `stdin` as a file."""
     monkeypatch.setattr(Workspace, "embedder", property(lambda self: FakeEmbedder()))
     monkeypatch.setattr(Workspace, "engine", lambda self: FakeEngine())
+    monkeypatch.setattr(Workspace, "model_loaded", True)
     monkeypatch.setattr(Workspace, "model_info", lambda self: FakeEngine().describe())
     monkeypatch.setattr(Workspace, "assistant", lambda self: assistant)
 
@@ -114,6 +115,12 @@ def test_ask_json_has_the_stable_shape(loci: Run) -> None:
     assert next(iter(ran.json)) == "schema"
 
 
+def test_a_streamed_answer_leaves_only_its_checked_form_on_stdout(loci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = loci("ask", "how many?").out
+    monkeypatch.setattr("app.cli.ask._watched", lambda as_json: True)
+    assert loci("ask", "how many?").out == plain
+
+
 def test_a_refusal_is_code_3(loci: Run) -> None:
     ran = loci("ask", "about nothing", "--json")
     assert ran.code == 3 and ran.json["abstained"] and ran.json["reason"] in ran.err
@@ -183,6 +190,14 @@ def test_a_schema_that_is_none_is_refused(loci: Run, tmp_path: Path) -> None:
 
 
 # --- chat, plain
+
+
+def test_chat_continues_the_last_session(loci: Run, assistant: FakeAssistant) -> None:
+    assert loci("chat", "--plain", "-c", stdin="one\n").code == 3
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "older")
+    loci("chat", "--plain", "-c", stdin="one\n")
+    assert assistant.asked[-1].session == session
 
 
 def test_plain_chat_answers_line_by_line_and_survives_a_bad_turn(loci: Run, assistant: FakeAssistant) -> None:
