@@ -1,6 +1,6 @@
 """The embedded model through torch and, as an F32 GGUF, through llama.cpp: 50 prompts, 64 greedy tokens each.
 
-    python -m pytest -n 0 -s -m slow tests/bench/test_engine_parity.py
+python -m pytest -n 0 -s -m slow tests/bench/test_engine_parity.py
 """
 
 from pathlib import Path
@@ -34,11 +34,12 @@ def prompts() -> list[str]:
 def test_torch_and_llama_cpp_write_the_same_greedy_tokens(tmp_path: Path) -> None:
     from model.gguf import export
     from model.llama_engine import LlamaEngine
-    from model.open import EMBEDDED
+    from model.open import embedded_folder
     from model.torch_engine import TorchEngine
 
-    export(EMBEDDED, tmp_path / "embedded.gguf")
-    torch_engine, llama = TorchEngine(EMBEDDED, SETTINGS), LlamaEngine(tmp_path / "embedded.gguf", SETTINGS)
+    folder = embedded_folder()
+    export(folder, tmp_path / "embedded.gguf")
+    torch_engine, llama = TorchEngine(folder, SETTINGS), LlamaEngine(tmp_path / "embedded.gguf", SETTINGS)
 
     def write(engine: TorchEngine | LlamaEngine, prompt: str) -> str:
         events = engine.generate(Request(prompt, Sampling(max_tokens=TOKENS)))
