@@ -1,0 +1,250 @@
+"""How a document goes into library.db and comes out: rows of one transaction. Knows no files and no embedder."""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
+
+from retrieval.chunker import VERSION as CHUNKER_VERSION
+from retrieval.chunker import Chunk
+from retrieval.fulltext import fts_text
+from retrieval.readers.extraction import VERSION as READER_VERSION
+from retrieval.readers.extraction import Extraction, Span, locate
+from retrieval.schema import chunks, documents, epochs, extractions, meta, spans
+from retrieval.types import Locator
+
+VECTOR_DTYPE = np.dtype("<f2")
+
+_PUT_FTS = text("INSERT INTO chunks_fts (rowid, heading, body) VALUES (:id, :heading, :body)")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What identifies a file's content and, cheaply, that it did not change."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+def epoch_of(db: Connection) -> int:
+    """The number of the last change of content, 0 in a new library."""
+    return int(db.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
+
+
+def advance(db: Connection, removed: int = 0) -> int:
+    """Begin the next epoch; `removed` passages of earlier ones are gone with it."""
+    epoch = epoch_of(db) + 1
+    db.execute(insert(epochs).values(epoch=epoch, token=secrets.token_hex(8), removed=removed))
+    return epoch
+
+
+def get_meta(db: Connection, key: str) -> str | None:
+    return db.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+
+
+def set_meta(db: Connection, key: str, value: str) -> None:
+    db.execute(delete(meta).where(meta.c.key == key))
+    db.execute(insert(meta).values(key=key, value=value))
+
+
+def generation_of(db: Connection) -> int:
+    """The generation of chunks that is searched; a re-embedding prepares the next one beside it."""
+    return int(get_meta(db, "generation") or 1)
+
+
+def find(db: Connection, collection: str, path: str) -> Row[*tuple[Any, ...]] | None:
+    """Id, bytes, mtime_ns, file_sha256, reader and chunker of the document at `path`."""
+    return db.execute(
+        select(
+            documents.c.id,
+            documents.c.bytes,
+            documents.c.mtime_ns,
+            documents.c.file_sha256,
+            extractions.c.reader,
+            documents.c.chunker,
+        )
+        .join(extractions, extractions.c.document == documents.c.id)
+        .where(documents.c.collection == collection, documents.c.path == path)
+    ).one_or_none()
+
+
+def put(
+    db: Connection,
+    collection: str,
+    file: File,
+    title: str,
+    extraction: Extraction,
+    text_sha256: str,
+    pieces: Sequence[Chunk],
+    vectors: NDArray[np.float32],
+) -> tuple[int, bool]:
+    """Store a document whole, in place of the one at its path; return its id and whether it is new.
+
+    `vectors` is [N, D], one row per piece.
+    """
+    generation = generation_of(db)
+    values = {
+        "title": title,
+        "media_type": extraction.media_type,
+        "bytes": file.bytes,
+        "mtime_ns": file.mtime_ns,
+        "file_sha256": file.sha256,
+        "pages": extraction.pages,
+        "metadata": json.dumps(extraction.metadata, ensure_ascii=False),
+        "ingested_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "chunker": CHUNKER_VERSION,
+        "generation": generation,
+    }
+    old = find(db, collection, file.path)
+    if old is None:
+        new = insert(documents).values(collection=collection, path=file.path, pinned=0, **values)
+        document = db.execute(new.returning(documents.c.id)).scalar_one()
+        epoch = advance(db)
+    else:
+        document = old.id
+        removed = db.execute(select(func.count()).where(chunks.c.document == document)).scalar_one()
+        for table in (chunks, spans, extractions):
+            db.execute(delete(table).where(table.c.document == document))
+        db.execute(update(documents).where(documents.c.id == document).values(**values))
+        epoch = advance(db, removed)
+    db.execute(
+        insert(extractions).values(
+            document=document,
+            text=extraction.text,
+            sha256=text_sha256,
+            characters=len(extraction.text),
+            reader=READER_VERSION,
+        )
+    )
+    rows = [
+        {
+            "document": document,
+            "start": span.start,
+            "end": span.end,
+            "kind": span.kind,
+            "page": span.page,
+            "section": span.locator.section,
+            "sheet": span.locator.sheet,
+            "cells": span.locator.cells,
+            "slide": span.locator.slide,
+        }
+        for span in extraction.spans
+        if span.start < span.end
+    ]
+    if rows:
+        db.execute(insert(spans), rows)
+    put_chunks(db, document, generation, epoch, title, extraction, pieces, vectors)
+    return document, old is None
+
+
+def put_chunks(
+    db: Connection,
+    document: int,
+    generation: int,
+    epoch: int,
+    title: str,
+    extraction: Extraction,
+    pieces: Sequence[Chunk],
+    vectors: NDArray[np.float32],
+) -> None:
+    """Add chunks [N] with their vectors [N, D] and their full text."""
+    if not pieces:
+        return
+    first = int(
+        db.execute(text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'chunks'")).scalar_one()
+    )
+    rows, indexed = [], []
+    line, counted = 1, 0
+    for id, (piece, vector) in enumerate(zip(pieces, vectors, strict=True), start=first + 1):
+        line += extraction.text.count("\n", counted, piece.start)
+        counted = piece.start
+        page, locator = locate(extraction.spans, piece.start, piece.end)
+        body = extraction.text[piece.start : piece.end]
+        rows.append(
+            {
+                "id": id,
+                "document": document,
+                "generation": generation,
+                "epoch": epoch,
+                "start": piece.start,
+                "end": piece.end,
+                "line": line,
+                "page": page,
+                "section": locator.section,
+                "sheet": locator.sheet,
+                "cells": locator.cells,
+                "slide": locator.slide,
+                "heading": piece.heading or title,
+                "text": body,
+                "vector": vector.astype(VECTOR_DTYPE).tobytes(),
+            }
+        )
+        indexed.append({"id": id, "heading": fts_text(piece.heading or title), "body": fts_text(body)})
+    db.execute(insert(chunks), rows)
+    db.execute(_PUT_FTS, indexed)
+
+
+def move(db: Connection, document: int, path: str, mtime_ns: int) -> None:
+    """The same content is at another path now; passages stay, and a title that was the file's name follows."""
+    row = db.execute(select(documents.c.path, documents.c.title).where(documents.c.id == document)).one()
+    values: dict[str, Any] = {"path": path, "mtime_ns": mtime_ns}
+    if row.title == Path(row.path).stem:
+        values["title"] = Path(path).stem
+        untitled = (chunks.c.document == document) & (chunks.c.heading == row.title)
+        ids = db.execute(select(chunks.c.id).where(untitled)).scalars().all()
+        db.execute(update(chunks).where(untitled).values(heading=values["title"]))
+        renamed = [{"id": id, "heading": fts_text(values["title"])} for id in ids]
+        if renamed:
+            db.execute(text("UPDATE chunks_fts SET heading = :heading WHERE rowid = :id"), renamed)
+    db.execute(update(documents).where(documents.c.id == document).values(**values))
+    advance(db)
+
+
+def drop(db: Connection, document: int) -> None:
+    """Remove a document with all that came from it."""
+    removed = db.execute(select(func.count()).where(chunks.c.document == document)).scalar_one()
+    db.execute(delete(documents).where(documents.c.id == document))
+    advance(db, removed)
+
+
+def vectors_of(db: Connection, ids: Sequence[int], dimension: int) -> NDArray[np.float32]:
+    """Vectors [N, D] of chunks that exist, in the order of `ids`."""
+    query = select(chunks.c.id, chunks.c.vector).where(chunks.c.id.in_(bindparam("ids", expanding=True)))
+    found = {row.id: row.vector for row in db.execute(query, {"ids": list(ids)})}
+    return matrix([found[id] for id in ids], dimension)
+
+
+def matrix(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+    """Blobs as they are stored, as [N, D]."""
+    return np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(-1, dimension).astype(np.float32)
+
+
+def load(db: Connection, document: int) -> tuple[str, Extraction, str] | None:
+    """Title, extraction and the SHA-256 of its text, as `put` stored them."""
+    row = db.execute(
+        select(documents, extractions.c.text, extractions.c.sha256)
+        .join(extractions, extractions.c.document == documents.c.id)
+        .where(documents.c.id == document)
+    ).one_or_none()
+    if row is None:
+        return None
+    found = tuple(
+        Span(span.start, span.end, span.page, Locator(span.section, span.sheet, span.cells, span.slide), span.kind)
+        for span in db.execute(select(spans).where(spans.c.document == document).order_by(spans.c.start))
+    )
+    # A title that is only the file's name is not the text's own, and is not embedded.
+    title = row.title if row.title != Path(row.path).stem else ""
+    return (
+        row.title,
+        Extraction(row.text, title, row.media_type, found, row.pages, json.loads(row.metadata)),
+        row.sha256,
+    )

@@ -1,0 +1,318 @@
+"""Files into the library: only what changed is read, cut and embedded; each document is stored whole or not at all."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, select, update
+
+from retrieval import documents
+from retrieval.chunker import VERSION as CHUNKER_VERSION
+from retrieval.chunker import Chunk, chunk
+from retrieval.documents import File
+from retrieval.errors import RetrievalError, UnsupportedType
+from retrieval.library import Library
+from retrieval.readers import VERSION as READER_VERSION
+from retrieval.readers import Extraction, ReaderPool, supported
+from retrieval.schema import documents as documents_table
+from retrieval.sqlite import reading, writing
+from retrieval.walk import walk
+
+FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipped", "failed"]
+
+_BATCH = 256
+"""Passages embedded together, across documents: enough to sort by length, few enough to lose to a kill."""
+
+_CHARACTERS_PER_CHUNK = 900
+_BYTES_PER_CHUNK = 2000
+"""Of files that are not plain text, markup and images included; only the estimate uses both."""
+
+_CHUNKS_PER_SECOND = 40.0
+"""On two cores; the progress measures the true rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file. `reason` is set when it was skipped or failed."""
+
+    path: str
+    status: FileStatus
+    document: str | None = None
+    chunks: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an ingest would have to do, from names and sizes alone."""
+
+    files: int
+    bytes: int
+    chunks: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is. Bytes are those of files that changed; `seconds_left` is None until there is a rate."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    chunks: int
+    """Passages embedded so far."""
+    rate: float
+    """Passages per second."""
+    seconds_left: float | None
+    path: str
+    """The last file that was finished."""
+
+
+def estimate(library: Library, paths: Sequence[Path], collection: str = "main") -> Estimate:
+    """Say what `ingest` would read and embed, without opening a file.
+
+    :raises NoSuchPath: one of `paths` does not exist.
+    """
+    files = [file for path in walk(paths) if supported(path) and (file := _stat(path)) is not None]
+    with reading(library.engine) as db:
+        changed = [file for file in files if not _is_current(documents.find(db, collection, file.path), file)]
+    size = sum(file.bytes for file in changed)
+    chunks = sum(1 + file.bytes // _bytes_per_chunk(file.path) for file in changed)
+    return Estimate(len(changed), size, chunks, chunks / _CHUNKS_PER_SECOND)
+
+
+def ingest(
+    library: Library,
+    paths: Sequence[Path],
+    *,
+    collection: str = "main",
+    prune: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[FileResult]:
+    """Bring the files under `paths` into `collection`, in the order of the walk, and say what became of each.
+
+    A file whose content is stored already is not read; one that only moved keeps its passages. With `prune`, documents
+    under `paths` whose files are gone are removed, pinned ones excepted. What was stored when it is interrupted stays;
+    the next run does the rest.
+
+    :raises NoSuchPath: one of `paths` does not exist.
+    :raises EmbedderMismatch: the library was made with another embedder.
+    :raises DatabaseProblem: the database cannot be written.
+    """
+    run = _Run(library, collection, progress)
+    run.take_stock(list(walk(paths)))
+    run.read_and_store()
+    if prune:
+        run.prune([Path(os.path.abspath(path)) for path in paths])  # noqa: PTH100  links are kept as named
+    return [run.results[path] for path in sorted(run.results, key=lambda path: run.order.get(path, len(run.order)))]
+
+
+@dataclass(slots=True)
+class _Read:
+    """A document that was read and waits for its vectors."""
+
+    file: File
+    title: str
+    extraction: Extraction
+    pieces: list[Chunk]
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+class _Run:
+    """One ingest under way."""
+
+    def __init__(self, library: Library, collection: str, progress: Callable[[Progress], None] | None) -> None:
+        self.library = library
+        self.collection = collection
+        self.results: dict[str, FileResult] = {}
+        self.order: dict[str, int] = {}
+        self._progress = progress
+        self._changed: dict[str, File] = {}
+        self._started = time.monotonic()
+        self._chunks = 0
+        self._bytes_done = 0
+
+    def take_stock(self, paths: Sequence[Path]) -> None:
+        """Sort out what need not be read: same size and time, same content, or content that moved here."""
+        for path in paths:
+            name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
+            self.order[name] = len(self.order)
+            if not path.is_dir() and not supported(path):
+                self._skip(path, name)
+                continue
+            file = _stat(path)
+            if file is None:
+                self._changed[name] = File(name, 0, 0, "")
+                continue
+            with reading(self.library.engine) as db:
+                row = documents.find(db, self.collection, name)
+            if _is_current(row, file):
+                self.results[name] = FileResult(name, "unchanged", f"d{row.id}" if row else None)
+                continue
+            try:
+                file = replace(file, sha256=_sha256(path))
+            except OSError:
+                self._changed[name] = file  # the reader says why it cannot be opened
+                continue
+            versions = row is not None and (row.reader, row.chunker) == (READER_VERSION, CHUNKER_VERSION)
+            if row is not None and versions and row.file_sha256 == file.sha256:
+                with writing(self.library.engine) as db:
+                    touched = update(documents_table).where(documents_table.c.id == row.id)
+                    db.execute(touched.values(mtime_ns=file.mtime_ns))
+                self.results[name] = FileResult(name, "unchanged", f"d{row.id}")
+            elif row is not None or not self._moved_here(file):
+                self._changed[name] = file
+        self._report("")
+
+    def read_and_store(self) -> None:
+        """Read in workers, embed across documents, store one document per transaction."""
+        if not self._changed:
+            return
+        waiting: list[_Read] = []
+        with ReaderPool(workers=self.library.settings.workers) as pool:
+            for path, outcome in pool.run_many(Path(name) for name in self._changed):
+                file = self._changed[str(path)]
+                if isinstance(outcome, RetrievalError):
+                    status: FileStatus = "skipped" if isinstance(outcome, UnsupportedType) else "failed"
+                    self._finish(file, FileResult(file.path, status, reason=str(outcome)))
+                    continue
+                waiting.append(self._cut(file, outcome))
+                if sum(len(read.pieces) for read in waiting) >= _BATCH:
+                    self._embed_and_store(waiting)
+                    waiting = []
+        self._embed_and_store(waiting)
+
+    def prune(self, roots: Sequence[Path]) -> None:
+        """Remove documents below `roots` whose files are not there any more."""
+        with reading(self.library.engine) as db:
+            table = documents_table.c
+            query = select(table.id, table.path).where(table.collection == self.collection, table.pinned == 0)
+            rows = db.execute(query.order_by(table.path)).all()
+        for row in rows:
+            path = Path(row.path)
+            if any(path.is_relative_to(root) for root in roots) and not path.exists():
+                with writing(self.library.engine) as db:
+                    documents.drop(db, row.id)
+                self.results[row.path] = FileResult(row.path, "removed", f"d{row.id}")
+
+    def _skip(self, path: Path, name: str) -> None:
+        self.results[name] = FileResult(name, "skipped", reason=f"No reader knows {path.suffix or 'such'} files.")
+
+    def _moved_here(self, file: File) -> bool:
+        """Take over a document with this content whose own file is gone."""
+        table = documents_table.c
+        query = select(table.id, table.path).where(
+            table.collection == self.collection,
+            table.file_sha256 == file.sha256,
+            table.chunker == CHUNKER_VERSION,
+        )
+        with writing(self.library.engine) as db:
+            for row in db.execute(query.order_by(table.id)).all():
+                same_kind = Path(row.path).suffix.lower() == Path(file.path).suffix.lower()
+                if same_kind and not Path(row.path).exists():
+                    documents.move(db, row.id, file.path, file.mtime_ns)
+                    self.results[file.path] = FileResult(file.path, "moved", f"d{row.id}")
+                    return True
+        return False
+
+    def _cut(self, file: File, extraction: Extraction) -> _Read:
+        embedder = self.library.embedder
+        limit = min(self.library.settings.chunk_tokens, embedder.max_tokens)
+        title = extraction.title or Path(file.path).stem
+        return _Read(file, title, extraction, chunk(extraction, embedder.count_tokens, limit))
+
+    def _embed_and_store(self, waiting: Sequence[_Read]) -> None:
+        if not waiting:
+            return
+        library = self.library
+        with reading(library.engine) as db:
+            library.check_embedder(db)
+        # 1. embed in batches that pay no heed to where a document ends
+        pieces = [(read, piece) for read in waiting for piece in read.pieces]
+        for start in range(0, len(pieces), _BATCH):
+            batch = pieces[start : start + _BATCH]
+            vectors = library.embedder.encode([piece.embedded for _, piece in batch])
+            for (read, _), vector in zip(batch, vectors, strict=True):
+                read.vectors.append(vector[None, :])
+            self._chunks += len(batch)
+            self._report(batch[-1][0].file.path)
+        # 2. store each document whole
+        for read in waiting:
+            self._store(read)
+
+    def _store(self, read: _Read) -> None:
+        library, file = self.library, read.file
+        vectors = np.concatenate([np.zeros((0, library.embedder.dimension), np.float32), *read.vectors])
+        text_sha256 = hashlib.sha256(read.extraction.text.encode()).hexdigest()
+        with writing(library.engine) as db:
+            row = documents.find(db, self.collection, file.path)
+            if _is_current(row, file) and row is not None and row.file_sha256 == file.sha256:
+                result = FileResult(file.path, "unchanged", f"d{row.id}")  # another process was faster
+            else:
+                library.claim_embedder(db)
+                id, new = documents.put(
+                    db, self.collection, file, read.title, read.extraction, text_sha256, read.pieces, vectors
+                )
+                result = FileResult(file.path, "added" if new else "updated", f"d{id}", len(read.pieces))
+        self._finish(file, result)
+
+    def _finish(self, file: File, result: FileResult) -> None:
+        self.results[file.path] = result
+        self._bytes_done += file.bytes
+        self._report(file.path)
+
+    def _report(self, path: str) -> None:
+        if self._progress is None:
+            return
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        total = sum(file.bytes for file in self._changed.values())
+        left = seconds * (total - self._bytes_done) / self._bytes_done if self._bytes_done else None
+        self._progress(
+            Progress(
+                files_done=len(self.results),
+                files=len(self.order),
+                bytes_done=self._bytes_done,
+                bytes=total,
+                chunks=self._chunks,
+                rate=self._chunks / seconds,
+                seconds_left=left,
+                path=path,
+            )
+        )
+
+
+def _stat(path: Path) -> File | None:
+    """The file without its hash; None if it cannot be looked at or is a folder."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
+    return None if path.is_dir() else File(name, found.st_size, found.st_mtime_ns, "")
+
+
+def _is_current(row: Row[*tuple[Any, ...]] | None, file: File) -> bool:
+    """Size and time as stored, and read and cut as this version would."""
+    return row is not None and (row.bytes, row.mtime_ns, row.reader, row.chunker) == (
+        file.bytes,
+        file.mtime_ns,
+        READER_VERSION,
+        CHUNKER_VERSION,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _bytes_per_chunk(path: str) -> int:
+    plain = Path(path).suffix.lower() in (".txt", ".md", ".rst", ".csv", ".py", ".json", ".jsonl", ".srt", ".vtt")
+    return _CHARACTERS_PER_CHUNK if plain else _BYTES_PER_CHUNK

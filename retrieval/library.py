@@ -1,0 +1,331 @@
+"""The library: one folder's documents, searched, shown, removed and kept sound. Every door goes through this class.
+
+Knows no files to read: `retrieval.ingest` brings them.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, Select, delete, func, select, text, update
+
+from retrieval import chunker, documents
+from retrieval.check import find_problems
+from retrieval.embedder import Embedder, load_embedder
+from retrieval.errors import EmbedderMismatch, NoSuchDocument
+from retrieval.readers.extraction import VERSION as READER_VERSION
+from retrieval.readers.extraction import Span, locate
+from retrieval.schema import chunks, extractions, spans
+from retrieval.schema import documents as documents_table
+from retrieval.search import ChunkRows, Searcher
+from retrieval.settings import RetrievalSettings
+from retrieval.sqlite import open_database, reading, writing
+from retrieval.types import DocumentInfo, Locator, Passage, Position
+from retrieval.vectors import VectorIndex
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Library:
+    """`library.db` in `folder`, with its vector cache in `cache`. Safe to use from several threads and processes.
+
+    The embedder is loaded on first need; `embedder` replaces the one that the settings name.
+
+    :raises DatabaseProblem: the database is damaged, of a newer version, or cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, cache: Path, settings: RetrievalSettings, embedder: Callable[[], Embedder] | None = None
+    ) -> None:
+        self.folder = folder
+        self.cache = cache
+        self.settings = settings
+        self.engine = open_database(folder / "library.db", _MIGRATIONS)
+        self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
+        self._searcher = Searcher(self.engine, settings)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # --- searching
+
+    def epoch(self) -> int:
+        """A number that grows with each change of content."""
+        with reading(self.engine) as db:
+            return documents.epoch_of(db)
+
+    def search(
+        self,
+        query: str,
+        *,
+        collections: Sequence[str],
+        limit: int = 10,
+        documents: Sequence[str] | None = None,
+        epoch: int | None = None,
+    ) -> list[Passage]:
+        """Return the best passages within `collections` (and `documents`, by id), best first.
+
+        With `epoch`, what was added after it is not found.
+
+        :raises EmbedderMismatch: the library's vectors are another embedder's.
+        :raises LibraryChanged: what was there at `epoch` is not all there any more.
+        :raises NoSuchDocument: one of `documents` is not a document's id.
+        """
+        if not query.strip() or limit < 1 or self.epoch() == 0:
+            return []
+        wanted = None if documents is None else [int(self.document(name).id[1:]) for name in documents]
+        vector = self.embed([query])[0]
+        return self._searcher.search(query, vector, self._index, collections, limit, wanted, epoch)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed with the library's embedder: [N, D], rows of length 1.
+
+        :raises EmbedderMismatch: the library's vectors are another embedder's.
+        """
+        with reading(self.engine) as db:
+            self.check_embedder(db)
+        return self.embedder.encode(texts)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder in use, whether or not the library was made with it."""
+        return self._load_embedder()
+
+    def check_embedder(self, db: Connection) -> None:
+        """Compare the embedder in use with the library's; an empty library takes any.
+
+        :raises EmbedderMismatch: they differ; it names both and the command that mends it.
+        """
+        known = documents.get_meta(db, "embedder_sha256")
+        if known is not None and known != self.embedder.sha256:
+            name = documents.get_meta(db, "embedder_id")
+            raise EmbedderMismatch(
+                f"The library was made with the embedder {name} ({known[:12]}); "
+                f"the settings name {self.embedder.id} ({self.embedder.sha256[:12]}).",
+                "Run `loci library reindex` to embed it anew, or set the embedder back.",
+            )
+
+    def claim_embedder(self, db: Connection) -> None:
+        """Check the embedder and, in a library without one, record it: part of each transaction that adds vectors."""
+        self.check_embedder(db)
+        if documents.get_meta(db, "embedder_sha256") is None:
+            documents.set_meta(db, "embedder_sha256", self.embedder.sha256)
+            documents.set_meta(db, "embedder_id", self.embedder.id)
+            documents.set_meta(db, "dimension", str(self.embedder.dimension))
+
+    @cached_property
+    def _index(self) -> VectorIndex:
+        embedder = self.embedder
+        identity = {
+            "embedder": embedder.id,
+            "sha256": embedder.sha256,
+            "chunker": chunker.VERSION,
+            "reader": READER_VERSION,
+        }
+        source = ChunkRows(self.engine, embedder.dimension)
+        return VectorIndex(self.cache, source, embedder.dimension, identity, self.settings.rebuild_after)
+
+    def forget_index(self) -> None:
+        """Drop what this process holds of the vectors, after they were made anew."""
+        self.__dict__.pop("_index", None)
+
+    # --- the catalogue
+
+    def documents(self, collections: Sequence[str] | None = None) -> list[DocumentInfo]:
+        """All documents, or those of `collections`, by collection and path."""
+        query = _catalogue()
+        if collections is not None:
+            query = query.where(documents_table.c.collection.in_(list(collections)))
+        with reading(self.engine) as db:
+            return [_info(row) for row in db.execute(query)]
+
+    def document(self, reference: str) -> DocumentInfo:
+        """The document with this id (`d12`), this path, or a path that ends in it.
+
+        :raises NoSuchDocument: there is none, or more than one.
+        """
+        table = documents_table.c
+        with reading(self.engine) as db:
+            found: Sequence[Row[Any]] = []
+            if reference[:1] == "d" and reference[1:].isdecimal():
+                found = db.execute(_catalogue().where(table.id == int(reference[1:]))).all()
+            if not found:
+                path = os.path.abspath(Path(reference).expanduser())  # noqa: PTH100  links are not followed in paths
+                found = db.execute(_catalogue().where(table.path == path)).all()
+            if not found:
+                end = "/" + reference.lstrip("/")
+                found = db.execute(_catalogue().where(func.substr(table.path, -len(end)) == end)).all()
+        if len(found) > 1:
+            names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
+            raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")
+        if not found:
+            raise NoSuchDocument(
+                f"No document {reference!r} in the library.", "`loci library list` shows what there is."
+            )
+        return _info(found[0])
+
+    def collections(self) -> list[str]:
+        """Names of the collections that hold documents."""
+        query = select(documents_table.c.collection).distinct().order_by(documents_table.c.collection)
+        with reading(self.engine) as db:
+            return list(db.execute(query).scalars())
+
+    def text(self, document: str) -> str:
+        """The extraction that all offsets of the document count in.
+
+        :raises NoSuchDocument: as in `document`.
+        """
+        id = self._id(document)
+        with reading(self.engine) as db:
+            return str(db.execute(select(extractions.c.text).where(extractions.c.document == id)).scalar_one())
+
+    def locate(self, document: str, start: int, end: int) -> Position:
+        """Page, line and locator of the range `text(document)[start:end]`.
+
+        :raises NoSuchDocument: as in `document`.
+        """
+        id = self._id(document)
+        touching = select(spans).where(spans.c.document == id, spans.c.start < max(end, start + 1), spans.c.end > start)
+        before = select(spans).where(spans.c.document == id, spans.c.start <= start).order_by(spans.c.start.desc())
+        with reading(self.engine) as db:
+            rows = db.execute(touching.order_by(spans.c.start)).all() or db.execute(before.limit(1)).all()
+            head = select(func.substr(extractions.c.text, 1, start)).where(extractions.c.document == id)
+            line = db.execute(head).scalar_one().count("\n") + 1
+        found = [
+            Span(row.start, row.end, row.page, Locator(row.section, row.sheet, row.cells, row.slide), row.kind)
+            for row in rows
+        ]
+        page, locator = locate(found, start, end)
+        return Position(page, line, locator)
+
+    def remove(self, document: str) -> None:
+        """Take a document out, with its text, passages and vectors.
+
+        :raises NoSuchDocument: as in `document`.
+        """
+        id = self._id(document)
+        with writing(self.engine) as db:
+            documents.drop(db, id)
+
+    def pin(self, document: str, on: bool) -> None:
+        """A pinned document stays when `ingest --prune` finds its file gone.
+
+        :raises NoSuchDocument: as in `document`.
+        """
+        id = self._id(document)
+        with writing(self.engine) as db:
+            db.execute(update(documents_table).where(documents_table.c.id == id).values(pinned=int(on)))
+
+    def _id(self, document: str) -> int:
+        return int(self.document(document).id[1:])
+
+    # --- upkeep
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes, by collection and in all."""
+        catalogue = self.documents()
+        with reading(self.engine) as db:
+            facts: dict[str, Any] = {
+                "documents": len(catalogue),
+                "chunks": sum(info.chunks for info in catalogue),
+                "characters": sum(info.characters for info in catalogue),
+                "bytes": sum(info.bytes for info in catalogue),
+                "epoch": documents.epoch_of(db),
+                "embedder": documents.get_meta(db, "embedder_id"),
+                "dimension": int(documents.get_meta(db, "dimension") or 0),
+            }
+        names = sorted({info.collection for info in catalogue})
+        facts["collections"] = {name: sum(info.collection == name for info in catalogue) for name in names}
+        facts["database_bytes"] = sum(file.stat().st_size for file in self.folder.glob("library.db*"))
+        facts["cache_bytes"] = sum(file.stat().st_size for file in self.cache.glob("*") if file.is_file())
+        return facts
+
+    def check(self, fix: bool = False) -> list[str]:
+        """Problems found, in words; with `fix`, the full-text index is made anew from the passages if it is amiss."""
+        return find_problems(self.engine, fix)
+
+    def reindex(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Cut and embed every document anew with the embedder in use, from the stored texts.
+
+        The old passages serve searches until the new ones are all there; an interrupted run goes on where it was.
+        `progress` is told how many of how many documents are done.
+        """
+        embedder = self.embedder
+        limit = min(self.settings.chunk_tokens, embedder.max_tokens)
+        target = f"{embedder.sha256} {chunker.VERSION} {limit}"
+        table = documents_table.c
+        with writing(self.engine) as db:
+            next_generation = documents.generation_of(db) + 1
+            if documents.get_meta(db, "reindex") != target:
+                db.execute(delete(chunks).where(chunks.c.generation >= next_generation))
+                db.execute(update(documents_table).values(generation=next_generation - 1))
+                documents.set_meta(db, "reindex", target)
+        while True:
+            with reading(self.engine) as db:
+                query = select(table.id).where(table.generation < next_generation).order_by(table.id)
+                waiting = list(db.execute(query).scalars())
+                total = db.execute(select(func.count()).select_from(documents_table)).scalar_one()
+            for done, id in enumerate(waiting, start=total - len(waiting)):
+                self._reindex_one(id, next_generation, limit)
+                if progress:
+                    progress(done + 1, total)
+            with writing(self.engine) as db:
+                if db.execute(select(func.count()).where(table.generation < next_generation)).scalar_one():
+                    continue  # an ingest came in between
+                removed = db.execute(delete(chunks).where(chunks.c.generation < next_generation)).rowcount
+                documents.advance(db, removed)
+                documents.set_meta(db, "generation", str(next_generation))
+                documents.set_meta(db, "embedder_sha256", embedder.sha256)
+                documents.set_meta(db, "embedder_id", embedder.id)
+                documents.set_meta(db, "dimension", str(embedder.dimension))
+                db.execute(text("DELETE FROM meta WHERE key = 'reindex'"))
+            break
+        self.forget_index()
+
+    def _reindex_one(self, id: int, generation: int, limit: int) -> None:
+        with reading(self.engine) as db:
+            row = documents.load(db, id)
+        if row is None:
+            return
+        title, extraction, text_sha256 = row
+        pieces = chunker.chunk(extraction, self.embedder.count_tokens, limit)
+        vectors = self.embedder.encode([piece.embedded for piece in pieces])
+        with writing(self.engine) as db:
+            now = db.execute(select(extractions.c.sha256).where(extractions.c.document == id)).scalar()
+            if now == text_sha256:
+                epoch = documents.epoch_of(db)
+                documents.put_chunks(db, id, generation, epoch, title, extraction, pieces, vectors)
+                values = {"generation": generation, "chunker": chunker.VERSION}
+                db.execute(update(documents_table).where(documents_table.c.id == id).values(**values))
+
+
+def _catalogue() -> Select[Any]:
+    table = documents_table.c
+    # The index chunks_by_document answers this count without touching texts or vectors.
+    count = select(func.count()).where(chunks.c.document == table.id, chunks.c.generation > 0).scalar_subquery()
+    return (
+        select(documents_table, extractions.c.characters, extractions.c.sha256, count.label("chunks"))
+        .join(extractions, extractions.c.document == table.id)
+        .order_by(table.collection, table.path)
+    )
+
+
+def _info(row: Row[Any]) -> DocumentInfo:
+    return DocumentInfo(
+        id=f"d{row.id}",
+        path=row.path,
+        title=row.title,
+        collection=row.collection,
+        media_type=row.media_type,
+        bytes=row.bytes,
+        characters=row.characters,
+        pages=row.pages,
+        chunks=row.chunks,
+        text_sha256=row.sha256,
+        ingested_at=row.ingested_at,
+        pinned=bool(row.pinned),
+    )

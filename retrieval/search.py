@@ -1,0 +1,204 @@
+"""One query over the library: meaning and words, fused. Knows no files.
+
+D embedding dim.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, func, select, text
+
+from retrieval.documents import epoch_of, generation_of, matrix, vectors_of
+from retrieval.errors import RetrievalError
+from retrieval.fulltext import fts_terms
+from retrieval.fusion import best_bm25, fuse
+from retrieval.schema import chunks, documents, epochs, extractions
+from retrieval.settings import RetrievalSettings
+from retrieval.sqlite import reading
+from retrieval.types import Locator, Passage
+from retrieval.vectors import Ids, VectorIndex, Vectors
+
+_COMMON = 0.2
+"""A term in more passages than this share tells little and costs the most time; it is left out beside rarer ones."""
+
+_SMALL = 1000
+"""In a library below this many passages, common terms cost nothing."""
+
+
+class LibraryChanged(RetrievalError):
+    """Documents were removed or replaced since the epoch that a search was pinned to."""
+
+    title = "The library changed meanwhile"
+
+
+class ChunkRows:
+    """The chunks of library.db as a source of vectors."""
+
+    def __init__(self, engine: Engine, dimension: int) -> None:
+        self._engine = engine
+        self._dimension = dimension
+
+    def version(self) -> tuple[int, str]:
+        with reading(self._engine) as db:
+            epoch = epoch_of(db)
+            return epoch, self._token(db, epoch)
+
+    def has_version(self, epoch: int, token: str) -> bool:
+        with reading(self._engine) as db:
+            return self._token(db, epoch) == token
+
+    @staticmethod
+    def _token(db: Connection, epoch: int) -> str:
+        # The generation is part of it: a re-embedding's rows are older than the switch to them, and would be missed.
+        token = db.execute(select(epochs.c.token).where(epochs.c.epoch == epoch)).scalar()
+        return f"{token}-{generation_of(db)}"
+
+    def rows_after(self, id: int) -> tuple[Ids, Vectors]:
+        with reading(self._engine) as db:
+            query = select(chunks.c.id, chunks.c.vector).where(
+                chunks.c.id > id, chunks.c.generation == generation_of(db)
+            )
+            rows = db.execute(query.order_by(chunks.c.id)).all()
+        return np.array([row.id for row in rows], dtype=np.int64), matrix([row.vector for row in rows], self._dimension)
+
+
+class Searcher:
+    """Search in one open library. What it keeps between queries is valid for one epoch."""
+
+    def __init__(self, engine: Engine, settings: RetrievalSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._epoch = -1
+        self._allowed: dict[tuple[object, ...], Ids] = {}
+        self._frequencies: dict[str, int] = {}
+        self._rows = 0
+
+    def search(
+        self,
+        query: str,
+        vector: NDArray[np.float32],
+        index: VectorIndex,
+        collections: Sequence[str],
+        limit: int,
+        wanted: Sequence[int] | None,
+        epoch: int | None,
+    ) -> list[Passage]:
+        """Return the best `limit` passages; `vector` is the query's, [D].
+
+        :raises LibraryChanged: pinned to an `epoch` whose passages are not all there any more.
+        """
+        settings = self._settings
+        with reading(self._engine) as db:
+            allowed = self._allowed_ids(db, collections, wanted, epoch)
+            if not len(allowed):
+                return []
+            # 1. by meaning
+            scores, ids = index.search(vector[None, :], settings.candidates, allowed)
+            dense = {int(id): float(score) for id, score in zip(ids[0], scores[0], strict=True) if id >= 0}
+            # 2. by words
+            lexical, best = self._lexical(db, query, allowed)
+            # 3. what only words found gets its cosine too, so that both are judged alike
+            missing = [id for id in lexical if id not in dense]
+            if missing:
+                cosines = vectors_of(db, missing, len(vector)) @ vector
+                dense |= {id: float(cosine) for id, cosine in zip(missing, cosines, strict=True)}
+            # 4. one order
+            ranked = fuse(dense, lexical, best, settings.dense_weight)[:limit]
+            return _passages(db, ranked, dense, lexical)
+
+    def _allowed_ids(
+        self, db: Connection, collections: Sequence[str], wanted: Sequence[int] | None, epoch: int | None
+    ) -> Ids:
+        """Ids, ascending, of all passages that may be found: whatever bounds a search bounds it before the ranking."""
+        current = epoch_of(db)
+        if current != self._epoch:
+            self._epoch = current
+            self._allowed, self._frequencies = {}, {}
+            self._rows = int(db.execute(select(func.count()).select_from(chunks)).scalar_one())
+        if epoch is not None and epoch < current:
+            if db.execute(select(func.sum(epochs.c.removed)).where(epochs.c.epoch > epoch)).scalar():
+                raise LibraryChanged(
+                    f"Documents were removed or replaced since epoch {epoch} of the library; it is at {current} now.",
+                    "Start again on the library as it is now.",
+                )
+        else:
+            epoch = None
+        key = (tuple(sorted(set(collections))), None if wanted is None else tuple(sorted(wanted)), epoch)
+        if key not in self._allowed:
+            query = (
+                select(chunks.c.id)
+                .join(documents, documents.c.id == chunks.c.document)
+                .where(documents.c.collection.in_(list(key[0])), chunks.c.generation == generation_of(db))
+            )
+            if wanted is not None:
+                query = query.where(documents.c.id.in_(list(wanted)))
+            if epoch is not None:
+                query = query.where(chunks.c.epoch <= epoch)
+            if len(self._allowed) >= 16:
+                self._allowed.clear()
+            self._allowed[key] = np.sort(np.array(db.execute(query).scalars().all(), dtype=np.int64))
+        return self._allowed[key]
+
+    def _lexical(self, db: Connection, query: str, allowed: Ids) -> tuple[dict[int, float], float]:
+        """The best candidates by BM25 (higher is better), and the BM25 that a perfect one would have."""
+        frequencies = {term: self._frequency(db, term) for term in fts_terms(query)}
+        found = {term: n for term, n in frequencies.items() if n}
+        rare = {term: n for term, n in found.items() if n <= _COMMON * self._rows or self._rows < _SMALL}
+        # Terms that the library lacks stay in the measure: a passage that has all the others is still not perfect.
+        used = rare or found
+        best = best_bm25([*used.values(), *(n for n in frequencies.values() if not n)], self._rows)
+        if not used:
+            return {}, best
+        everything = len(allowed) == self._rows
+        order = "ORDER BY score DESC, rowid LIMIT :k" if everything else ""
+        rows = db.execute(
+            text(f"SELECT rowid, -bm25(chunks_fts) AS score FROM chunks_fts WHERE chunks_fts MATCH :terms {order}"),
+            {"terms": " OR ".join(used), "k": self._settings.candidates},
+        ).all()
+        if not everything and rows:
+            ids = np.array([row.rowid for row in rows], dtype=np.int64)
+            keep = np.isin(ids, allowed, assume_unique=True)
+            kept = [row for row, wanted in zip(rows, keep, strict=True) if wanted]
+            rows = sorted(kept, key=lambda row: (-row.score, row.rowid))[: self._settings.candidates]
+        return {row.rowid: row.score for row in rows}, best
+
+    def _frequency(self, db: Connection, term: str) -> int:
+        if term not in self._frequencies:
+            query = text("SELECT count(*) FROM chunks_fts WHERE chunks_fts MATCH :term")
+            self._frequencies[term] = int(db.execute(query, {"term": term}).scalar_one())
+        return self._frequencies[term]
+
+
+def _passages(
+    db: Connection, ranked: Sequence[tuple[int, float]], dense: dict[int, float], lexical: dict[int, float]
+) -> list[Passage]:
+    columns = [column for column in chunks.c if column.name not in ("vector", "heading", "epoch", "generation")]
+    query = (
+        select(*columns, documents.c.path, documents.c.title, documents.c.collection, extractions.c.sha256)
+        .join(documents, documents.c.id == chunks.c.document)
+        .join(extractions, extractions.c.document == chunks.c.document)
+        .where(chunks.c.id.in_([id for id, _ in ranked]))
+    )
+    rows = {row.id: row for row in db.execute(query)}
+    return [
+        Passage(
+            chunk=id,
+            document=f"d{row.document}",
+            path=row.path,
+            title=row.title,
+            page=row.page,
+            line=row.line,
+            start=row.start,
+            end=row.end,
+            locator=Locator(row.section, row.sheet, row.cells, row.slide),
+            text=row.text,
+            text_sha256=row.sha256,
+            collection=row.collection,
+            score=score,
+            dense=dense.get(id),
+            lexical=lexical.get(id),
+        )
+        for id, score in ranked
+        for row in (rows[id],)
+    ]

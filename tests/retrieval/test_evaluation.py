@@ -1,0 +1,47 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadInput
+from app.evaluation.retrieval import evaluate, ndcg_at, recall_at, span_scores
+from tests.fakes import FakeEmbedder
+
+
+def test_the_measures_are_those_computed_by_hand() -> None:
+    ranks = [1, 3, None, 7]
+    assert recall_at(ranks, 1) == 0.25
+    assert recall_at(ranks, 5) == 0.5
+    assert ndcg_at(ranks, 10) == pytest.approx((1 + 1 / 2 + 0 + 1 / 3) / 4)
+    assert span_scores([("a", 0, 10), ("a", 5, 15)], [("a", 10, 20)]) == (0.5, 0.25)
+
+
+def test_an_evaluation_has_the_shape_of_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    paragraphs = [
+        {"context": f"The {name} is {colour}.", "qas": [{"question": f"What colour is the {name}?"}]}
+        for name, colour in (("ferry", "red"), ("tower", "white"), ("bridge", "green"))
+    ]
+    file.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    report = evaluate("xquad", file, embedder=FakeEmbedder)
+    assert set(report) == {"dataset", "items", "metrics", "baselines", "settings", "seconds"}
+    assert (report["items"], report["metrics"]["recall@1"]) == (3, 1.0)
+    assert set(report["baselines"]) == {"dense", "lexical"}
+
+
+def test_an_unknown_dataset_or_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="Known: xquad"):
+        evaluate("nothing", tmp_path)
+    with pytest.raises(BadInput, match="SQuAD"):
+        evaluate("xquad", tmp_path)
+
+
+@pytest.mark.slow
+def test_xquad_meets_the_bar() -> None:
+    folder = os.environ.get("LOCI_EVAL")
+    if not folder:
+        pytest.skip("LOCI_EVAL names no folder of evaluation data")
+    metrics = evaluate("xquad", Path(folder) / "xquad")["metrics"]
+    assert metrics["recall@1"] >= 0.94
+    assert metrics["recall@5"] >= 0.99
