@@ -58,10 +58,10 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def test_the_synthetic_checkpoint_is_measured() -> None:
-    main(2)
+    main(None)
 
 
-def main(threads: int) -> None:
+def main(threads: int | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         write_checkpoint(Path(name))
         started = time.perf_counter()
@@ -84,4 +84,4 @@ def main(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else None)
