@@ -81,7 +81,7 @@ class Assistant:
             yield Started("remember")
             remembered = self._remember(turn)
             answer = self._finish(turn)
-        yield Completed(answer, tuple((one.id, one.text) for one in remembered))
+        yield Completed(answer, tuple((one.id, one.text) for one in remembered if one.state == "active"))
 
     # ---- 1 ----------------------------------------------------------------------------------------
 
@@ -196,7 +196,6 @@ class Assistant:
             remembered = self._memory.observe(
                 turn.id, turn.ask.question, recalled=recalled, cited=sorted(turn.cited), scope=turn.ask.scope[0]
             )
-            remembered = [one for one in remembered if one.kind != "episode"]
         if turn.kind == "statement":
             turn.text = _acknowledged(remembered, stored=turn.id is not None)
         return remembered
@@ -244,4 +243,6 @@ def _acknowledged(remembered: list[Memory], stored: bool) -> str:
         return "Nothing was stored: memory is off for this question."
     if not remembered:
         return "Understood. There was nothing new to remember."
-    return "I will remember: " + "; ".join(one.text.rstrip(".") for one in remembered) + "."
+    kept = "; ".join(one.text.rstrip(".") for one in remembered if one.state == "active")
+    gone = "; ".join(one.text.rstrip(".") for one in remembered if one.state == "tombstone")
+    return " ".join([f"I will remember: {kept}."] * bool(kept) + [f"I have forgotten: {gone}."] * bool(gone))

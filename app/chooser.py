@@ -60,7 +60,8 @@ class Chooser:
             if self._remembered is None:
                 texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
                 question = turn.query or turn.standalone
-                self._choice = choose(question, texts, embed, self._scores) if texts else None
+                scores = self._scores if "score" in self._engine.describe().capabilities else None
+                self._choice = choose(question, texts, embed, scores) if texts else None
             turn.text = self._written(turn)
         yield Text(turn.text)
 

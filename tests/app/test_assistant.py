@@ -1,0 +1,162 @@
+"""One turn from question to stored answer, on fakes: the order of events, both ways to answer, cancelling, memory."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.answer import Ask, Completed, Found, Packed, Started, Text
+from app.assistant import Assistant
+from app.settings_assistant import AssistantSettings
+from model.errors import UnsupportedConstraint
+from tests.app.fakes_engine import FakeEngine, FakeLibrary, FakeMemory
+
+RULES = (
+    "Harbour rules\n\nThe harbour office opens at 08:00 and closes at 18:00. The fuel dock does not accept cash.\n\n"
+    "The Pelican lies in berth 14 and pays 120 euros a month. The Heron lies in berth 15 and pays 90 euros a month."
+)
+ROPES = "The Museum of Ropes was founded in 1978 by Piet Mulder.\n\nAdmission costs 7 euros."
+
+
+def assistant(engine: FakeEngine, memory: FakeMemory | None = None, **settings: Any) -> tuple[Assistant, FakeLibrary]:
+    library = FakeLibrary(rules=RULES, ropes=ROPES)
+    return Assistant(lambda: engine, library, memory, AssistantSettings(**settings)), library  # type: ignore[arg-type]
+
+
+def chooser() -> FakeEngine:
+    return FakeEngine(capabilities=("span", "score"))
+
+
+def test_the_events_of_a_turn_come_in_the_main_paths_order() -> None:
+    one, _ = assistant(FakeEngine("The fuel dock does not accept cash [1]."), FakeMemory())
+    events = list(one.turn(Ask("Can I pay cash at the fuel dock?")))
+    stages = [event.stage for event in events if isinstance(event, Started)]
+    assert stages == ["load", "recall", "retrieve", "pack", "answer", "read", "check", "remember"]
+    assert [type(e) for e in events if isinstance(e, Found | Packed | Completed)] == [Found, Packed, Completed]
+    answer = events[-1].answer  # type: ignore[union-attr]
+    assert "".join(e.text for e in events if isinstance(e, Text)).strip() == answer.answer
+    assert answer.grounded and not answer.unsupported
+    assert RULES[answer.citations[0].start : answer.citations[0].end] == answer.citations[0].quote
+    assert json.loads(json.dumps(answer.to_json()))["schema"] == 1
+
+
+def test_an_embedded_answer_is_a_sentence_or_span_with_a_checked_citation() -> None:
+    one, _ = assistant(chooser(), abstain_below=0.0)
+    answer = one.ask(Ask("When was the Museum of Ropes founded?", store=False))
+    assert answer.answer == "1978 [1]"
+    assert answer.citations[0].quote == "The Museum of Ropes was founded in 1978 by Piet Mulder."
+    assert answer.answer[answer.citations[0].answer_start : answer.citations[0].answer_end] == "[1]"
+    assert answer.grounded and answer.confidence is not None and 0 <= answer.confidence <= 1
+
+
+def test_nothing_that_supports_an_answer_is_an_honest_refusal() -> None:
+    one, _ = assistant(chooser())
+    answer = one.ask(Ask("What is the boiling point of tungsten?", store=False))
+    assert answer.abstained and not answer.grounded and not answer.citations
+    assert answer.reason and answer.answer == "The documents do not say."
+
+
+def test_a_task_is_beyond_the_embedded_model_and_an_ungrounded_answer_of_a_larger_one() -> None:
+    small, _ = assistant(chooser())
+    answer = small.ask(Ask("write a bash loop", store=False))
+    assert answer.abstained and "--model" in (answer.reason or "")
+    large, library = assistant(FakeEngine("for i in 1 2; do echo $i; done"))
+    answer = large.ask(Ask("write a bash loop", store=False))
+    assert not answer.abstained and not answer.grounded and answer.reason and not library.queries
+
+
+def test_the_catalogue_answers_without_a_model() -> None:
+    def never() -> Any:
+        raise AssertionError("the model was loaded")
+
+    library = FakeLibrary(rules=RULES, ropes=ROPES)
+    one = Assistant(never, library, None, AssistantSettings())  # type: ignore[arg-type]
+    assert one.ask(Ask("How many documents do I have?", store=False)).answer == "There are 2 documents in “main”."
+    assert "ropes (ropes.md)" in one.ask(Ask("Which files do you have?", store=False)).answer
+
+
+def test_a_statement_is_remembered_and_used_in_a_later_question() -> None:
+    memory = FakeMemory()
+    one, library = assistant(chooser(), memory, abstain_below=0.0)
+    told = list(one.turn(Ask("Remember that my boat is called Pelican")))[-1]
+    assert isinstance(told, Completed) and told.remembered and not library.queries
+    assert told.answer.answer == "I will remember: my boat is called Pelican."
+    answer = one.ask(Ask("How much does my boat pay a month?"))
+    assert answer.answer == "120 euros [1]"
+    assert [used.cited for used in answer.memories] == [True]
+    assert memory.observed[-1]["cited"] == [1]
+
+
+def test_a_question_about_the_user_is_answered_from_memory() -> None:
+    memory = FakeMemory("My favourite colour is teal", "I prefer the morning ferry")
+    one, _ = assistant(chooser(), memory)
+    answer = one.ask(Ask("What is my favourite colour?"))
+    assert answer.answer == "Your favourite colour is teal [m1]"
+    assert answer.grounded and [m.cited for m in answer.memories if m.id == 1] == [True]
+    assert one.ask(Ask("What is my shoe size?")).abstained
+
+
+def test_a_follow_up_is_asked_with_its_topic() -> None:
+    memory = FakeMemory()
+    one, library = assistant(chooser(), memory)
+    first = one.ask(Ask("When was the Museum of Ropes founded?"))
+    second = one.ask(Ask("Who founded it?", session=first.session))
+    assert second.question == "Who founded it?"
+    assert second.standalone_question == "Who founded Museum of Ropes?"
+    assert library.queries[-1] == second.standalone_question
+
+
+def test_a_cancelled_turn_is_kept_as_incomplete() -> None:
+    memory = FakeMemory()
+    one, _ = assistant(FakeEngine("The fuel dock does not accept cash [1]."), memory)
+    turn = one.turn(Ask("Can I pay cash?"))
+    for event in turn:
+        if isinstance(event, Text):
+            break
+    turn.close()
+    kept = memory.stored[1]
+    assert not kept.complete and kept.answer == "The "
+    assert not memory.observed
+
+
+def test_incognito_stores_and_recalls_nothing() -> None:
+    memory = FakeMemory("My boat is called Pelican")
+    one, _ = assistant(chooser(), memory)
+    answer = one.ask(Ask("What is my boat called?", use_memory=False, store=False))
+    assert not answer.memories and not memory.stored and not memory.observed
+
+
+def test_attachments_are_searched_and_cited_with_offsets_of_their_own() -> None:
+    one, _ = assistant(chooser(), abstain_below=0.0)
+    note = "Minutes.\n\nThe treasurer is Maria Lund."
+    answer = one.ask(Ask("Who is the treasurer?", attachments=(("minutes.txt", note),), use_library=False, store=False))
+    cited = answer.citations[0]
+    assert (cited.path, cited.line, note[cited.start : cited.end]) == ("minutes.txt", 3, cited.quote)
+    assert answer.answer == "Maria Lund [1]"
+
+
+def test_a_schema_is_a_constraint_where_the_engine_has_it_and_an_error_where_not() -> None:
+    engine = FakeEngine('{"who": "Piet Mulder founded the museum", "quote": "Admission costs 7 euros"}')
+    one, _ = assistant(engine)
+    answer = one.ask(Ask("Who founded the Museum of Ropes?", schema='{"type": "object"}', store=False))
+    assert engine.requests[0].constraint is not None
+    assert [c.quote for c in answer.citations] == ["Admission costs 7 euros"]
+    for bare in (FakeEngine("{}", capabilities=("chat",)), chooser()):
+        with pytest.raises(UnsupportedConstraint):
+            assistant(bare)[0].ask(Ask("Who founded it?", schema="{}", store=False))
+
+
+def test_the_reading_rate_is_learned_and_bounds_the_next_prompt() -> None:
+    slow = FakeEngine("Yes [1].", "Yes [1].", rate=10.0)
+    one, _ = assistant(slow, prefill_seconds=20.0)
+    first = one.ask(Ask("When does the harbour office open?", store=False))
+    assert not first.context.left_out
+    second = one.ask(Ask("When does the harbour office open?", store=False))
+    assert any("longer than 20 s" in left.why for left in second.context.left_out)
+
+
+def test_an_invented_answer_is_flagged_and_a_models_refusal_is_one() -> None:
+    one, _ = assistant(FakeEngine("The dock takes gold from Norway [1].", "The documents do not say."))
+    invented = one.ask(Ask("What does the dock take?", store=False))
+    assert not invented.grounded and invented.unsupported and invented.citations[0].status == "not_found"
+    assert one.ask(Ask("What does the dock take?", store=False)).abstained
