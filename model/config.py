@@ -142,7 +142,9 @@ class Config:
             "hidden_act": "silu",
             "num_key_value_heads": self.num_attention_heads,
             "bos_token_id": self.bos_token_id,
-            "eos_token_id": list(self.eos_token_ids) if len(self.eos_token_ids) != 1 else self.eos_token_ids[0],
+            "eos_token_id": list(self.eos_token_ids)
+            if len(self.eos_token_ids) > 1
+            else next(iter(self.eos_token_ids), None),
             "rope_scaling": None,
         }
         values |= {name: getattr(self, name) for name in _FIELDS if name not in ("rope_interleave",)}

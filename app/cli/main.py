@@ -28,6 +28,9 @@ from app.cli import (
 )
 from app.cli.door import FAILED, INTERRUPTED, debugging, group
 
+# Read when torch is loaded, later: threads that spin while they wait make a busy 2-core machine 10 times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 app = group(
     """A private assistant with a long memory: your documents, your model, checked citations.
 

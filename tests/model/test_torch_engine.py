@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from model.engine import (
     Choice,
     Delta,
     Finished,
+    Grammar,
     JsonSchema,
     Message,
     Prefilling,
@@ -163,10 +165,17 @@ def test_a_greedy_choice_between_single_tokens_is_the_best_scored(engine: TorchE
 
 def test_constraints_that_are_not_honoured_are_refused(engine: TorchEngine) -> None:
     with pytest.raises(UnsupportedConstraint):
-        run(engine, CHAT, JsonSchema("{}"))
+        run(engine, CHAT, Grammar("root ::= other"))
+    with pytest.raises(UnsupportedConstraint, match="pattern"):
+        run(engine, CHAT, JsonSchema('{"type": "string", "pattern": "a+"}'))
     with pytest.raises(UnsupportedConstraint):
         run(engine, CHAT, Choice(()))
-    assert "json_schema" not in engine.describe().capabilities
+
+
+def test_a_grammar_is_obeyed(engine: TorchEngine) -> None:
+    text, finished = run(engine, CHAT, Grammar('root ::= "£" [0-9]{2} | "no"+'), temperature=2.0, max_tokens=20)
+    assert re.fullmatch(r"£[0-9]{2}|(no)+", text)
+    assert finished.reason == "stop" or text.startswith("no")
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_it_is_read(checkpoint: Path) -> None:
@@ -222,7 +231,7 @@ def test_describe_says_what_the_model_is(make_checkpoint: Make, tmp_path: Path) 
     assert info.total_parameters == sum(parameter.numel() for parameter in reference.parameters())
     assert info.active_parameters is not None and info.active_parameters < info.total_parameters
     assert info.architecture == "deepseek_v3"
-    assert info.capabilities == {"chat", "score", "choice", "prefix"}
+    assert info.capabilities == {"chat", "score", "choice", "json_schema", "grammar", "prefix"}
     assert (info.devices, info.quantization) == (("cpu",), "float32") or torch.cuda.is_available()
     copied = Path(shutil.copytree(folder, tmp_path / "own"))
     card = {"name": "Loci 20M", "capabilities": ["span", "score", "choice", "prefix"]}
@@ -230,6 +239,14 @@ def test_describe_says_what_the_model_is(make_checkpoint: Make, tmp_path: Path) 
     own = TorchEngine(copied, ModelSettings()).describe()
     assert own.capabilities == {"span", "score", "choice", "prefix"}
     assert own.name == "Loci 20M"
+
+
+def test_decoding_leaves_the_number_of_threads_as_it_was(engine: TorchEngine) -> None:
+    torch.set_num_threads(2)
+    generation = engine.generate(Request(CHAT, Sampling(max_tokens=4)))
+    next(event for event in generation if isinstance(event, Delta))
+    generation.close()
+    assert torch.get_num_threads() == 2
 
 
 def test_a_closed_engine_says_so(engine: TorchEngine) -> None:
