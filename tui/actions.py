@@ -84,13 +84,13 @@ class ChatActions(PaneActions):
         if self.state.run is not None:
             self.state.run.stop()
         self.state.talk = talk
-        await self.query_one(Conversation).replace(turns)
         self.query_one(SourcePane).clear()
         self.show_library()
         self.show_window()
         if self.query_one(SidePane).showing == "memory":
             self.refresh_memories()
         self.action_to_composer()
+        await self.query_one(Conversation).replace(turns)
 
     # --- feedback and memories
 

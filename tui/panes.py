@@ -169,9 +169,12 @@ class PaneActions(Jobs):
     def action_to_composer(self) -> None:
         self.query_one(Composer).focus()
 
-    def action_scroll_chat(self, pages: int) -> None:
+    async def action_scroll_chat(self, pages: int) -> None:
         conversation = self.query_one(Conversation)
-        conversation.scroll_page_up() if pages < 0 else conversation.scroll_page_down()
+        if pages < 0:
+            await conversation.page_up()
+        else:
+            conversation.scroll_page_down()
 
     async def action_help(self, argument: str = "") -> None:
         here = self.focused.ancestors_with_self if self.focused else ()

@@ -103,7 +103,7 @@ class WorkspaceBackend:
         )
 
     def start_session(self, scope: str, title: str) -> int | None:
-        return self._memory.start_session(scope, title)
+        return self._memory.start_session(scope, title) if self._workspace.settings.memory.enabled else None
 
     def sessions(self, words: str = "") -> list[SessionRow]:
         rows = [_session_row(session) for session in self._memory.sessions() if session.turns]

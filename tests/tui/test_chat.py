@@ -15,6 +15,7 @@ from retrieval.errors import EmbedderMismatch
 from tui.app import LociChat
 from tui.keymap import ACTIONS, BY_SLASH
 from tui.palette import OFFERED, Actions
+from tui.rows import TurnRow
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import Confirm, HelpScreen, SessionsScreen
@@ -249,6 +250,23 @@ async def test_the_chat_can_continue_a_session_from_the_start(backend: FakeBacke
         await until(pilot, lambda: len(app.query_one(Conversation).views) == 2)
         await until(pilot, lambda: "44%" in words(app, "#gauge"))
         assert app.state.talk.session == 5
+
+
+async def test_a_long_session_opens_at_its_end_and_shows_earlier_turns_on_page_up(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [TurnRow(n, f"Question {n}?", f"Answer {n}.", False, None) for n in range(25)]
+    monkeypatch.setattr(backend, "turns", lambda session: rows)
+    app = LociChat(backend, session=5)
+    async with app.run_test(size=SMALL) as pilot:
+        conversation = app.query_one(Conversation)
+        await until(pilot, lambda: len(conversation.views) == 20)
+        assert conversation.views[0].question == "Question 5?" and "5 earlier turns" in words(app, "#earlier")
+        await pilot.pause(0.05)
+        conversation.scroll_home(animate=False)
+        await pilot.pause(0.05)
+        await pilot.press("pageup")
+        await until(pilot, lambda: [view.question for view in conversation.views] == [row.question for row in rows])
 
 
 async def test_the_palette_offers_every_action(backend: FakeBackend) -> None:

@@ -59,6 +59,7 @@ class Workspace:
         embedder = Letters()
         self.library = Library(folder, folder / "cache", RetrievalSettings(), lambda: embedder)
         self.memory = MemoryStore(folder, MemorySettings(), embedder.encode, embedder.id)
+        self.settings = SimpleNamespace(memory=SimpleNamespace(enabled=True))
         self.made = Assistant()
         self.loaded = 0
 
@@ -162,6 +163,12 @@ def test_sessions_are_listed_searched_opened_and_deleted(backend: WorkspaceBacke
     assert backend.sessions() == []
     with pytest.raises(NoSuchSession):
         backend.turns(session)
+
+
+def test_nothing_is_stored_where_the_memory_is_off(backend: WorkspaceBackend, workspace: Workspace) -> None:
+    workspace.settings.memory.enabled = False
+    assert backend.start_session("main", "Tides") is None
+    assert workspace.memory.sessions() == []
 
 
 def test_memories_change_and_stay_in_their_scope(backend: WorkspaceBackend) -> None:

@@ -11,15 +11,20 @@ from tui.widgets.notice import Notice, Tone
 from tui.widgets.turn import TurnView
 from tui.words import count
 
+PAGE = 20
+"""Turns of an older session that are put on the screen at a time."""
+
 
 class Conversation(VerticalScroll):
     """Stays at the end while text streams in, unless the user scrolled up."""
 
     def __init__(self) -> None:
         super().__init__(id="conversation")
+        self._earlier: list[TurnRow] = []
 
     def compose(self) -> ComposeResult:
         yield Static(welcome(None, ()), id="welcome")
+        yield Static("", id="earlier")
 
     @property
     def views(self) -> list[TurnView]:
@@ -29,6 +34,7 @@ class Conversation(VerticalScroll):
         self.query_one("#welcome", Static).update(welcome(library, scope))
 
     async def begin(self, question: str) -> TurnView:
+        self.add_class("-some")
         view = TurnView(question)
         await self._append(view)
         return view
@@ -42,11 +48,25 @@ class Conversation(VerticalScroll):
         """Show another session's turns, or none and the first screen."""
         await self.query("TurnView, Notice").remove()
         self.set_class(bool(turns), "-some")
-        await self.mount_all([TurnView(turn.question, turn) for turn in turns])
+        self._earlier = turns
+        await self.show_earlier()
         self.anchor(bool(turns))
 
+    async def show_earlier(self) -> None:
+        """Mount the turns before those on show, a page of them: a Markdown widget takes milliseconds to build."""
+        page, self._earlier = self._earlier[-PAGE:], self._earlier[:-PAGE]
+        line = self.query_one("#earlier", Static)
+        line.update(f"↑ {count(len(self._earlier), 'earlier turn')}; PgUp at the top shows them")
+        line.set_class(bool(self._earlier), "-some")
+        await self.mount_all([TurnView(turn.question, turn) for turn in page], after=line)
+
+    async def page_up(self) -> None:
+        if self.scroll_y <= 0 and self._earlier:
+            await self.show_earlier()
+        else:
+            self.scroll_page_up()
+
     async def _append(self, widget: Widget) -> None:
-        self.add_class("-some")
         await self.mount(widget)
         self.anchor()
 
