@@ -20,6 +20,7 @@ from app.answer import Answer
 from app.batch_rows import Row, Writer, read_rows, result
 from app.errors import BadInput, LociError
 from retrieval.errors import DatabaseProblem
+from retrieval.search import LibraryChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _answered(row: Row, pins: Pins, answer: Callable[[Row, Pins], Answer]) -> tu
         return None, row.problem
     try:
         return answer(row, pins), None
-    except DatabaseProblem:  # every later row would fail too; the run can be resumed when it is mended
+    except (DatabaseProblem, LibraryChanged):  # every later row would fail too
         raise
     except LociError as error:
         return None, str(error)

@@ -222,7 +222,7 @@ def _corners(cells: str) -> list[tuple[int, int]]:
 def _source(citation: Citation) -> str:
     name, locator = Path(citation.path).name, citation.locator
     if locator.cells:
-        return f"{name} {locator.sheet or ''}!{locator.cells}"
+        return f"{name} {locator.sheet + '!' if locator.sheet else ''}{locator.cells}"
     if citation.page:
         return f"{name} p. {citation.page}"
     return f"{name}:{citation.line}" + (f" § {locator.section.split(' › ')[-1]}" if locator.section else "")

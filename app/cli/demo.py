@@ -70,7 +70,8 @@ def _show(report: "Report") -> None:
         active = model["active_parameters"] or model["total_parameters"]
         print(f"Size       {model['total_parameters']:,} parameters, {active:,} active per token")
     reading, writing = report.prefill_tokens_per_second, report.decode_tokens_per_second
-    print(f"Speed      {reading:,.0f} tokens/s read" + (f", {writing:,.0f} tokens/s written" if writing else ""))
+    rates = [f"{rate:,.0f} tokens/s {what}" for rate, what in ((reading, "read"), (writing, "written")) if rate]
+    print(f"Speed      {', '.join(rates) or 'no tokens were read or written'}")
     print(f"Library    {report.documents} documents, {report.chunks} chunks, read in {report.ingest_seconds:.1f} s")
     for label, kind in (("Right", "question"), ("Refused", "unanswerable"), ("Remembered", "memory")):
         right, asked = report.total(kind)  # type: ignore[arg-type]  # the three kinds

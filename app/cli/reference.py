@@ -1,6 +1,7 @@
 """Writes docs/CLI.md from the commands' own help: `python -m app.cli.reference`."""
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,20 @@ def reference() -> str:
                 help_option_names=["-h", "--help"],
             )
         parts.append(f"## {' '.join(words)}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, settings()])
+
+
+def settings() -> str:
+    """All settings with their defaults, as a `config.toml`."""
+    from app.settings import Settings
+
+    lines = ["# LOCI_GROUP__KEY in the environment goes over config.toml in the profile's configuration folder.", ""]
+    for group, field in Settings.model_fields.items():
+        lines.append(f"[{group}]")
+        for key, default in field.get_default(call_default_factory=True, validated_data={}).model_dump().items():
+            lines.append(f"# {key} =" if default is None else f"{key} = {json.dumps(default)}")
+        lines.append("")
+    return "## Settings\n\n```toml\n" + "\n".join(lines).rstrip() + "\n```\n"
 
 
 def _at(words: tuple[str, ...]) -> Any:

@@ -18,7 +18,8 @@ from app.batch import Outcome, Pins, run_batch
 from app.batch_rows import Row, read_rows
 from app.errors import BadInput
 from model.errors import PromptTooLong
-from retrieval.errors import DatabaseProblem
+from retrieval.errors import DatabaseProblem, RetrievalError
+from retrieval.search import LibraryChanged
 from tests.app.fakes import make_answer
 
 PINS = Pins(library_epoch=7, seed=3)
@@ -216,16 +217,19 @@ def test_two_batches_do_not_write_one_output(tmp_path: Path) -> None:
     run(source, tmp_path / "out.jsonl")
 
 
-def test_a_broken_database_stops_the_run_and_it_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("problem", [DatabaseProblem, LibraryChanged])
+def test_what_would_fail_every_later_row_stops_the_run_and_it_resumes(
+    tmp_path: Path, problem: type[RetrievalError]
+) -> None:
     source = write(tmp_path / "in.jsonl", {"question": "a"}, {"question": "b"})
     out = tmp_path / "out.jsonl"
 
     def failing(row: Row, pins: Pins) -> Answer:
         if row.index == 1:
-            raise DatabaseProblem("disk full.")
+            raise problem("disk full.")
         return reply(row, pins)
 
-    with pytest.raises(DatabaseProblem):
+    with pytest.raises(problem):
         run(source, out, failing)
     assert run(source, out).resumed == 1
 
