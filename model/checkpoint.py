@@ -120,11 +120,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Deepse
     with ExitStack() as stack:
         files = _Files(folder, stack)
         _check(config, named_tensors(model), files, folder)
-        model.to(dtype)
-        for module in model.modules():
-            if isinstance(module, Router):
-                module.float()
-        model.to_empty(device=device)
+        _allocate(model, dtype, device)
         model.model.rotary_emb.reset(device)
         if config.tie_word_embeddings:
             model.lm_head.weight = model.model.embed_tokens.weight
@@ -146,6 +142,17 @@ def tensor_reader(folder: Path, config: Config) -> Iterator[Callable[[str], NDAr
             return values
 
         yield read
+
+
+def _allocate(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device) -> None:
+    """Give the tensors of a model on `meta` memory. `Module.to_empty` would do, but loads the compiler (over 1 s)."""
+    for module in model.modules():
+        kept = torch.float32 if isinstance(module, Router) else dtype
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            empty = torch.empty(parameter.shape, dtype=kept, device=device)
+            setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty(buffer.shape, dtype=torch.float32, device=device))
 
 
 def _read(name: str, files: _Files, config: Config, dtype: torch.dtype) -> Tensor:

@@ -1,13 +1,17 @@
 """Constraints as automata over token ids: which tokens may come next. Knows nothing about logits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from model.engine import Choice, Constraint
+from model.engine import Choice, Constraint, JsonSchema
 from model.errors import UnsupportedConstraint
+from model.gbnf import parse_gbnf
+from model.grammar import GrammarConstraint
+from model.json_schema import schema_grammar
+from model.tokenizer import Tokenizer
 
 
 class TokenConstraint(Protocol):
@@ -19,12 +23,16 @@ class TokenConstraint(Protocol):
         ...
 
     @property
-    def longest(self) -> int:
-        """Tokens that an output takes at most."""
+    def longest(self) -> int | None:
+        """Tokens that an output takes at most, where there is a limit."""
         ...
 
-    def allowed(self) -> Tensor:
-        """int64 ids of the tokens that may come; the end token among them where the output may end."""
+    def allowed(self) -> Tensor | None:
+        """int64 ids of the tokens that may come, the end token among them where the output may end; None: ask."""
+        ...
+
+    def accepts(self, token: int) -> bool:
+        """Whether `token` may come."""
         ...
 
     def advance(self, token: int) -> None: ...
@@ -40,7 +48,7 @@ class ChoiceConstraint:
     def __init__(self, options: Sequence[Sequence[int]], end: int) -> None:
         self._node = _Node()
         self._end = end
-        self.longest = max(len(option) for option in options) + 1
+        self.longest: int | None = max(len(option) for option in options) + 1
         for option in options:
             node = self._node
             for token in option:
@@ -54,27 +62,29 @@ class ChoiceConstraint:
     def allowed(self) -> Tensor:
         return torch.tensor(sorted(self._node), dtype=torch.int64)
 
+    def accepts(self, token: int) -> bool:
+        return token in self._node
+
     def advance(self, token: int) -> None:
         self._node = self._node[token]
 
 
 def compile_constraint(
-    constraint: Constraint | None, encode: Callable[[str], list[int]], end: int | None
+    constraint: Constraint | None, tokenizer: Tokenizer, ends: frozenset[int]
 ) -> TokenConstraint | None:
-    """The automaton of `constraint`; `end` is the token that ends an output.
+    """The automaton of `constraint`; `ends` are the tokens that end an output.
 
-    :raises UnsupportedConstraint: a kind that is not honoured here, a choice without options, or no end token.
+    :raises UnsupportedConstraint: it cannot be honoured, or makes no sense.
     """
     if constraint is None:
         return None
-    if not isinstance(constraint, Choice):
-        raise UnsupportedConstraint(
-            f"The torch engine honours no {type(constraint).__name__} constraints.",
-            "Use a GGUF model or a server for structured output.",
-        )
-    options = [encode(option) for option in constraint.options]
-    if not options or not all(options):
-        raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
-    if end is None:
-        raise UnsupportedConstraint("The model has no end token, which choices need.")
-    return ChoiceConstraint(options, end)
+    if not ends:
+        raise UnsupportedConstraint("The model has no end token, which constraints need.")
+    if isinstance(constraint, Choice):
+        options = [tokenizer.encode(option) for option in constraint.options]
+        if not options or not all(options):
+            raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
+        return ChoiceConstraint(options, min(ends))
+    if isinstance(constraint, JsonSchema):
+        return GrammarConstraint(schema_grammar(constraint.schema), tokenizer.token_bytes(), ends)
+    return GrammarConstraint(parse_gbnf(constraint.gbnf), tokenizer.token_bytes(), ends)

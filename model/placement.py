@@ -16,7 +16,7 @@ _SMALL_MODEL = 1 << 30
 """Parameters up to which `auto` computes in float32 on a CPU: its matrix-vector products are faster there, and the
 memory does not matter."""
 
-_ENGINE_CAPABILITIES: frozenset[Capability] = frozenset({"score", "choice", "prefix"})
+_ENGINE_CAPABILITIES: frozenset[Capability] = frozenset({"score", "choice", "json_schema", "grammar", "prefix"})
 
 
 def count_parameters(config: Config) -> tuple[int, int]:
@@ -50,7 +50,12 @@ def choose_chunk(active_parameters: int, device: torch.device) -> int:
     """Tokens read between two chances to cancel: large ones are faster, but a CPU takes long over a large model's."""
     if device.type != "cpu":
         return 2048
-    return 512 if active_parameters <= 100_000_000 else 64
+    return 512 if is_small(active_parameters) else 64
+
+
+def is_small(active_parameters: int) -> bool:
+    """Whether a CPU core reads hundreds of tokens of the model in a second."""
+    return active_parameters <= 100_000_000
 
 
 def choose_context(asked: int | None, config: Config) -> int:

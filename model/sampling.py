@@ -1,9 +1,13 @@
 """Drawing the next token. Pure but for its own seeded generator; knows nothing about models."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from model.engine import Sampling
+
+_TRIES = 48
 
 
 class Sampler:
@@ -13,11 +17,21 @@ class Sampler:
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
 
-    def draw(self, logits: Tensor, allowed: Tensor | None = None) -> int:
-        """One token id from logits [vocabulary]; `allowed` (int64) lists the only ids that may come."""
-        scores = logits.float().cpu() if allowed is None else logits[allowed.to(logits.device)].float().cpu()
-        pick = self._pick(scores)
-        return pick if allowed is None else int(allowed[pick])
+    def draw(self, logits: Tensor, allowed: Tensor | None = None, accepts: Callable[[int], bool] | None = None) -> int:
+        """One token id from logits [vocabulary]: among `allowed` (int64) where given, else among those it `accepts`."""
+        if allowed is not None:
+            return int(allowed[self._pick(logits[allowed.to(logits.device)].float().cpu())])
+        scores = logits.float().cpu()
+        if accepts is None:
+            return self._pick(scores)
+        # Likely tokens are usually accepted; only where many were not, all are asked.
+        scores = scores.clone()
+        for _ in range(_TRIES):
+            token = self._pick(scores)
+            if accepts(token):
+                return token
+            scores[token] = float("-inf")
+        return self.draw(logits, torch.tensor([token for token in range(len(scores)) if accepts(token)]))
 
     def _pick(self, scores: Tensor) -> int:
         s = self._sampling

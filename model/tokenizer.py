@@ -1,12 +1,13 @@
 """A checkpoint's own tokenizer and chat template. Knows nothing about tensors or sampling."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from model.chat_template import ChatTemplate
 from model.engine import Message, Prompt
-from model.errors import BadCheckpoint
+from model.errors import BadCheckpoint, UnsupportedConstraint
 from model.files import read_object
 
 THINK, END_THINK = "<think>", "</think>"
@@ -41,6 +42,7 @@ class Tokenizer:
         if source is not None:
             control = [token.content for token in added.values() if _is_control(token.content)]
             self._template = ChatTemplate(source, str(folder), self.bos_token or "", self.eos_token or "", control)
+        self._bytes: list[bytes] | None = None
         self.special_ids = frozenset(number for number, token in added.items() if token.special)
         self.think_ids = frozenset(
             number for tag in (THINK, END_THINK) if (number := self._inner.token_to_id(tag)) is not None
@@ -61,6 +63,24 @@ class Tokenizer:
             shown = [number for number in ids if number not in self.special_ids or number in self.think_ids]
             return str(self._inner.decode(shown, skip_special_tokens=False))
         return str(self._inner.decode(list(ids), skip_special_tokens=True))
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes each token id stands for in text; none for special tokens.
+
+        :raises UnsupportedConstraint: the tokenizer is not byte-level.
+        """
+        if self._bytes is None:
+            if '"ByteLevel"' not in json.dumps(json.loads(self._inner.to_str())["decoder"]):
+                raise UnsupportedConstraint("Constraints by grammar need a byte-level tokenizer.")
+            byte_of = {character: byte for byte, character in enumerate(_byte_alphabet())}
+            added = self._inner.get_added_tokens_decoder()
+            self._bytes = [b""] * self.vocab_size
+            for token, number in self._inner.get_vocab(with_added_tokens=True).items():
+                if number in added:
+                    self._bytes[number] = b"" if added[number].special else added[number].content.encode()
+                else:
+                    self._bytes[number] = bytes(byte_of[character] for character in token)
+        return self._bytes
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt in any of its forms.
@@ -84,6 +104,13 @@ class Tokenizer:
         if self._template is None:
             raise BadCheckpoint("The model has no chat template.", "Give it plain text, or use a chat model.")
         return self._template.render(messages)
+
+
+def _byte_alphabet() -> list[str]:
+    """The character that stands for each byte in byte-level vocabularies (GPT-2): printable ones for themselves."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(0x100)]
 
 
 def _is_control(token: str) -> bool:

@@ -6,6 +6,7 @@ differs. Knows nothing about documents or what prompts mean.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from model.placement import (
     choose_dtype,
     count_parameters,
     end_tokens,
+    is_small,
     read_capabilities,
     read_card,
 )
@@ -65,6 +67,9 @@ class TorchEngine:
         total, active = count_parameters(self._config)
         self._dtype = choose_dtype(settings.dtype, total, self._device)
         self._chunk = choose_chunk(active, self._device)
+        # One token of a small model is too little work to share: on a busy machine, threads that wait for one another
+        # cost up to 20 times what they save.
+        self._decodes_alone = settings.threads is None and self._device.type == "cpu" and is_small(active)
         self._model: DeepseekForCausalLM | None = load_model(folder, self._dtype, self._device)
         self._cache = LatentCache(self._config, self._context, self._dtype, self._device)
         self._held: list[int] = []  # the tokens whose latents the cache holds
@@ -80,9 +85,9 @@ class TorchEngine:
     def generate(self, request: Request) -> Generator[Event, None, None]:
         # 1. Everything that can be refused is refused before the first token is read.
         sampling = request.sampling
-        constraint = compile_constraint(request.constraint, self._tokenizer.encode, min(self._ends, default=None))
-        longest = sampling.max_tokens if constraint is None else min(sampling.max_tokens, constraint.longest)
-        tokens = self._prompt(request.prompt, longest)
+        constraint = compile_constraint(request.constraint, self._tokenizer, self._ends)
+        bound = constraint.longest if constraint is not None else None
+        tokens = self._prompt(request.prompt, min(sampling.max_tokens, bound or sampling.max_tokens))
 
         # 2. Read what the cache does not hold yet.
         started = time.perf_counter()
@@ -186,7 +191,8 @@ class TorchEngine:
     @torch.inference_mode()
     def _extend(self, tokens: list[int]) -> Tensor:
         """Read `tokens` after those held; the last one's hidden state [1, D]."""
-        hidden = self._loaded().extend(torch.tensor([tokens], device=self._device), self._cache)
+        with _threads(1 if self._decodes_alone and len(tokens) == 1 else None):
+            hidden = self._loaded().extend(torch.tensor([tokens], device=self._device), self._cache)
         self._held += tokens
         return hidden[:, -1]
 
@@ -206,7 +212,7 @@ class TorchEngine:
         logits = self._loaded().logits(hidden)[0, : self._tokenizer.vocab_size]
         if constraint is None:
             return sampler.draw(logits)
-        token = sampler.draw(logits, constraint.allowed())
+        token = sampler.draw(logits, constraint.allowed(), constraint.accepts)
         constraint.advance(token)
         return token
 
@@ -265,6 +271,20 @@ def _batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
             size += length
     if batch:
         yield batch
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with `number` CPU threads, and with as many as before afterwards."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _last(reading: Generator[Prefilling, None, Tensor]) -> Tensor:

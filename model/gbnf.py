@@ -1,0 +1,210 @@
+"""GBNF, the grammar notation of llama.cpp, read into a grammar. Entry is the rule `root`."""
+
+from model.errors import UnsupportedConstraint
+from model.grammar import Characters, Node, OneOf, Repeated, Rule, Sequential, all_but
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
+_ANY = Characters(((0, 0x10FFFF),))
+
+
+def parse_gbnf(text: str) -> Node:
+    """The grammar that `text` describes.
+
+    :raises UnsupportedConstraint: a syntax error, with its line; a missing rule; or one that begins with itself.
+    """
+    return _Parser(text).grammar()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._rules: dict[str, Rule] = {}
+
+    def grammar(self) -> Node:
+        self._space(lines=True)
+        while self._at < len(self._text):
+            name = self._name()
+            self._space()
+            self._expect("::=")
+            self._space(lines=True)
+            rule = self._rule(name)
+            if rule.body is not None:
+                raise self._error(f"rule {name} is defined twice")
+            rule.body = self._alternatives(nested=False)
+            self._space(lines=True)
+        missing = [name for name, rule in {"root": self._rule("root"), **self._rules}.items() if rule.body is None]
+        if missing:
+            raise UnsupportedConstraint(f"The grammar does not define {', '.join(missing)}.")
+        _refuse_left_recursion(self._rules)
+        return self._rules["root"]
+
+    def _rule(self, name: str) -> Rule:
+        return self._rules.setdefault(name, Rule(name))
+
+    def _alternatives(self, nested: bool) -> Node:
+        options = [self._sequence(nested)]
+        while self._peek("|"):
+            self._at += 1
+            self._space(lines=True)
+            options.append(self._sequence(nested))
+        return options[0] if len(options) == 1 else OneOf(tuple(options))
+
+    def _sequence(self, nested: bool) -> Node:
+        parts: list[Node] = []
+        while self._at < len(self._text) and self._text[self._at] not in "|)\n\r":
+            parts += self._item()
+            self._space(lines=nested)
+        return Sequential(tuple(parts))
+
+    def _item(self) -> list[Node]:
+        character = self._text[self._at]
+        if character == '"':
+            nodes = self._literal()
+        elif character == "[":
+            nodes = [self._class()]
+        elif character == ".":
+            self._at += 1
+            nodes = [_ANY]
+        elif character == "(":
+            self._at += 1
+            self._space(lines=True)
+            nodes = [self._alternatives(nested=True)]
+            self._space(lines=True)
+            self._expect(")")
+        else:
+            nodes = [self._rule(self._name())]
+        # A repetition mark after a literal repeats all of it.
+        while self._at < len(self._text) and self._text[self._at] in "*+?{":
+            nodes = [self._repeated(nodes[0] if len(nodes) == 1 else Sequential(tuple(nodes)))]
+        return nodes
+
+    def _repeated(self, node: Node) -> Node:
+        mark = self._text[self._at]
+        self._at += 1
+        if mark != "{":
+            return Repeated(node, int(mark == "+"), 1 if mark == "?" else None)
+        end = self._text.find("}", self._at)
+        least, comma, most = self._text[self._at : end].replace(" ", "").partition(",")
+        if end < 0 or not least.isdecimal() or not (most.isdecimal() or not most):
+            raise self._error("a repetition is not of the form {m}, {m,} or {m,n}")
+        self._at = end + 1
+        return Repeated(node, int(least), int(most) if most else None if comma else int(least))
+
+    def _literal(self) -> list[Node]:
+        self._at += 1
+        nodes: list[Node] = []
+        while not self._peek('"'):
+            code = self._character()
+            nodes.append(Characters(((code, code),)))
+        self._at += 1
+        return nodes
+
+    def _class(self) -> Node:
+        self._at += 1
+        negated = self._peek("^")
+        self._at += negated
+        ranges = []
+        while not self._peek("]"):
+            low = high = self._character()
+            if self._peek("-") and not self._text.startswith("-]", self._at):
+                self._at += 1
+                high = self._character()
+            ranges.append((low, high))
+        self._at += 1
+        found = Characters(tuple(ranges))
+        return all_but(found) if negated else found
+
+    def _character(self) -> int:
+        if self._at >= len(self._text) or self._text[self._at] in "\r\n":
+            raise self._error("a literal or class is not closed")
+        character = self._text[self._at]
+        self._at += 1
+        if character != "\\":
+            return ord(character)
+        kind = self._text[self._at : self._at + 1]
+        self._at += 1
+        if kind in _HEX_DIGITS:
+            digits = self._text[self._at : self._at + _HEX_DIGITS[kind]]
+            self._at += len(digits)
+            try:
+                return ord(chr(int(digits, 16)))
+            except (ValueError, OverflowError):
+                raise self._error(f"\\{kind}{digits} is no character") from None
+        if kind and kind in 'nrt\\"[]-^':
+            return ord(_ESCAPES.get(kind, kind))
+        raise self._error(f"unknown escape \\{kind}")
+
+    def _name(self) -> str:
+        start = self._at
+        while self._at < len(self._text) and (self._text[self._at].isalnum() or self._text[self._at] in "-_"):
+            self._at += 1
+        if start == self._at:
+            raise self._error("a rule name is missing")
+        return self._text[start : self._at]
+
+    def _space(self, lines: bool = False) -> None:
+        """Pass over blanks and comments, and over line ends where a rule goes on beyond them."""
+        while self._at < len(self._text):
+            if self._text[self._at] == "#":
+                end = self._text.find("\n", self._at)
+                self._at = len(self._text) if end < 0 else end
+            elif self._text[self._at] in (" \t\r\n" if lines else " \t"):
+                self._at += 1
+            else:
+                return
+
+    def _peek(self, mark: str) -> bool:
+        return self._text.startswith(mark, self._at)
+
+    def _expect(self, mark: str) -> None:
+        if not self._peek(mark):
+            raise self._error(f"{mark} is missing")
+        self._at += len(mark)
+
+    def _error(self, what: str) -> UnsupportedConstraint:
+        line = self._text.count("\n", 0, self._at) + 1
+        return UnsupportedConstraint(f"The grammar is broken in line {line}: {what}.")
+
+
+def _refuse_left_recursion(rules: dict[str, Rule]) -> None:
+    """A rule that can begin with itself would be opened for ever."""
+    for name, rule in rules.items():
+        reached: set[int] = set()
+        pending: list[Node] = [] if rule.body is None else [rule.body]
+        while pending:
+            node = pending.pop()
+            if node is rule:
+                raise UnsupportedConstraint(f"Rule {name} of the grammar begins with itself.")
+            if id(node) in reached:
+                continue
+            reached.add(id(node))
+            pending += _beginnings(node)
+
+
+def _beginnings(node: Node) -> list[Node]:
+    if isinstance(node, OneOf):
+        return list(node.options)
+    if isinstance(node, Repeated):
+        return [node.part]
+    if isinstance(node, Rule):
+        return [] if node.body is None else [node.body]
+    if isinstance(node, Sequential):
+        first = next((n for n, part in enumerate(node.parts) if not _nullable(part, frozenset())), len(node.parts))
+        return list(node.parts[: first + 1])
+    return []
+
+
+def _nullable(node: Node, within: frozenset[int]) -> bool:
+    """Whether `node` can be empty; a rule is not made empty by itself."""
+    if id(node) in within or isinstance(node, Characters):
+        return False
+    within = within | {id(node)}
+    if isinstance(node, OneOf):
+        return any(_nullable(option, within) for option in node.options)
+    if isinstance(node, Repeated):
+        return node.least == 0 or _nullable(node.part, within)
+    if isinstance(node, Rule):
+        return node.body is not None and _nullable(node.body, within)
+    return all(_nullable(part, within) for part in node.parts)
