@@ -90,8 +90,11 @@ class Assistant:
 
     def _understand(self, turn: Turn) -> None:
         turn.history = self._history(turn)
-        turn.standalone = standalone(turn.ask.question, turn.history)
-        turn.kind = kind_of(turn.standalone)
+        turn.standalone = turn.ask.question
+        turn.kind = kind_of(turn.ask.question)
+        if turn.kind in ("library", "memory"):  # a greeting or a statement leans on nothing
+            turn.standalone = standalone(turn.ask.question, turn.history)
+            turn.kind = kind_of(turn.standalone)
         if turn.kind == "catalogue":
             if not turn.ask.use_library or turn.ask.attachments:
                 turn.kind = "library"  # the files meant may be the attachments
@@ -118,7 +121,7 @@ class Assistant:
                 self._loaded = self._load()
         info = self._loaded.describe()
         turn.describe(info)
-        if "chat" in info.capabilities:
+        if "chat" in info.capabilities and turn.kind in ("library", "memory"):
             turn.standalone = standalone_by(self._loaded, turn.ask.question, turn.history)
 
     def _way(self, turn: Turn) -> Way:

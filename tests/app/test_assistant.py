@@ -104,6 +104,7 @@ def test_a_follow_up_is_asked_with_its_topic() -> None:
     assert second.question == "Who founded it?"
     assert second.standalone_question == "Who founded Museum of Ropes?"
     assert library.queries[-1] == second.standalone_question
+    assert one.ask(Ask("hello", session=first.session)).standalone_question == "hello"
 
 
 def test_a_cancelled_turn_is_kept_as_incomplete() -> None:
