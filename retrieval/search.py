@@ -150,18 +150,19 @@ class Searcher:
         best = best_bm25([*used.values(), *(n for n in frequencies.values() if not n)], self._rows)
         if not used:
             return {}, best
-        everything = len(allowed) == self._rows
-        order = "ORDER BY score DESC, rowid LIMIT :k" if everything else ""
-        rows = db.execute(
-            text(f"SELECT rowid, -bm25(chunks_fts) AS score FROM chunks_fts WHERE chunks_fts MATCH :terms {order}"),
-            {"terms": " OR ".join(used), "k": self._settings.candidates},
-        ).all()
-        if not everything and rows:
-            ids = np.array([row.rowid for row in rows], dtype=np.int64)
-            keep = np.isin(ids, allowed, assume_unique=True)
-            kept = [row for row, wanted in zip(rows, keep, strict=True) if wanted]
-            rows = sorted(kept, key=lambda row: (-row.score, row.rowid))[: self._settings.candidates]
-        return {row.rowid: row.score for row in rows}, best
+        statement = text(
+            "SELECT rowid, -bm25(chunks_fts) AS score FROM chunks_fts WHERE chunks_fts MATCH :terms "
+            "ORDER BY score DESC, rowid LIMIT :depth"
+        )
+        # Go deeper until enough of what may be found is there: the same as filtering first, at a part of the cost.
+        wanted = depth = self._settings.candidates
+        while True:
+            rows = db.execute(statement, {"terms": " OR ".join(used), "depth": depth}).all()
+            keep = np.isin(np.array([row.rowid for row in rows], dtype=np.int64), allowed, assume_unique=True)
+            if keep.sum() >= wanted or len(rows) < depth:
+                kept = [row for row, allowed_row in zip(rows, keep, strict=True) if allowed_row]
+                return {row.rowid: row.score for row in kept[:wanted]}, best
+            depth *= 8
 
     def _frequency(self, db: Connection, term: str) -> int:
         if term not in self._frequencies:
