@@ -14,6 +14,8 @@ Dataset = Annotated[str, typer.Option("--dataset", help="xquad, chunking, clapnq
 At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The data set's file or folder.", show_default=False)]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")]
 
+Conversations = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many conversations.")]
+
 
 @app.command()
 def retrieval(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
@@ -28,7 +30,7 @@ def retrieval(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson =
 
 
 @app.command()
-def memory(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+def memory(dataset: Dataset, path: At, limit: Conversations = None, as_json: AsJson = False) -> None:
     """Measure how well memories are recalled.
 
     \b
@@ -36,7 +38,7 @@ def memory(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = Fa
     """
     from app.evaluation.memory import evaluate
 
-    _run(evaluate, dataset, path, limit, as_json)
+    _run(evaluate, dataset, path, limit, as_json, "conversations")
 
 
 @app.command()
@@ -51,12 +53,19 @@ def grounding(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson =
     _run(evaluate, dataset, path, limit, as_json)
 
 
-def _run(evaluate: Callable[..., dict[str, Any]], dataset: str, path: Path, limit: int | None, as_json: bool) -> None:
+def _run(
+    evaluate: Callable[..., dict[str, Any]],
+    dataset: str,
+    path: Path,
+    limit: int | None,
+    as_json: bool,
+    limits: str = "limit",
+) -> None:
     from app.errors import BadInput
 
     if not path.exists():
         raise BadInput(f"{path} does not exist.", "Give the data set's file or folder with --path.")
-    result = evaluate(dataset, path, **({} if limit is None else {"limit": limit}))
+    result = evaluate(dataset, path, **({} if limit is None else {limits: limit}))
     if as_json:
         print_json(result)
         return

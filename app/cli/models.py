@@ -62,9 +62,13 @@ def card() -> None:
     \b
     loci model card
     """
+    from app.errors import BadInput
     from model.open import embedded_folder
 
-    print((embedded_folder() / "README.md").read_text("utf-8"), end="")
+    written = embedded_folder() / "README.md"
+    if not written.is_file():
+        raise BadInput(f"{written} is missing.", "Reinstall Loci.")
+    print(written.read_text("utf-8"), end="")
 
 
 @app.command()
