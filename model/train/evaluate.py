@@ -1,0 +1,71 @@
+"""Measures a model on question rows of groups that training never saw."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.deepseek import DeepseekForCausalLM
+from model.train.corpus import corpus_files
+from model.train.rows import Builder, Row, encode_rows, rows
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Probability that a random positive scores above a random negative (ties count half); Hanley and McNeil, 1982."""
+    scores = np.array([*positive, *negative])
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    n = len(positive)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / max(n * len(negative), 1))
+
+
+@torch.no_grad()
+def evaluate_rows(
+    model: DeepseekForCausalLM, corpus: Path, tokenizer: Path, count: int = 3000, seed: int = 9
+) -> dict[str, dict[str, float]]:
+    """Per kind of row: right passage (among those shown, where one answers), the answer as greedy decoding would give
+    it word for word, nats of the whole answer, and how well P(0) tells unanswerable from answerable rows."""
+    builder = Builder(corpus, corpus_files(corpus)[0], held_out=True, documents_limit=400)
+    kinds = {"real": builder._real, "text": builder._from_text, "invented": builder._invented}
+    results = {}
+    for number, (kind, draw) in enumerate(kinds.items()):
+        builder.row = draw  # type: ignore[method-assign]  # one kind at a time
+        drawn = [row for row in rows(builder, seed + number, count // len(kinds)) if len(row.prompt) < 6000]
+        with torch.compiler.set_stance("force_eager"):  # every row has a length of its own
+            results[kind] = _measure(model, drawn, tokenizer)
+    return results
+
+
+def _measure(model: DeepseekForCausalLM, drawn: list[Row], tokenizer: Path) -> dict[str, float]:
+    from tokenizers import Tokenizer
+
+    opening = Tokenizer.from_file(str(tokenizer)).encode(" [", add_special_tokens=False).ids
+    digits = [Tokenizer.from_file(str(tokenizer)).token_to_id(str(digit)) for digit in range(10)]
+    right = exact = answerable = 0
+    nats: list[float] = []
+    refusals: tuple[list[float], list[float]] = ([], [])
+    device = next(model.parameters()).device
+    for row in drawn:
+        tokens, index = encode_rows([row], tokenizer)
+        answer = int(index[0, 1])
+        ids = torch.from_numpy(tokens.astype(np.int64)).to(device)[None]
+        hidden, _ = model.hidden(ids[:, :-1])
+        logp: Tensor = model.logits(hidden[0, answer - 1 :]).float().log_softmax(-1)  # [answer tokens, V]
+        targets = ids[0, answer:]
+        numbers = logp[len(opening), digits][: len(row.passages) + 1]
+        refusals[0 if row.gold == 0 else 1].append(float(numbers[0] - numbers[1:].logsumexp(0)))
+        if row.gold:
+            answerable += 1
+            right += int(numbers[1:].argmax()) + 1 == row.gold
+            exact += bool((logp.argmax(-1) == targets)[:-1].all())
+            nats.append(-float(logp.gather(-1, targets[:, None]).sum()))
+    return {
+        "rows": len(drawn),
+        "right_passage": round(right / max(answerable, 1), 4),
+        "exact": round(exact / max(answerable, 1), 4),
+        "answer_nats": round(math.fsum(nats) / max(len(nats), 1), 3),
+        "refusal_auroc": round(auroc(*refusals), 4),
+    }

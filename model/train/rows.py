@@ -1,0 +1,331 @@
+"""Builds question rows: a prompt of `model.spanformat` and the answer that the model is to give.
+
+Three sources: real questions about real passages, questions that `rephrase` makes from sentences of the corpus, and
+`invented` records. Gold passages stand among others that resemble them; in about a quarter of the rows the gold
+passage is missing and the answer is `NOT_FOUND`.
+
+A rows folder holds `N.tokens` (uint16, flat) and `N.index.npy` (int64 [rows, 3]: start, start of the answer, end).
+"""
+
+import argparse
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
+from model.train import invented, rephrase
+from model.train.corpus import corpus_files, documents, questions
+from model.train.tokenizer import END_ID
+
+LONGEST = 2048
+"""Tokens; longer rows are dropped."""
+UNANSWERABLE = 0.27
+_HELD_OUT = 33
+"""One group of questions in so many is held out for measuring."""
+_SHARES = {
+    "uwnlp/qamr": 0.62,
+    "uci-soe/FairytaleQAData": 0.14,
+    "wasiahmad/PolicyQA": 0.10,
+    "google-research-datasets/QED": 0.09,
+    "deepset-ai/COVID-QA": 0.05,
+}
+_WORD = re.compile(r"\w{4,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    question: str
+    passages: tuple[str, ...]
+    gold: int
+    """Number of the gold passage, from 1; 0 where none answers."""
+    span: str
+
+    @property
+    def prompt(self) -> str:
+        return span_prompt(self.question, self.passages)
+
+    @property
+    def answer(self) -> str:
+        return answer_continuation(self.gold, self.span) if self.gold else NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    text: str
+    context: int
+    start: int
+    answer: str
+
+
+class Contexts:
+    """Passages with their groups, and an index that finds others which share a rare word with a question."""
+
+    def __init__(self) -> None:
+        self.sentences: list[list[str]] = []
+        self.titles: list[str] = []
+        self.groups: dict[str, list[int]] = defaultdict(list)
+        self.group_of: list[str] = []
+        self._words: dict[str, list[int]] = defaultdict(list)
+
+    def add(self, sentences: list[str], group: str, title: str = "") -> int:
+        number = len(self.sentences)
+        self.sentences.append(sentences)
+        self.titles.append(title)
+        self.groups[group].append(number)
+        self.group_of.append(group)
+        for word in {one.lower() for one in _WORD.findall(" ".join(sentences))}:
+            self._words[word].append(number)
+        return number
+
+    def similar(self, question: str, random: Random) -> int | None:
+        """A context that shares one of the question's rarer words."""
+        found = [self._words[word] for one in _WORD.findall(question) if (word := one.lower()) in self._words]
+        rare = sorted((one for one in found if len(one) > 1), key=len)[:3]
+        return random.choice(random.choice(rare)) if rare else None
+
+
+def _window(sentences: Sequence[str], keep: int | None, random: Random, longest: int) -> tuple[str, int]:
+    """Consecutive sentences of about `longest` characters at most, `keep` among them; and the first's number."""
+    first = last = random.randrange(len(sentences)) if keep is None else keep
+    size = len(sentences[first])
+    while True:
+        sides = [side for side, open_ in ((-1, first > 0), (1, last < len(sentences) - 1)) if open_]
+        if not sides:
+            break
+        side = random.choice(sides)
+        size += len(sentences[first - 1 if side < 0 else last + 1])
+        if size > longest:
+            break
+        first, last = (first - 1, last) if side < 0 else (first, last + 1)
+    return " ".join(sentences[first : last + 1]), first
+
+
+class Builder:
+    """Draws rows without end; the same seed draws the same ones."""
+
+    def __init__(self, corpus: Path, part: Path, held_out: bool = False, documents_limit: int = 4000) -> None:
+        self.real = Contexts()
+        self.by_source: dict[str, list[_Question]] = defaultdict(list)
+        known: dict[tuple[str, str], int] = {}
+        for row in questions(corpus):
+            group = f"{row['source']} {row['group']}"
+            if (zlib.crc32(group.encode()) % _HELD_OUT == 0) != held_out:
+                continue
+            context = " ".join(row["context"].split())
+            if context != row["context"]:
+                continue
+            key = (group, context)
+            if key not in known:
+                title = row["group"] if row["source"] in ("google-research-datasets/QED", "wasiahmad/PolicyQA") else ""
+                known[key] = self.real.add(rephrase.sentences(context) or [context], group, title)
+            asked = _Question(row["question"], known[key], row["start"], row["answer"])
+            self.by_source[row["source"]].append(asked)
+        self.text = Contexts()
+        for number, document in enumerate(documents(part)[:documents_limit]):
+            title, _, body = document.partition("\n")
+            short = title if len(title) < 60 else ""
+            for paragraph in (body or document).split("\n"):
+                found = rephrase.sentences(" ".join(paragraph.split()))
+                for first in range(0, min(len(found), 40), 10):
+                    self.text.add(found[first : first + 10], str(number), short)
+
+    def row(self, random: Random) -> Row | None:
+        kind = random.random()
+        if kind < 0.5:
+            return self._real(random)
+        return self._from_text(random) if kind < 0.8 else self._invented(random)
+
+    def _real(self, random: Random) -> Row | None:
+        sources = [source for source in _SHARES if self.by_source[source]]
+        source = random.choices(sources, [_SHARES[one] for one in sources])[0]
+        asked = random.choice(self.by_source[source])
+        sentences, position, keep = self.real.sentences[asked.context], 0, -1
+        for number, sentence in enumerate(sentences):
+            if position <= asked.start < position + len(sentence):
+                keep = number
+            position += len(sentence) + 1
+        if keep < 0 or asked.answer not in sentences[keep]:
+            return None
+        if source == "uwnlp/qamr" and random.random() < 0.5:
+            # These contexts are single sentences: put others of the same article around.
+            others = self.real.groups[self.real.group_of[asked.context]]
+            added = [" ".join(self.real.sentences[one]) for one in random.choices(others, k=random.randint(1, 4))]
+            added = [one for one in dict.fromkeys(added) if asked.answer not in one]
+            keep = random.randint(0, len(added))
+            sentences = [*added[:keep], " ".join(sentences), *added[keep:]]
+        question = rephrase.vary(asked.text.strip(), random)
+        return self._assemble(self.real, question, asked.context, sentences, keep, asked.answer, random)
+
+    def _from_text(self, random: Random) -> Row | None:
+        context = random.randrange(len(self.text.sentences))
+        sentences = self.text.sentences[context]
+        keep = random.randrange(len(sentences))
+        made = rephrase.make_question(sentences[keep], self.text.titles[context], random)
+        if made is None:
+            return None
+        return self._assemble(self.text, made[0], context, sentences, keep, made[1], random)
+
+    def _assemble(
+        self,
+        contexts: Contexts,
+        question: str,
+        context: int,
+        sentences: Sequence[str],
+        keep: int,
+        answer: str,
+        random: Random,
+    ) -> Row | None:
+        """The gold passage among distractors, as paragraphs or as single sentences."""
+        single = random.random() < 0.3
+        count = random.randint(3, 9) if single else random.choice((1, 1, 2, 3, 4, 4, 5, 6))
+        longest = random.choice((250, 500, 800, 1200, 6000 // count)) if not single else 0
+        unanswerable = random.random() < UNANSWERABLE
+
+        def titled(text: str, number: int) -> str:
+            title = contexts.titles[number]
+            return f"{title}{random.choice((': ', ' - ', '. '))}{text}" if title and use_title else text
+
+        use_title = random.random() < 0.3
+        passages: list[str] = []
+        if single:
+            rest = [one for number, one in enumerate(sentences) if number != keep]
+            passages += [titled(one, context) for one in random.sample(rest, min(len(rest), random.randint(0, count)))]
+        group = contexts.groups[contexts.group_of[context]]
+        for _ in range(4 * count):
+            if len(passages) >= count:
+                break
+            draw = random.random()
+            other = random.choice(group) if draw < 0.45 else contexts.similar(question, random) if draw < 0.85 else None
+            if other is None:
+                other = random.randrange(len(contexts.sentences))
+            if other == context:
+                continue
+            text = titled(_window(contexts.sentences[other], None, random, longest)[0], other)
+            if text not in passages:
+                passages.append(text)
+        passages = [one for one in passages if answer.lower() not in one.lower()][:count]
+        if unanswerable:
+            return Row(question, tuple(passages), 0, "") if passages else None
+        gold = titled(_window(sentences, keep, random, longest)[0], context)
+        place = random.randint(0, min(len(passages), count - 1))
+        passages = passages[: count - 1]
+        passages.insert(place, gold)
+        return Row(question, tuple(passages), passages.index(gold) + 1, answer)
+
+    def _invented(self, random: Random) -> Row | None:
+        """One cell of invented records: each record a passage, or several in one, or sentences, amid real text."""
+        table = invented.records(random)
+        row, column = random.randrange(len(table.keys)), random.randrange(len(table.columns))
+        question, answer = invented.ask(table, row, column, random)
+        lines = invented.as_rows(table, random) if random.random() < 0.55 else invented.as_sentences(table, random)
+        unanswerable = random.random() < UNANSWERABLE
+        if unanswerable and random.random() < 0.4 and len(table.columns) > 1:
+            # The record is there and the column is not.
+            other = invented.Records(
+                table.key_header,
+                table.keys,
+                [one for number, one in enumerate(table.columns) if number != column],
+                [[one for number, one in enumerate(cells) if number != column] for cells in table.cells],
+            )
+            lines = invented.as_rows(other, random) if random.random() < 0.55 else invented.as_sentences(other, random)
+        elif unanswerable:
+            lines[row : row + 1] = []
+        order = list(range(len(lines)))
+        random.shuffle(order)
+        groups = random.randint(1, min(len(lines), 6)) if lines else 0
+        passages = [" ".join(lines[one] for one in order[start::groups]) for start in range(groups)]
+        gold = 0 if unanswerable else order.index(row) % groups + 1
+        if random.random() < 0.4:
+            for _ in range(random.randint(1, 3)):
+                if len(passages) < 9:
+                    other_text = random.choice(self.text.sentences)
+                    place = random.randint(0, len(passages))
+                    passages.insert(place, _window(other_text, None, random, 500)[0])
+                    gold += 1 if gold and place < gold else 0
+        if not passages or (gold and answer not in passages[gold - 1]):
+            return None
+        # A value that another passage holds as well does not make that passage wrong, but the label would be unfair.
+        if gold and sum(answer in one for one in passages) > 1 and random.random() < 0.8:
+            return None
+        return Row(rephrase.vary(question, random), tuple(passages), gold, answer if gold else "")
+
+
+def rows(builder: Builder, seed: int, count: int) -> Iterator[Row]:
+    """`count` rows; what cannot be built is drawn again."""
+    random = Random(seed)
+    made = 0
+    while made < count:
+        row = builder.row(random)
+        if row is not None:
+            made += 1
+            yield row
+
+
+def encode_rows(drawn: Sequence[Row], tokenizer: Path) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """Flat tokens and index of rows, as they stand in a rows folder; rows over `LONGEST` are left out."""
+    from tokenizers import Tokenizer
+
+    encoder = Tokenizer.from_file(str(tokenizer))
+    tokens: list[NDArray[np.uint16]] = []
+    index: list[tuple[int, int, int]] = []
+    position = 0
+    for first in range(0, len(drawn), 512):
+        part = drawn[first : first + 512]
+        prompts = encoder.encode_batch([row.prompt for row in part], add_special_tokens=False)
+        answers = encoder.encode_batch([row.answer for row in part], add_special_tokens=False)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            ids = [*prompt.ids, *answer.ids, END_ID]
+            if len(ids) <= LONGEST:
+                tokens.append(np.array(ids, dtype=np.uint16))
+                index.append((position, position + len(prompt.ids), position + len(ids)))
+                position += len(ids)
+    return np.concatenate(tokens), np.array(index, dtype=np.int64).reshape(-1, 3)
+
+
+def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int) -> int:
+    parts = corpus_files(corpus)
+    builder = Builder(corpus, parts[number % len(parts)])
+    tokens, index = encode_rows(list(rows(builder, seed + number, count)), tokenizer)
+    tokens.tofile(out / f"{number}.tokens")
+    np.save(out / f"{number}.index.npy", index)
+    return len(index)
+
+
+def load_rows(folder: Path) -> list[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
+    """Tokens (memory-mapped) and index of every part of a rows folder, in order."""
+    files = sorted(folder.glob("*.index.npy"), key=lambda file: int(file.name.split(".")[0]))
+    return [
+        (np.memmap(file.with_name(file.name.split(".")[0] + ".tokens"), dtype=np.uint16, mode="r"), np.load(file))
+        for file in files
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build question rows from the corpus.")
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    each = -(-arguments.rows // arguments.workers)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        jobs = [
+            pool.submit(_write, arguments.corpus, arguments.tokenizer, arguments.out, number, each, arguments.seed)
+            for number in range(arguments.workers)
+        ]
+        print(f"{sum(job.result() for job in jobs)} rows", flush=True)
+
+
+if __name__ == "__main__":
+    main()

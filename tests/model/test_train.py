@@ -1,0 +1,287 @@
+"""Training: data, optimizer, loop. Everything at toy size, on text that the tests invent."""
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from model.checkpoint import load_model
+from model.spanformat import NOT_FOUND
+from model.train import invented, rephrase
+from model.train.batches import Mixture, RowStream, TextStream
+from model.train.corpus import SEPARATOR, load_packed, pack
+from model.train.evaluate import auroc
+from model.train.export import export
+from model.train.optimizer import AdamW, orthogonalize
+from model.train.recipe import Recipe, Stage, read_recipe
+from model.train.rows import Builder, encode_rows, load_rows, rows
+from model.train.tokenizer import BEGIN_ID, END_ID, train_tokenizer
+from model.train.trainer import Trainer, schedule
+
+MODEL = {
+    "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "moe_intermediate_size": 16, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4,
+    "v_head_dim": 8, "n_routed_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True,
+    "max_position_embeddings": 2048, "tie_word_embeddings": True, "initializer_range": 0.1,
+}  # fmt: skip
+TEXT = Stage("text", "text", steps=6, length=64, tokens=512, micro_tokens=256, row_share=0.25, warmup=0.0)
+ROWS = Stage("rows", "rows", steps=4, length=64, tokens=512, micro_tokens=512)
+RECIPE = Recipe(model=MODEL, stages=(TEXT, ROWS), validation_tokens=256, log_every=2, checkpoint_every=4)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parts of invented records told as prose, a validation text, and questions in 80 groups."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = Random(1)
+
+    def document() -> str:
+        lines = (" ".join(invented.as_sentences(invented.records(random), random)) for _ in range(3))
+        return f"{invented.name(random)}\n" + "\n".join(lines)
+
+    for name, count in (("00", 60), ("01", 60), ("validation", 10)):
+        text = SEPARATOR.join(document() for _ in range(count))
+        (folder / f"{name}.txt.xz").write_bytes(lzma.compress(text.encode()))
+    lines = []
+    for number in range(400):
+        table = invented.records(random)
+        context = " ".join(" ".join(invented.as_sentences(table, random)).split())
+        question, answer = invented.ask(table, 0, 0, random)
+        start = context.find(answer)
+        if start >= 0:
+            row = {"source": "uwnlp/qamr", "group": str(number % 80), "context": context, "question": question}
+            lines.append(json.dumps(row | {"start": start, "end": start + len(answer), "answer": answer}))
+    (folder / "questions.jsonl.xz").write_bytes(lzma.compress("\n".join(lines).encode()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    texts = lzma.decompress((corpus / "00.txt.xz").read_bytes()).decode()
+    train_tokenizer([texts], 512).save(str(file))
+    return file
+
+
+@pytest.fixture(scope="module")
+def data(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    pack(corpus, tokenizer, folder)
+    (folder / "rows").mkdir()
+    builder = Builder(corpus, corpus / "00.txt.xz")
+    tokens, index = encode_rows([row for row in rows(builder, 3, 60) if len(row.prompt) < 800], tokenizer)
+    tokens.tofile(folder / "rows" / "0.tokens")
+    np.save(folder / "rows" / "0.index.npy", index)
+    return folder
+
+
+def losses(out: Path) -> list[float]:
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [entry["loss"] for entry in entries if entry["event"] == "step"]
+
+
+def test_the_loss_falls(data: Path, tmp_path: Path) -> None:
+    stage = replace(TEXT, steps=40, row_share=0.0, muon_rate=2e-2, adam_rate=2e-2)
+    trainer = Trainer(replace(RECIPE, stages=(stage,)), data, tmp_path, torch.device("cpu"))
+    before = trainer.validate(64)
+    trainer.run()
+    assert trainer.validate(64) < before - 1.0
+    assert losses(tmp_path)[-1] < losses(tmp_path)[0] - 1.0
+
+
+@pytest.mark.parametrize("killed_after", [3, 7])
+def test_a_killed_run_goes_on_to_the_same_bits(data: Path, tmp_path: Path, killed_after: int) -> None:
+    recipe = replace(RECIPE, checkpoint_every=1)
+    whole = Trainer(recipe, data, tmp_path / "whole", torch.device("cpu"))
+    whole.run()
+
+    class Killed(Exception):
+        pass
+
+    first = Trainer(recipe, data, tmp_path / "cut", torch.device("cpu"))
+    step, taken = first.optimizer.step, 0
+
+    def dying(*rates: float) -> torch.Tensor:
+        nonlocal taken
+        if taken == killed_after:
+            raise Killed
+        taken += 1
+        return step(*rates)
+
+    first.optimizer.step = dying  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        first.run()
+    second = Trainer(recipe, data, tmp_path / "cut", torch.device("cpu"))
+    assert (second.stage, second.step) == ((0, 3) if killed_after == 3 else (1, 1))
+    second.run()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name]), name
+
+
+def test_balancing_moves_tokens_to_idle_experts(data: Path, tmp_path: Path) -> None:
+    stage = replace(TEXT, steps=60, row_share=0.0, bias_speed=0.02, warmup=0.0, decay=0.0)
+    trainer = Trainer(replace(RECIPE, stages=(stage,), log_every=1), data, tmp_path, torch.device("cpu"))
+    gate = trainer.model.model.layers[1].mlp.gate
+    gate.e_score_correction_bias[0] = 1.0  # every token picks expert 0 until the bias is taken back
+    trainer.run()
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    loads = [entry["load"][0] for entry in entries if entry["event"] == "step"]
+    assert loads[0] == pytest.approx(1.0)  # 2 of 4 experts per token: the most is twice the mean
+    assert np.mean(loads[-5:]) < 0.6
+
+
+def test_orthogonalize_brings_singular_values_near_one() -> None:
+    matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalize(matrices))
+    print(values.min(), values.max())
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_adamw_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(3, 4)) for _ in range(2))
+    own = AdamW([("w", ours)])
+    reference = torch.optim.AdamW([theirs], lr=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.3)
+    for _ in range(4):
+        ours.grad = torch.randn(3, 4)
+        theirs.grad = ours.grad.clone()
+        own.step(0.1, 0.3)
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_schedule_rises_holds_and_falls() -> None:
+    stage = Stage("s", "text", steps=1, warmup=0.1, decay=0.5, floor=0.2)
+    assert schedule(stage, 0.05) == pytest.approx(0.5)
+    assert schedule(stage, 0.3) == 1.0
+    assert schedule(stage, 0.75) == pytest.approx(0.6)
+    assert schedule(stage, 1.0) == pytest.approx(0.2)
+
+
+def test_text_windows_cover_an_epoch_once_and_targets_are_one_later(data: Path) -> None:
+    parts = load_packed(data)
+    stream = TextStream(parts, 32, 128, seed=5)
+    batches = [stream.batch(position) for position in range(stream.per_epoch)]
+    firsts = {tuple(row) for batch in batches for row in batch.inputs.tolist()}
+    assert len(firsts) > 0.98 * 4 * stream.per_epoch  # a repeated window would be a repeated row
+    for batch in batches[:5]:
+        np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+    np.testing.assert_array_equal(TextStream(parts, 32, 128, seed=5).batch(7).inputs, batches[7].inputs)
+
+
+def test_rows_are_weighted_on_their_answers_only(data: Path, tokenizer: Path) -> None:
+    text = TextStream(load_packed(data), 64, 512, seed=5)
+    stream = RowStream(load_rows(data / "rows"), text, 512, seed=5)
+    decoder = Tokenizer.from_file(str(tokenizer))
+    for position in range(8):
+        batch = stream.batch(position)
+        for inputs, targets, weights in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+            answer = np.flatnonzero(weights == 1.0)
+            assert inputs[0] == BEGIN_ID
+            assert decoder.decode(inputs[1 : answer[0] + 1].tolist()).endswith("Answer:")
+            assert decoder.decode(targets[answer].tolist()).startswith(" [")
+            assert targets[answer[-1]] == END_ID
+            assert (weights[: answer[0]] == 0).all()
+            assert (weights[answer[-1] + 1 :] < 0.1).all()
+
+
+def test_a_mixture_uses_every_batch_of_both_streams(data: Path) -> None:
+    text = TextStream(load_packed(data), 64, 512, seed=5)
+    rows_ = RowStream(load_rows(data / "rows"), text, 512, seed=5)
+    mixed = [Mixture(text, rows_, 0.25).batch(position) for position in range(8)]
+    of_rows = [batch for batch in mixed if (batch.weights == 0).any()]
+    np.testing.assert_array_equal(of_rows[1].inputs, rows_.batch(1).inputs)
+    of_text = [batch for batch in mixed if not (batch.weights == 0).any()]
+    assert (len(of_rows), len(of_text)) == (2, 6)
+    np.testing.assert_array_equal(of_text[5].inputs, text.batch(5).inputs)
+
+
+def test_rows_hold_their_answer_or_refuse(corpus: Path) -> None:
+    builder = Builder(corpus, corpus / "00.txt.xz")
+    drawn = list(rows(builder, 1, 300))
+    for row in drawn:
+        assert 1 <= len(row.passages) <= 9
+        if row.gold:
+            assert row.span in row.passages[row.gold - 1]
+        else:
+            assert row.answer == NOT_FOUND
+    refused = sum(not row.gold for row in drawn) / len(drawn)
+    assert 0.18 < refused < 0.36
+    assert drawn == list(rows(Builder(corpus, corpus / "00.txt.xz"), 1, 300))
+
+
+def test_held_out_questions_are_never_trained_on(corpus: Path) -> None:
+    train, held = (Builder(corpus, corpus / "00.txt.xz", held_out=flag).real for flag in (False, True))
+    assert train.groups.keys() and held.groups.keys()
+    assert not train.groups.keys() & held.groups.keys()
+
+
+def test_questions_made_from_sentences() -> None:
+    def made(sentence: str) -> list[tuple[str, str]]:
+        drawn = (rephrase.make_question(sentence, "Neon", Random(seed)) for seed in range(60))
+        return [one for one in drawn if one]
+
+    assert {"1898", "Ramsay"} <= {answer for _, answer in made("The gas was discovered by Ramsay in 1898.")}
+    assert any("Neon" in question for question, _ in made("It was discovered by Ramsay in 1898."))
+
+
+def test_a_record_is_asked_for_by_cell() -> None:
+    random = Random(4)
+    table = invented.records(random)
+    lines = invented.as_rows(table, random)
+    assert all(key in line for key, line in zip(table.keys, lines, strict=True))
+    for row in range(len(table.keys)):
+        question, answer = invented.ask(table, row, 0, Random(2))
+        assert answer in lines[row]
+        assert table.keys[row] in question or answer == table.keys[row]
+
+
+def test_the_tokenizer_splits_digits_and_loses_nothing(tokenizer: Path) -> None:
+    trained = Tokenizer.from_file(str(tokenizer))
+    text = "Fee: €1,234.50\n  naïve 漢字 🙂\t end  "
+    ids = trained.encode(text, add_special_tokens=False).ids
+    assert trained.decode(ids) == text
+    assert trained.encode("1871", add_special_tokens=False).tokens == ["1", "8", "7", "1"]
+    assert trained.encode("x").ids[0] == BEGIN_ID
+
+
+def test_an_exported_model_opens_and_names_what_it_can_do(data: Path, tokenizer: Path, tmp_path: Path) -> None:
+    trainer = Trainer(RECIPE, data, tmp_path / "run", torch.device("cpu"))
+    export(trainer.model, tokenizer, tmp_path / "model")
+    opened = load_model(tmp_path / "model", torch.float32, torch.device("cpu"))
+    ids = torch.arange(40)[None]
+    trained, shipped = trainer.model(ids), opened(ids)
+    assert 0 < float((trained - shipped).detach().std() / trained.detach().std()) < 0.1  # FP8 costs a little
+    assert json.loads((tmp_path / "model" / "loci.json").read_text())["pre_tokenizer"] == "qwen2"
+
+
+def test_recipes_with_unknown_keys_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text("sede = 1\n[model]\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="sede"):
+        read_recipe(file)
+    file.write_text('[model]\n[[stage]]\nname = "a"\ndata = "text"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="steps or seconds"):
+        read_recipe(file)
+
+
+def test_auroc_counts_ordered_pairs() -> None:
+    assert auroc([2.0, 3.0], [1.0, 0.0]) == 1.0
+    assert auroc([1.0, 1.0], [1.0, 1.0]) == 0.5
+    assert auroc([3.0, 1.0], [2.0, 0.0]) == 0.75
