@@ -30,9 +30,3 @@ class NoSuchSession(RememberingError):
 
     title = "No such session"
     exit_code = 3
-
-
-class BadImport(RememberingError):
-    """A file of memories is not what `loci memory export` writes."""
-
-    title = "The memories cannot be imported"

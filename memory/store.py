@@ -181,10 +181,6 @@ class MemoryStore(SessionLog):
         ]
         return rank(candidates, self.settings, limit)
 
-    def matching(self, text: str, *, scopes: Sequence[str], limit: int = 5) -> Recollection:
-        """What a "forget that ..." may mean, for the user to choose from; nothing is changed."""
-        return [found for found in self.recall(text, scopes=scopes, limit=limit) if found.memory.valid_to is None]
-
     def _lexical(self, connection: Connection, query: str, scopes: Sequence[str], k: int) -> dict[int, float]:
         match = fts_query(query)
         if not match:

@@ -108,7 +108,7 @@ def _from_hub_cache(reference: str) -> Resolved:
     if match is None:
         raise UnknownModel(f"{reference!r} is not of the form hf:ORG/NAME or hf:ORG/NAME:QUANT.")
     repository, quantization = match.groups()
-    from huggingface_hub import constants, scan_cache_dir  # comes with tokenizers
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
@@ -116,7 +116,8 @@ def _from_hub_cache(reference: str) -> Resolved:
     except CacheNotFound:
         cached = {}
     missing = UnknownModel(
-        f"{reference} is not in the local Hugging Face cache.", f"Fetch it first: loci model pull {reference}"
+        f"{reference} is not in the local Hugging Face cache.",
+        f"Fetch it first: hf download {repository}" + (f" --include '*{quantization}*'" if quantization else ""),
     )
     if repository not in cached:
         raise missing

@@ -22,8 +22,8 @@ def fuse(
     """Return (id, score) pairs, best first, of a weighted mean of cosine and BM25 as a share of `best`.
 
     Scores stay within [0, 1] and compare across queries: the share is not relative to what happened to be found, so a
-    query whose words are not in the library scores low. Equal scores are ordered by id. Chosen over reciprocal ranks,
-    which let a weak ranking pull down a good one (docs/LOG.md).
+    query whose words are not in the library scores low. Equal scores are ordered by id. Reciprocal ranks
+    have no such scale: their scores say nothing of whether anything was found at all.
     """
     scores = {
         id: weight * max(dense.get(id, 0.0), 0.0) + (1 - weight) * min(lexical.get(id, 0.0) / max(best, 1e-9), 1.0)

@@ -60,7 +60,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an ingest is. Bytes are those of files that changed; `seconds_left` is None until there is a rate."""
+    """How far an ingest is. Bytes are those of files that changed."""
 
     files_done: int
     files: int
@@ -70,7 +70,6 @@ class Progress:
     """Passages embedded so far."""
     rate: float
     """Passages per second."""
-    seconds_left: float | None
     path: str
     """The last file that was finished."""
 
@@ -273,7 +272,6 @@ class _Run:
             return
         seconds = max(time.monotonic() - self._started, 1e-9)
         total = sum(file.bytes for file in self._changed.values())
-        left = seconds * (total - self._bytes_done) / self._bytes_done if self._bytes_done else None
         self._progress(
             Progress(
                 files_done=len(self.results),
@@ -282,7 +280,6 @@ class _Run:
                 bytes=total,
                 chunks=self._chunks,
                 rate=self._chunks / seconds,
-                seconds_left=left,
                 path=path,
             )
         )

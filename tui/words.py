@@ -57,11 +57,6 @@ def clipped(text: str, width: int) -> str:
     return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
 
 
-def shortened_path(path: str, width: int) -> str:
-    """The end of a path, which names the file, in at most `width` characters."""
-    return path if len(path) <= width else "…" + path[-(width - 1) :]
-
-
 def where(page: int | None, line: int, locator: Locator) -> str:
     """The place of a citation: `page 12, Ventilation › Filters` or `sheet Costs, cells B4:D9`."""
     parts = [f"page {page}"] if page is not None else []
