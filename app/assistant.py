@@ -195,9 +195,8 @@ class Assistant:
         """Learn from the user's own words, and from which recalled memories the answer used."""
         remembered: list[Memory] = []
         if self._memory is not None and turn.id is not None:
-            recalled = [one.memory.id for one in turn.memories]
             remembered = self._memory.observe(
-                turn.id, turn.ask.question, recalled=recalled, cited=sorted(turn.cited), scope=turn.ask.scope[0]
+                turn.id, turn.ask.question, recalled=turn.memories, cited=sorted(turn.cited), scope=turn.ask.scope[0]
             )
         if turn.kind == "statement":
             turn.text = _acknowledged(remembered, stored=turn.id is not None)

@@ -20,19 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.answer import Profile
-from app.errors import AppError, BadInput
+from app.errors import BadInput, DamagedBackup
 from app.profile import PRIVATE, make_private
 
 FORMAT = 1
 BLOCK = 1 << 20
 PASSING = ("-wal", "-shm", ".lock", ".journal")
 """Ends of names that belong to a running process; the backup API has folded what they hold into the databases."""
-
-
-class DamagedBackup(AppError):
-    """A backup's content does not match its manifest."""
-
-    title = "The backup is damaged"
 
 
 def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, Any]:

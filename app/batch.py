@@ -19,8 +19,7 @@ from typing import IO, Any
 from app.answer import Answer
 from app.batch_rows import Row, Writer, read_rows, result
 from app.errors import BadInput, LociError
-from retrieval.errors import DatabaseProblem
-from retrieval.search import LibraryChanged
+from retrieval.errors import DatabaseProblem, LibraryChanged
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,5 +36,11 @@ class BadInput(AppError):
     exit_code = 2
 
 
+class DamagedBackup(AppError):
+    """A backup's content does not match its manifest."""
+
+    title = "The backup is damaged"
+
+
 LociError = (AppError, ModelError, RetrievalError, RememberingError)
 """Everything a person can meet; `except LociError` stands at each door and nowhere else."""

@@ -25,7 +25,7 @@ def observe(
     store: "MemoryStore",
     turn_id: int,
     question: str,
-    recalled: Sequence[int] | Sequence[Recalled],
+    recalled: Sequence[Recalled],
     cited: Sequence[int],
     scope: str,
     now: datetime | None,
@@ -41,23 +41,20 @@ def observe(
     with writing(store.engine) as connection:
         turn = get_turn(connection, turn_id)
         # 2. exposures: the labels of retention
-        shown = {item.memory.id if isinstance(item, Recalled) else item for item in recalled}
-        still_there = records.get_many(connection, shown).keys()  # one may have been purged meanwhile
-        for rank, item in enumerate(recalled, 1):
-            found = item if isinstance(item, Recalled) else None
-            memory_id = item.memory.id if isinstance(item, Recalled) else item
-            if memory_id not in still_there:
+        still_there = records.get_many(connection, [found.memory.id for found in recalled])  # one may be purged by now
+        for rank, found in enumerate(recalled, 1):
+            if found.memory.id not in still_there:
                 continue
             connection.execute(
                 sa.insert(exposures).values(
-                    memory=memory_id,
+                    memory=found.memory.id,
                     turn=turn_id,
                     at=at,
                     rank=rank,
-                    score=found.score if found else None,
-                    dense=found.dense if found else None,
-                    lexical=found.lexical if found else None,
-                    cited=memory_id in cited,
+                    score=found.score,
+                    dense=found.dense,
+                    lexical=found.lexical,
+                    cited=found.memory.id in cited,
                 )
             )
         used = sa.update(memories).where(memories.c.id.in_(set(cited)))

@@ -10,8 +10,6 @@ class MemorySettings(BaseModel):
 
     enabled: bool = True
     """Recall and store memories at all."""
-    limit: int = Field(default=8, ge=1, le=50)
-    """Most memories brought into one turn."""
     min_similarity: float = Field(default=0.3, ge=-1.0, le=1.0)
     """Cosine with the question from which a memory counts as relevant by meaning."""
     min_coverage: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -159,11 +159,10 @@ class MemoryStore(SessionLog):
 
     # --- recall
 
-    def recall(self, query: str, *, scopes: Sequence[str], limit: int | None = None) -> Recollection:
+    def recall(self, query: str, *, scopes: Sequence[str], limit: int = 8) -> Recollection:
         """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant."""
         if not query.strip() or not scopes:
             return []
-        limit = limit or self.settings.limit
         vector = self.embed([query])[0]
         pool = max(_POOL, 2 * limit)
         with reading(self.engine) as connection:
@@ -200,7 +199,7 @@ class MemoryStore(SessionLog):
         turn_id: int,
         question: str,
         *,
-        recalled: Sequence[int] | Sequence[Recalled],
+        recalled: Sequence[Recalled],
         cited: Sequence[int],
         scope: str,
         now: datetime | None = None,

@@ -54,3 +54,9 @@ class DatabaseProblem(RetrievalError):
     """A database is damaged, from a newer version, locked for too long, or out of disk."""
 
     title = "The database cannot be used"
+
+
+class LibraryChanged(RetrievalError):
+    """Documents were removed or replaced since the epoch that a search was pinned to."""
+
+    title = "The library changed meanwhile"

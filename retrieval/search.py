@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, select, text
 
 from retrieval.documents import epoch_of, generation_of, matrix, vectors_of
-from retrieval.errors import RetrievalError
+from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.schema import chunks, documents, epochs, extractions
@@ -24,12 +24,6 @@ _COMMON = 0.2
 
 _SMALL = 1000
 """In a library below this many passages, common terms cost nothing."""
-
-
-class LibraryChanged(RetrievalError):
-    """Documents were removed or replaced since the epoch that a search was pinned to."""
-
-    title = "The library changed meanwhile"
 
 
 class ChunkRows:

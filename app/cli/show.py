@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from model.engine import EngineInfo
     from retrieval.types import Locator
 
-MARKS = {"verified": "✓", "repaired": "~", "misattributed": "?", "not_found": "✗"}
+MARKS = {"verified": "✓", "repaired": "~", "misattributed": "!", "not_found": "✗"}
 """One sign per status of a citation."""
 
 

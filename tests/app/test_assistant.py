@@ -85,6 +85,7 @@ def test_a_statement_is_remembered_and_used_in_a_later_question() -> None:
     assert answer.answer == "120 euros [1]"
     assert [used.cited for used in answer.memories] == [True]
     assert memory.observed[-1]["cited"] == [1]
+    assert [one.score for one in memory.observed[-1]["recalled"]] == [one.score for one in answer.memories]
 
 
 def test_a_question_about_the_user_is_answered_from_memory() -> None:

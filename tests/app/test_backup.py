@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.answer import Profile
-from app.backup import DamagedBackup, back_up, restore
-from app.errors import BadInput
+from app.backup import back_up, restore
+from app.errors import BadInput, DamagedBackup
 from app.profile import open_profile
 
 

@@ -18,8 +18,7 @@ from app.batch import Outcome, Pins, run_batch
 from app.batch_rows import Row, read_rows
 from app.errors import BadInput
 from model.errors import PromptTooLong
-from retrieval.errors import DatabaseProblem, RetrievalError
-from retrieval.search import LibraryChanged
+from retrieval.errors import DatabaseProblem, LibraryChanged, RetrievalError
 from tests.app.fakes import make_answer
 
 PINS = Pins(library_epoch=7, seed=3)

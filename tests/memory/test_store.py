@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import pytest
 
 from memory.errors import NoSuchMemory, NoSuchSession
 from memory.store import MemoryStore
-from memory.types import Source
+from memory.types import Memory, Recalled, Source
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TOLD = Source("command")
+
+
+def shown(*memories: Memory) -> list[Recalled]:
+    return [Recalled(memory, 1.0, 1.0, None) for memory in memories]
 
 
 def texts(found: object) -> list[str]:
@@ -154,7 +159,8 @@ def test_a_turn_is_observed_from_the_users_words_alone(store: MemoryStore) -> No
     assert (store.get(office.id).uses, store.get(office.id).last_used) == (1, "2026-11-23T12:00:00.000Z")
     assert store.get(dog.id).uses == 0
     assert store.why(cat.id)["said"]["question"] == said
-    store.observe(turn, said, recalled=[dog.id, 999], cited=[999], scope="main")  # 999 was purged meanwhile
+    gone = replace(dog, id=999)  # purged meanwhile
+    store.observe(turn, said, recalled=shown(dog, gone), cited=[gone.id], scope="main")
     assert store.why(dog.id)["cited"] == 0
     assert store.why(cat.id)["confirmations"] == 1
 
@@ -173,7 +179,8 @@ def test_a_correction_supersedes_the_cited_memory_and_is_remembered(store: Memor
     wrong = store.add("My office is in B12", source=TOLD)
     other = store.add("My dog is called Rex", source=TOLD)
     turn = store.begin_turn(store.start_session(), "Where is my office?")
-    store.observe(turn, "Where is my office?", recalled=[wrong.id, other.id], cited=[wrong.id, other.id], scope="main")
+    both = [wrong.id, other.id]
+    store.observe(turn, "Where is my office?", recalled=shown(wrong, other), cited=both, scope="main")
     store.feedback(None, "correct", "My office is in C3", now=NOW)
     assert texts(store.recall("Where is my office?", scopes=["main"]))[0] == "My office is in C3"
     right = store.list()[0]

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.embedder import Embedder
-from retrieval.errors import DatabaseProblem, EmbedderMismatch, NoSuchDocument
+from retrieval.errors import DatabaseProblem, EmbedderMismatch, LibraryChanged, NoSuchDocument
 from retrieval.ingest import Progress, estimate, ingest
 from retrieval.library import Library
-from retrieval.search import LibraryChanged
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading, writing
 from tests.fakes import FakeEmbedder
