@@ -1,19 +1,16 @@
 """An engine behind an OpenAI-compatible URL: a vLLM or SGLang cluster, llama.cpp's server, another machine.
 
 The server owns tokenizer, template and weights; this is a client with streaming, time-outs and retries. A request is
-tried again only while nothing of its answer has been handed on. Keys come from the environment and never reach a
-message or a log.
+tried again only while nothing of its answer has been handed on. The wire itself is `model.remote_server`.
 """
 
 import json
 import math
-import os
 import random
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from model.engine import (
     Capability,
@@ -30,31 +27,15 @@ from model.engine import (
     Score,
     Usage,
 )
-from model.errors import PromptTooLong, RemoteFailed, UnsupportedConstraint, UnsupportedOperation
+from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
+from model.remote_server import RemoteServer, SchemaRefused, Transient
 from model.settings import ModelSettings
-
-if TYPE_CHECKING:
-    import httpx
 
 _FALLBACK_CONTEXT = 8192
 """Tokens assumed where neither the server nor the settings say."""
 
 _BYTES_PER_TOKEN = 2.5
 """Cautious estimate for servers that count no tokens: English has about 4, code 3, Chinese 3 per character."""
-
-_RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
-
-
-class _Transient(Exception):
-    """A failure that another try may mend; `after` is what the server asked to wait, in seconds."""
-
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-class _SchemaRefused(_Transient):
-    """The server knows JSON schemas only in llama-cpp-python's older form."""
 
 
 class RemoteEngine:
@@ -64,24 +45,17 @@ class RemoteEngine:
     """
 
     def __init__(self, reference: str, settings: ModelSettings) -> None:
-        import httpx  # 60 ms
-
         base, _, name = reference.partition("#")
         self._reference = reference
         self._base = base.rstrip("/")
         self._settings = settings
-        key = os.environ.get(settings.api_key_env, "")
-        self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(settings.timeout, connect=settings.connect_timeout),
-        )
+        self._server = RemoteServer(self._base, settings)
         try:
             self._model, context = self._discover(name)
-        except BaseException:
-            self._http.close()
+        except BaseException:  # Ctrl+C while it waits included
+            self._server.close()
             raise
         self._context = settings.context or context or _FALLBACK_CONTEXT
-        self._counting: str | None = "unknown"
 
     def describe(self) -> EngineInfo:
         capabilities: frozenset[Capability] = frozenset({"chat", "json_schema"})
@@ -97,32 +71,22 @@ class RemoteEngine:
         )
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """As the server counts (vLLM, SGLang and llama.cpp have an endpoint each), else a cautious estimate."""
+        """As the server counts, else a cautious estimate."""
         text = _as_text(prompt)
         if text is None:
             return len(prompt)
-        root = self._base.removesuffix("/v1")
-        ways = {
-            f"{root}/extras/tokenize/count": {"input": text},
-            f"{root}/tokenize": {"model": self._model, "prompt": text, "content": text},
-        }
-        for url, body in ways.items():
-            if self._counting not in ("unknown", url):
-                continue
-            count = self._count_at(url, body)
-            if count is not None:
-                self._counting = url
-                # The template's own tokens: role marks and separators, not counted by these endpoints.
-                return count + (0 if isinstance(prompt, str) else 8 * len(prompt))
-        self._counting = None
-        return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) + (0 if isinstance(prompt, str) else 8 * len(prompt))
+        count = self._server.count_tokens(self._model, text)
+        if count is None:
+            count = math.ceil(len(text.encode()) / _BYTES_PER_TOKEN)
+        # The template's own tokens: role marks and separators, which these endpoints do not count.
+        return count + (0 if isinstance(prompt, str) else 8 * len(prompt))
 
     def generate(self, request: Request) -> Generator[Event, None, None]:
         """Stream a completion; closing the generator closes the connection, which stops the server.
 
         :raises RemoteFailed: after the configured retries, or at once if the answer broke off in the middle.
         """
-        url, body = self._body(request)
+        path, body = self._body(request)
         started = time.monotonic()
         first: float | None = None
         text: list[str] = []
@@ -130,7 +94,7 @@ class RemoteEngine:
         while True:
             finish, usage = "stop", Usage()
             try:
-                for chunk in self._stream(url, body):
+                for chunk in self._server.stream(path, body):
                     if chunk.get("usage"):
                         usage = _usage(chunk["usage"])
                     for choice in chunk.get("choices") or []:
@@ -140,12 +104,12 @@ class RemoteEngine:
                             text.append("" if delta.reasoning else delta.text)
                             yield delta
                 break
-            except _SchemaRefused as error:
-                asked = body["response_format"]
-                if asked["type"] == "json_object":
+            except SchemaRefused as error:
+                asked = body.get("response_format")
+                if asked is None or asked["type"] == "json_object":
                     raise RemoteFailed(f"{self._base} takes no JSON schema: {error}.") from error
                 body["response_format"] = {"type": "json_object", "schema": asked["json_schema"]["schema"]}
-            except _Transient as error:
+            except Transient as error:
                 if first is not None:
                     raise RemoteFailed(f"{self._base} broke off in the middle of the answer: {error}.") from error
                 if attempt == self._settings.retries:
@@ -159,8 +123,8 @@ class RemoteEngine:
             self._require_json("".join(text))
         ended = time.monotonic()
         prefill = ((first or ended) - started) * 1000
-        reason = "length" if finish == "length" else "stop"
-        yield Finished(reason, usage, prefill, (ended - (first or ended)) * 1000)  # type: ignore[arg-type]
+        reason: Literal["stop", "length"] = "length" if finish == "length" else "stop"
+        yield Finished(reason, usage, prefill, (ended - (first or ended)) * 1000)
 
     def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
         """:raises UnsupportedOperation: always; few servers return the log-probabilities of a given text."""
@@ -175,22 +139,21 @@ class RemoteEngine:
         self._no_prefix()
 
     def close(self) -> None:
-        self._http.close()
+        self._server.close()
 
     def _no_prefix(self) -> NoReturn:
         raise UnsupportedOperation(f"{self._base} keeps its prompt cache to itself.")
 
     def _discover(self, name: str) -> tuple[str, int | None]:
         """Model name and, where the server says, its context length."""
-        url = f"{self._base}/models"
         for attempt in range(self._settings.retries + 1):
             try:
-                offered = self._get_models(url)
+                offered = self._server.models()
                 break
-            except _Transient as error:
+            except Transient as error:
                 if attempt == self._settings.retries:
                     raise RemoteFailed(
-                        f"{url} did not answer after {attempt + 1} tries: {error}.",
+                        f"{self._base} did not answer after {attempt + 1} tries: {error}.",
                         "Check that the server runs and that the URL ends in /v1.",
                     ) from error
                 time.sleep(_delay(attempt, error.after))
@@ -207,19 +170,6 @@ class RemoteEngine:
                 length = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx_train")
                 return name, length if isinstance(length, int) else None
         raise RemoteFailed(f"{self._base} does not offer {name!r}.", f"It offers: {', '.join(names) or 'nothing'}.")
-
-    def _get_models(self, url: str) -> list[dict[str, Any]]:
-        with self._failures():
-            response = self._http.get(url)
-            _raise_for_status(response)
-            try:
-                data = response.json()["data"]
-                return [model for model in data if isinstance(model, dict)]
-            except (ValueError, KeyError, TypeError) as error:
-                raise RemoteFailed(
-                    f"{url} is not an OpenAI-compatible server: it answered something else than a list of models.",
-                    "Check the URL; it usually ends in /v1.",
-                ) from error
 
     def _body(self, request: Request) -> tuple[str, dict[str, Any]]:
         prompt, sampling = request.prompt, request.sampling
@@ -252,63 +202,13 @@ class RemoteEngine:
                     "Use a local model for this.",
                 )
         if isinstance(prompt, str):
-            return f"{self._base}/completions", body | {"prompt": prompt}
+            return "completions", body | {"prompt": prompt}
         messages = [message for message in prompt if isinstance(message, Message)]
         if len(messages) != len(prompt):
             raise UnsupportedOperation(f"{self._base} takes messages or text, not token ids.")
-        return f"{self._base}/chat/completions", body | {
+        return "chat/completions", body | {
             "messages": [{"role": message.role, "content": message.content} for message in messages]
         }
-
-    def _stream(self, url: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The JSON objects of a server-sent event stream, up to `[DONE]`."""
-        with self._failures(), self._http.stream("POST", url, json=body) as response:
-            if response.status_code >= 400:
-                response.read()
-            _raise_for_status(response)
-            for line in response.iter_lines():
-                if not line.startswith("data:"):
-                    continue
-                data = line.removeprefix("data:").strip()
-                if data == "[DONE]":
-                    return
-                try:
-                    chunk = json.loads(data)
-                except ValueError as error:
-                    raise _Transient(f"a line of the stream is not JSON ({data[:60]!r})") from error
-                if not isinstance(chunk, dict):
-                    raise _Transient(f"a line of the stream is not an object ({data[:60]!r})")
-                if "error" in chunk:
-                    raise _Transient(f"the server reported {_message(chunk)!r}")
-                yield chunk
-            raise _Transient("the stream ended without its closing mark")
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        import httpx
-
-        try:
-            yield
-        except httpx.TimeoutException as error:
-            raise _Transient(f"no answer within {self._settings.timeout:g} s") from error
-        except httpx.InvalidURL as error:
-            raise RemoteFailed(f"{self._base} is not a URL: {error}.") from error
-        except httpx.HTTPError as error:
-            raise _Transient(str(error) or type(error).__name__) from error
-
-    def _count_at(self, url: str, body: dict[str, Any]) -> int | None:
-        import httpx
-
-        try:
-            response = self._http.post(url, json=body)
-            if response.status_code >= 400:
-                return None
-            answer = response.json()
-        except (httpx.HTTPError, ValueError):
-            return None
-        if isinstance(answer.get("count"), int):
-            return int(answer["count"])
-        return len(answer["tokens"]) if isinstance(answer.get("tokens"), list) else None
 
     def _require_json(self, text: str) -> None:
         try:
@@ -346,37 +246,6 @@ def _usage(usage: dict[str, Any]) -> Usage:
         cached_tokens=int(cached),
         completion_tokens=int(usage.get("completion_tokens") or 0),
     )
-
-
-def _raise_for_status(response: "httpx.Response") -> None:
-    """:raises _Transient: for statuses worth another try.
-
-    :raises PromptTooLong: when the server says so.
-    :raises RemoteFailed: for every other refusal.
-    """
-    status = response.status_code
-    if status < 400:
-        return
-    try:
-        said = _message(response.json())
-    except ValueError:
-        said = response.text[:200]
-    if "response_format" in said and "json_schema" in said:
-        raise _SchemaRefused(said)
-    if status in _RETRIED:
-        after = response.headers.get("retry-after", "")
-        raise _Transient(f"HTTP {status} {said}".strip(), float(after) if after.isdigit() else None)
-    if status == 400 and "context" in said.lower():
-        raise PromptTooLong(said)
-    mend = {401: "Set the key in the environment.", 403: "The key has no access.", 404: "Check the URL."}.get(
-        status, ""
-    )
-    raise RemoteFailed(f"{response.request.url} answered HTTP {status}: {said}".strip(), mend)
-
-
-def _message(answer: Any) -> str:
-    error = answer.get("error", answer) if isinstance(answer, dict) else answer
-    return str(error.get("message", error) if isinstance(error, dict) else error)[:200]
 
 
 def _delay(attempt: int, after: float | None) -> float:
