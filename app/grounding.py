@@ -1,63 +1,38 @@
-"""Checks what a model wrote against what it was given: every mark, every quotation, every sentence that claims
-something.
+"""Checks what a model wrote against what it was given: every mark, every quotation, every claim.
 
     answer text, the numbered passages and memories of the prompt
       1. reasoning blocks are taken out; code is left alone
       2. quotations are looked for, character by character after normalising form (app.quotes)
-      3. marked claims without a quotation are held to the passage they name (app.support)
+      3. marked claims (app.claims) without a quotation are held to the passage they name (app.support)
       4. sentences without a mark are held to everything that was given
       5. what nothing supports is listed
 
 The status of a citation:
-- `verified`     the quotation stands in the passage that the mark names, the same but for form (typography, white
-space, line ends);
-                 or, without one, that passage supports the claim: its numbers, names and negations, and most of its
-                 words.
-- `repaired`     the words are the source's but for case, an honest omission (`...`, `[...]`), inflection or an
-article, and the citation
-                 holds the source's exact characters; or the model gave no mark and the checker found the source.
+- `verified`       the quotation stands in the passage that the mark names, the same but for form (typography, white
+                   space, line ends); or, without one, that passage supports the claim: its numbers, names and
+                   negations, and most of its words.
+- `repaired`       the words are the source's but for case, an honest omission (`...`, `[...]`), inflection or an
+                   article, and the citation holds the source's exact characters; or the model gave no mark and the
+                   checker found the source.
 - `misattributed`  it stands in another of the sources than the one marked; the citation points to where it is.
-- `not_found`    the mark names no passage, or nothing given says so. The quote is then empty. A quotation that stands
-in a source
-                 although its mark names none is cited beside that, from its own place in the answer.
+- `not_found`      the mark names no passage, or nothing given says so. The quote is then empty. A quotation that
+                   stands in a source although its mark names none is cited beside that, from its own place in the
+                   answer.
 
 A citation's quote is always cut from the extraction by its offsets, so it can say nothing that the document does not.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.answer import Citation, Status
+from app.claims import claims, refuses, split_reasoning, without
 from app.marks import Mark, code_ranges, definition_ranges, marks
 from app.quotes import Found, Quotation, find, quotations
 from app.sentences import Range, content_words, sentences
 from app.shelf import Shelf
 from app.support import Claim, agrees, claim_of, contradicts, evidence, numbers
 from retrieval.types import Locator, Passage
-
-_REASONING = re.compile(
-    r"<(think|thinking|reasoning|thought)>(.*?)(?:</\1>|\Z)\s*|\A(.*?)</(?:think|thinking|reasoning|thought)>\s*",
-    re.DOTALL,
-)
-_META = re.compile(
-    r"^\W*(?:i (?:hope|could not|couldn't|cannot|can't|don't|do not|am not|was unable|found|would|will)|let me"
-    r"|here (?:is|are)|based on|according to the (?:documents|passages)[,:]?$"
-    r"|in summary:?$|sources?:|references?:|note that i|please (?:let|note)|sure|yes\W*$|no\W*$|the (?:documents?"
-    r"|passages?|library|text|provided \w+|context|sources?)"
-    r" (?:do|does|did)(?: not|n't)|(?:this|that|it) is not (?:mentioned|stated|said|specified|given)"
-    r"|there is no (?:information|mention)"
-    r"|no (?:information|mention|passage|document)|not (?:stated|mentioned|specified))",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"\b(?:the (?:documents?|passages?|library|text|provided \w+|context|sources?)|i|they|it) (?:do(?:es)? not"
-    r"|don't|doesn't|did not|didn't|cannot|can't|could not|couldn't)"
-    r" (?:say|mention|state|contain|provide|include|specify|find|answer|tell|give|cover|address|know)"
-    r"|not (?:stated|mentioned|specified|found|given|covered) (?:in|by) the|no (?:information|mention"
-    r"|answer) (?:\w+ ){0,4}(?:in|found)|i don't know|i do not know",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +60,6 @@ class Checked:
     @property
     def supported(self) -> bool:
         return bool(self.memories) or any(citation.status != "not_found" for citation in self.citations)
-
-
-def split_reasoning(text: str) -> tuple[str, str | None]:
-    """The answer proper, and what the model thought aloud before it (None if it did not)."""
-    thoughts = [(m.group(2) or m.group(3) or "").strip() for m in _REASONING.finditer(text)]
-    return _REASONING.sub("", text).strip(), "\n\n".join(t for t in thoughts if t) or None
 
 
 def check(
@@ -131,7 +100,7 @@ class _Check:
             for m in every
             if known & {*m.numbers} or m.memories or not any(q.start < m.start and m.end < q.end for q in quoted)
         ]
-        for sentence in _claims(self.answer, every, quoted, closed + footnotes):
+        for sentence in claims(self.answer, every, quoted, closed + footnotes):
             self._sentence(
                 sentence,
                 [mark for mark in every if sentence[0] <= mark.start < sentence[1]],
@@ -144,7 +113,7 @@ class _Check:
             tuple(self.citations),
             tuple(self.unsupported),
             tuple(sorted(self.used)),
-            bool(_REFUSAL.search(self.answer)),
+            refuses(self.answer),
         )
 
     # ---- one sentence -----------------------------------------------------------------------------
@@ -158,7 +127,7 @@ class _Check:
             following = self._following(quote, own)
             good &= self._quotation(quote, following)
             taken |= {mark.start for mark in following}
-        rest = _without(self.answer, sentence, own, quoted)
+        rest = without(self.answer, sentence, own, quoted)
         if quoted:
             good &= self._figures(rest, before)
         for group, text in self._groups(sentence, own, quoted):
@@ -180,11 +149,11 @@ class _Check:
                 groups[-1].append(mark)
             else:
                 groups.append([mark])
-        whole = _without(self.answer, sentence, own, quoted)
+        whole = without(self.answer, sentence, own, quoted)
         found = []
         start = sentence[0]
         for group in groups:
-            text = _without(self.answer, (start, group[0].start), own, quoted)
+            text = without(self.answer, (start, group[0].start), own, quoted)
             # A leading mark ("[1] says ...") or a scrap ("and [2]") speaks for the whole sentence.
             found.append(
                 (
@@ -195,7 +164,7 @@ class _Check:
                 )
             )
             start = group[-1].end
-        tail = _without(self.answer, (start, sentence[1]), own, quoted)
+        tail = without(self.answer, (start, sentence[1]), own, quoted)
         if found and len(content_words(tail)) >= 2:
             group, text = found[-1]
             found[-1] = (group, f"{text} {tail}" if text != whole else whole)
@@ -340,8 +309,9 @@ class _Check:
             return len(set(claim.words) & set(content_words(body))) + 2 * len(claim.numbers & numbers(body))
 
         best = max(sentences(text, passage.start, passage.end), key=share, default=None)
-        telling = best is not None and share(best) >= 2 and not contradicts(claim, text[best[0] : best[1]])
-        return best if telling and share(best) >= 0.25 * len(claim.words) else None  # type: ignore[arg-type]  # telling implies best
+        if best is None or share(best) < max(2, 0.25 * len(claim.words)):
+            return None
+        return None if contradicts(claim, text[best[0] : best[1]]) else best
 
     # ---- citations --------------------------------------------------------------------------------
 
@@ -385,68 +355,6 @@ def citation(n: int, where: Range, passage: Passage, place: Range, status: Statu
         passage.text_sha256,
         status,
     )
-
-
-def _claims(answer: str, every: Sequence[Mark], quoted: Sequence[Quotation], closed: Sequence[Range]) -> list[Range]:
-    """Sentences of the answer that assert something, each with the marks that follow its full stop."""
-    text = _masked(answer, quoted)
-    units: list[Range] = []
-    for start, end in sentences(text):
-        lead = next((m for m in every if m.start == start), None)
-        while lead is not None and units and "\n" not in answer[units[-1][1] : start]:
-            if answer[lead.end : lead.end + 2].lstrip()[:1].islower():
-                break  # "[1] says that ..." opens a sentence
-            units[-1] = (units[-1][0], lead.end)
-            start = lead.end + len(answer[lead.end : end]) - len(answer[lead.end : end].lstrip())
-            lead = next((m for m in every if m.start == start), None)
-        if start < end:
-            units.append((start, end))
-    return [unit for unit in units if _asserts(answer, unit, every, quoted, closed)]
-
-
-def _masked(answer: str, quoted: Sequence[Quotation]) -> str:
-    """The answer with the full stops and breaks inside quotations hidden, so that no quotation is cut; same length."""
-    characters = list(answer)
-    for quote in quoted:
-        for i in range(quote.start, quote.end - 1):
-            if characters[i] in ".!?…。！？\n>":
-                characters[i] = "_"
-    return "".join(characters)
-
-
-def _asserts(
-    answer: str, unit: Range, every: Sequence[Mark], quoted: Sequence[Quotation], closed: Sequence[Range]
-) -> bool:
-    start, end = unit
-    if any(a <= start < b for a, b in closed):
-        return False
-    if any(start <= mark.start < end for mark in every) or any(start <= quote.start < end for quote in quoted):
-        return bool(content_words(_without(answer, unit, every, [])))
-    text = answer[start:end].strip()
-    if (
-        text.startswith("#")
-        or text.endswith(("?", ":", "：", "？"))
-        or text.rstrip("*_").endswith(":")
-        or _META.search(text)
-        or _REFUSAL.search(text)
-    ):
-        return False
-    if text.startswith("|"):
-        following = answer[end:].lstrip("\n").split("\n", 1)[0]
-        if re.fullmatch(r"[|:\-\s]+", text) or re.fullmatch(r"\|[|:\-\s]+", following):
-            return False
-    return len(content_words(text)) >= 2 or bool(numbers(text))
-
-
-def _without(answer: str, part: Range, every: Sequence[Mark], quoted: Sequence[Quotation]) -> str:
-    """The words of `part` that are neither marks nor long quotations, list bullets and emphasis left out."""
-    keep = list(answer[part[0] : part[1]])
-    items: list[Mark | Quotation] = [*every, *quoted]
-    for item in items:
-        for i in range(max(item.start, part[0]), min(item.end, part[1])):
-            keep[i - part[0]] = " "
-    text = "".join(keep).replace("**", "").replace("__", "")
-    return re.sub(r"^\s*(?:[-*+•–]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s*)", "", text).strip()
 
 
 def _overlaps(found: Found, passage: Passage) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from app import prompts
 from app.answer import Started, Text, TurnEvent
+from app.claims import split_reasoning
 from app.context import Packed as Prompt
 from app.context import Whole, budget, initial_rate, pack, worth_whole
-from app.grounding import check, split_reasoning
+from app.grounding import check, citation
 from app.quotes import find, proves
 from app.settings_assistant import AssistantSettings
 from app.turn import Turn
@@ -142,8 +143,6 @@ class Prose:
 
     def _check_json(self, turn: Turn) -> None:
         """Strings of a JSON answer that stand in a source are cited; a schema leaves no room for marks."""
-        from app.grounding import citation
-
         assert self._prompt is not None
         turn.text, turn.reasoning = split_reasoning(turn.text)
         found = []

@@ -42,10 +42,15 @@ class Shelf:
     def __init__(self, library: Library, attachments: Sequence[tuple[str, str]] = ()) -> None:
         self.library = library
         self._attached = {f"a{n}": (name, text) for n, (name, text) in enumerate(attachments, 1)}
+        self._texts: dict[str, str] = {}
 
     def text(self, document: str) -> str:
         """The extraction that offsets count in."""
-        return self._attached[document][1] if document in self._attached else self.library.text(document)
+        if document in self._attached:
+            return self._attached[document][1]
+        if document not in self._texts:  # a check asks for the same text once per claim
+            self._texts[document] = self.library.text(document)
+        return self._texts[document]
 
     def locate(self, document: str, start: int, end: int) -> Position:
         if document in self._attached:
