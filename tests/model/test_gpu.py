@@ -1,0 +1,78 @@
+"""The torch engine on an NVIDIA GPU against itself on the CPU: same checkpoint, same float32 arithmetic, close bf16.
+
+python -m pytest -n 0 -s tests/model/test_gpu.py
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.checkpoint import load_model, save_model
+from model.engine import Delta, Finished, Request, Sampling
+from model.settings import ModelSettings
+from model.torch_engine import TorchEngine
+from tests.model.conftest import write_tokenizer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+Make = Callable[..., tuple[Path, Any]]
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
+PROMPT = "The ferry leaves the quay at seven and returns at nine."
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_float32_logits_are_those_of_the_cpu(version: int, make_checkpoint: Make) -> None:
+    folder = make_checkpoint(version)[0]
+    ids = torch.arange(6, 70)[None]
+    with torch.inference_mode():
+        cpu = load_model(folder, torch.float32, CPU)(ids)
+        gpu = load_model(folder, torch.float32, GPU)(ids.to(GPU)).cpu()
+    error = float((cpu - gpu).abs().max() / cpu.std())
+    print(f"v{version} float32: largest error {error:.1e} standard deviations")
+    assert error < 1e-3
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_grouped_bf16_experts_stay_close_to_float32(version: int, make_checkpoint: Make) -> None:
+    folder = make_checkpoint(version)[0]
+    ids = torch.arange(6, 262)[None]
+    with torch.inference_mode():
+        exact = load_model(folder, torch.float32, GPU)(ids.to(GPU))
+        rounded = load_model(folder, torch.bfloat16, GPU)(ids.to(GPU)).float()
+    # Rounding may route a token to another expert, so the mean is bounded, not the largest error.
+    error = float((exact - rounded).abs().mean() / exact.std())
+    print(f"v{version} bf16: mean error {error:.1e} standard deviations")
+    assert error < 0.1
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_greedy_text_is_that_of_the_cpu(version: int, make_checkpoint: Make) -> None:
+    folder = make_checkpoint(version)[0]
+    texts = []
+    for device in ("cpu", "cuda"):
+        engine = TorchEngine(folder, ModelSettings(device=device, dtype="float32"))
+        events = list(engine.generate(Request(PROMPT, Sampling(max_tokens=40))))
+        texts.append("".join(event.text for event in events if isinstance(event, Delta)))
+        assert isinstance(events[-1], Finished) and engine.describe().devices[0].startswith(device)
+        engine.close()
+    assert texts[0] == texts[1]
+
+
+def test_fp8_checkpoints_load_on_the_gpu(make_checkpoint: Make, tmp_path: Path) -> None:
+    model = load_model(make_checkpoint(3)[0], torch.float32, CPU)
+    save_model(model, tmp_path, torch.bfloat16, fp8_block=(128, 128))
+    write_tokenizer(tmp_path)
+    scores = []
+    for device in ("cpu", "cuda"):
+        engine = TorchEngine(tmp_path, ModelSettings(device=device, dtype="float32"))
+        scores.append(engine.score(PROMPT, [" yes", " no", " nobody knows"]))
+        engine.close()
+    for cpu, gpu in zip(*scores, strict=True):
+        assert gpu.logprob == pytest.approx(cpu.logprob, abs=1e-2)
