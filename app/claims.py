@@ -16,20 +16,29 @@ _REASONING = re.compile(
     r"<(think|thinking|reasoning|thought)>(.*?)(?:</\1>|\Z)\s*|\A(.*?)</(?:think|thinking|reasoning|thought)>\s*",
     re.DOTALL,
 )
+_LEAD = re.compile(
+    r"^\W*(?:sure|certainly|of course|in summary|based on [^,.:;]{1,60}|here (?:is|are) [^,.:;]{1,60}"
+    r"|according to (?:the|your) (?:documents?|passages?|library|text|provided \w+|context|sources?))\s*[,:!]\s*(?=\S)",
+    re.IGNORECASE,
+)
+"""Words that only introduce: what follows them is held to the sources like any other claim."""
 _META = re.compile(
-    r"^\W*(?:i (?:hope|could not|couldn't|cannot|can't|don't|do not|am not|was unable|found|would|will)|let me"
-    r"|here (?:is|are)|based on|according to the (?:documents|passages)[,:]?$"
-    r"|in summary:?$|sources?:|references?:|note that i|please (?:let|note)|sure|yes\W*$|no\W*$|the (?:documents?"
+    r"^\W*(?:i (?:hope|could not|couldn't|cannot|can't|don't|do not|am not|was unable|found (?:no|the following|this)\b"
+    r"|would|will)|let me|here (?:is|are)|based on (?:the|your) \w+\W*$|according to the (?:documents|passages)[,:]?$"
+    r"|in summary:?$|sources?:|references?:|note that i|please (?:let|note)|sure\W*$|yes\W*$|no\W*$|the (?:documents?"
     r"|passages?|library|text|provided \w+|context|sources?)"
     r" (?:do|does|did)(?: not|n't)|(?:this|that|it) is not (?:mentioned|stated|said|specified|given)"
     r"|there is no (?:information|mention)"
     r"|no (?:information|mention|passage|document)|not (?:stated|mentioned|specified))",
     re.IGNORECASE,
 )
+_NOT = r" (?:do(?:es)? not|don't|doesn't|did not|didn't|cannot|can't|could not|couldn't)"
 _REFUSAL = re.compile(
-    r"\b(?:the (?:documents?|passages?|library|text|provided \w+|context|sources?)|i|they|it) (?:do(?:es)? not"
-    r"|don't|doesn't|did not|didn't|cannot|can't|could not|couldn't)"
+    rf"\b(?:the (?:documents?|passages?|library|text|provided \w+|context|sources?)|i){_NOT}"
     r" (?:say|mention|state|contain|provide|include|specify|find|answer|tell|give|cover|address|know)"
+    # Of "it" and "they" only what cannot be said of the things that the documents are about.
+    rf"|\b(?:they|it){_NOT} (?:(?:say|mention|state|specify)\b"
+    r"|(?:contain|provide|include|give) (?:\w+ ){0,2}(?:answer|information))"
     r"|not (?:stated|mentioned|specified|found|given|covered) (?:in|by) the|no (?:information|mention"
     r"|answer) (?:\w+ ){0,4}(?:in|found)|i don't know|i do not know",
     re.IGNORECASE,
@@ -82,7 +91,7 @@ def _asserts(
         return False
     if any(start <= mark.start < end for mark in every) or any(start <= quote.start < end for quote in quoted):
         return bool(content_words(without(answer, unit, every, [])))
-    text = answer[start:end].strip()
+    text = _LEAD.sub("", answer[start:end].strip())
     if (
         text.startswith("#")
         or text.endswith(("?", ":", "：", "？"))
@@ -99,11 +108,11 @@ def _asserts(
 
 
 def without(answer: str, part: Range, every: Sequence[Mark], quoted: Sequence[Quotation]) -> str:
-    """The words of `part` that are neither marks nor long quotations, list bullets and emphasis left out."""
+    """The words of `part` that are neither marks nor long quotations; bullets, emphasis and lead-ins are left out."""
     keep = list(answer[part[0] : part[1]])
     items: list[Mark | Quotation] = [*every, *quoted]
     for item in items:
         for i in range(max(item.start, part[0]), min(item.end, part[1])):
             keep[i - part[0]] = " "
     text = "".join(keep).replace("**", "").replace("__", "")
-    return re.sub(r"^\s*(?:[-*+•–]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s*)", "", text).strip()
+    return _LEAD.sub("", re.sub(r"^\s*(?:[-*+•–]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s*)", "", text).strip())

@@ -284,6 +284,24 @@ CASES = [
     ),
     Case("reasoning never closed", "<think>Let me see, 44 boats", [], reasoning="Let me see, 44 boats"),
     Case("refusal", "The documents do not say.", [], refused=True),
+    Case("refusal by a pronoun", "I searched all. They do not say when.", refused=True),
+    Case(
+        "invented after a lead-in",
+        "Based on the passages, the breakwater is 900 metres long. Sure, the harbour master is called Egon Krantz.",
+        [],
+        ["Based on", "Sure"],
+    ),
+    Case(
+        "supported after a lead-in", "According to the documents, the fuel dock does not accept cash.", [(1, R, CASH)]
+    ),
+    Case("invented, found by the model", "I found that the museum has 77 lifeboats.", [], ["I found"]),
+    Case(
+        "a claim that is worded like a refusal",
+        "The harbour levies a tax of 40 euros and it does not include the crane.",
+        [],
+        ["The harbour"],
+    ),
+    Case("only talk about the answer", "Here is what I found. Let me know if you need more.", []),
     Case("unmarked but supported", "The fuel dock does not accept cash.", [(1, R, CASH)]),
     Case("unmarked and invented", "The harbour master is a tall man with a beard.", [], ["The harbour master"]),
     Case(
