@@ -131,10 +131,22 @@ def _upgrade(engine: Engine, file: Path, migrations: Path) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    # One transaction for the schema and the record of its version.
-    with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        # SQLite changes a constraint by rebuilding its table; dropping the old one would cascade to what refers to it.
+        # This cannot be switched inside a transaction.
+        raw.execute("PRAGMA foreign_keys=OFF")
+        # One transaction for the schema and the record of its version.
+        with connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                raise DatabaseProblem(
+                    f"{file} has rows that point at rows which are gone; its schema was left as it was.",
+                    "Restore a backup (`loci restore FILE`).",
+                )
+        raw.execute("PRAGMA foreign_keys=ON")
 
 
 @contextmanager

@@ -90,6 +90,49 @@ def test_a_damaged_file_is_named_with_the_mend(tmp_path: Path) -> None:
     assert "backup" in caught.value.mend
 
 
+REBUILD = (
+    "CREATE TABLE fresh (id INTEGER PRIMARY KEY, kind TEXT)",
+    "INSERT INTO fresh SELECT id, 'a' FROM parent",
+    "DROP TABLE parent",
+    "ALTER TABLE fresh RENAME TO parent",
+)
+
+
+def write_migration(folder: Path, number: int, statements: tuple[str, ...]) -> None:
+    before = f"{number - 1:04}" if number > 1 else None
+    (folder / "versions" / f"v{number:04}_x.py").write_text(
+        f"from alembic import op\nrevision, down_revision = '{number:04}', {before!r}\n"
+        f"def upgrade():\n    for statement in {statements!r}:\n        op.execute(statement)\n"
+    )
+
+
+@pytest.mark.parametrize("orphan", [False, True])
+def test_a_migration_may_rebuild_a_table_and_keeps_what_refers_to_it(tmp_path: Path, orphan: bool) -> None:
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    (folder / "env.py").write_bytes((MIGRATIONS / "env.py").read_bytes())
+    tables = (
+        "CREATE TABLE parent (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE child (parent INTEGER REFERENCES parent (id) ON DELETE CASCADE)",
+        "INSERT INTO parent VALUES (1)",
+        "INSERT INTO child VALUES (1)",
+    )
+    write_migration(folder, 1, tables)
+    open_database(tmp_path / "x.db", folder).dispose()
+    write_migration(folder, 2, (*REBUILD, "DELETE FROM parent") if orphan else REBUILD)
+    if orphan:
+        with pytest.raises(DatabaseProblem, match="its schema was left as it was"):
+            open_database(tmp_path / "x.db", folder)
+        write_migration(folder, 2, REBUILD)
+    engine = open_database(tmp_path / "x.db", folder)
+    with reading(engine) as db:
+        assert db.execute(text("SELECT kind FROM child JOIN parent ON parent.id = child.parent")).scalars().all() == [
+            "a"
+        ]
+        assert db.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    engine.dispose()
+
+
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "library.db"
     open_database(file, MIGRATIONS).dispose()
