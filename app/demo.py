@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.answer import Answer, Ask, Citation
-from app.errors import AppError, BadInput
+from app.errors import BadInput, DemoFailed
 from app.profile import open_profile
 from app.settings import load_settings
 from app.workspace import Workspace
@@ -33,12 +33,6 @@ REFUSED_SHARE = 0.8
 PROFILE = "demo"
 
 Kind = Literal["question", "unanswerable", "memory"]
-
-
-class DemoFailed(AppError):
-    """The second process of the demonstration did not answer."""
-
-    title = "The demonstration failed"
 
 
 @dataclass(frozen=True, slots=True)

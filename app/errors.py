@@ -42,5 +42,11 @@ class DamagedBackup(AppError):
     title = "The backup is damaged"
 
 
+class DemoFailed(AppError):
+    """The sample could not be read, or the demonstration's second process did not answer."""
+
+    title = "The demonstration failed"
+
+
 LociError = (AppError, ModelError, RetrievalError, RememberingError)
 """Everything a person can meet; `except LociError` stands at each door and nowhere else."""

@@ -9,7 +9,7 @@ import typer
 from app.cli.door import FAILED, AsJson, Model, leave, note, print_json, table
 
 if TYPE_CHECKING:
-    from app.demo import Report
+    from app.demo import Kind, Report
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,8 @@ def _show(report: "Report") -> None:
     rates = [f"{rate:,.0f} tokens/s {what}" for rate, what in ((reading, "read"), (writing, "written")) if rate]
     print(f"Speed      {', '.join(rates) or 'no tokens were read or written'}")
     print(f"Library    {report.documents} documents, {report.chunks} chunks, read in {report.ingest_seconds:.1f} s")
-    for label, kind in (("Right", "question"), ("Refused", "unanswerable"), ("Remembered", "memory")):
-        right, asked = report.total(kind)  # type: ignore[arg-type]  # the three kinds
+    kinds: dict[str, Kind] = {"Right": "question", "Refused": "unanswerable", "Remembered": "memory"}
+    for label, kind in kinds.items():
+        right, asked = report.total(kind)
         print(f"{label:10} {right} of {asked}")
     print(f"Result     {'passed' if report.passed else 'FAILED'} in {report.seconds:.0f} s")

@@ -20,7 +20,7 @@ def feedback(
     bad: Annotated[bool, typer.Option("--bad", help="It did not.")] = False,
     correct: Annotated[str | None, typer.Option("--correct", metavar="TEXT", help="What it should have said.")] = None,
 ) -> None:
-    """Judge an answer; what it drew on is preferred or avoided from then on.
+    """Judge an answer; a correction is remembered, in place of what it corrects.
 
     \b
     loci feedback last --good

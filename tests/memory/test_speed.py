@@ -1,4 +1,4 @@
-"""Recall and writing stay fast with 10,000 memories; embedding is not counted."""
+"""Recall and writing stay cheap with 10,000 memories; embedding is not counted."""
 
 import time
 from collections.abc import Sequence
@@ -50,14 +50,14 @@ def test_recall_and_add_among_ten_thousand(tmp_path: Path) -> None:
     store.recall("warm up", scopes=["main"])
     recalls, adds = [], []
     for number in range(30):
-        started = time.perf_counter()
+        started = time.thread_time()
         store.recall(" ".join(rng.choice(WORDS, 8)), scopes=["main"])
-        recalls.append(time.perf_counter() - started)
-        started = time.perf_counter()
+        recalls.append(time.thread_time() - started)
+        started = time.thread_time()
         store.add(" ".join(rng.choice(WORDS, 12)) + f" new {number}", source=Source("command"))
-        adds.append(time.perf_counter() - started)
+        adds.append(time.thread_time() - started)
     print(f"median recall {np.median(recalls) * 1e3:.1f} ms, add {np.median(adds) * 1e3:.1f} ms")
-    # Measured 30 and 36 ms with six busy processes on two cores; the bound leaves room for worse.
-    assert np.median(recalls) < 0.1
-    assert np.median(adds) < 0.1
+    # Processor time, which other processes do not lengthen: measured 8 and 6 ms.
+    assert np.median(recalls) < 0.05
+    assert np.median(adds) < 0.05
     store.close()
