@@ -119,14 +119,18 @@ class Assistant:
             yield Started("load")
             with turn.timed("load"):
                 self._loaded = self._load()
-        info = self._loaded.describe()
-        turn.describe(info)
-        if "chat" in info.capabilities and turn.kind in ("library", "memory"):
+        turn.describe(self._loaded.describe())
+        if self._writes and turn.kind in ("library", "memory"):
             turn.standalone = standalone_by(self._loaded, turn.ask.question, turn.history)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether the loaded model writes prose; one that does not chooses among what was found."""
+        return self._loaded is not None and "chat" in self._loaded.describe().capabilities
 
     def _way(self, turn: Turn) -> Way:
         assert self._loaded is not None  # _ready comes first
-        if "chat" not in self._loaded.describe().capabilities:
+        if not self._writes:
             return Chooser(self._loaded, self._settings)
         if not turn.ask.use_library and not turn.ask.attachments and not turn.ask.documents and turn.kind == "library":
             turn.kind = "plain"
@@ -147,7 +151,7 @@ class Assistant:
 
     def _retrieve(self, turn: Turn) -> None:
         ask, limit = turn.ask, self._settings.passages
-        if turn.kind == "plain" and self._loaded is not None and "chat" in self._loaded.describe().capabilities:
+        if turn.kind == "plain" and self._writes:
             return
         with turn.timed("retrieve"):
             found: list[Passage] = turn.shelf.attached(turn.query, self._library.embed, limit)
@@ -210,9 +214,7 @@ class Assistant:
             turn.session = ask.session
             yield
             return
-        turn.session = (
-            ask.session if ask.session is not None else memory.start_session(ask.scope[0], _title(ask.question))
-        )
+        turn.session = ask.session if ask.session is not None else memory.start_session(ask.scope[0])
         turn.id = memory.begin_turn(turn.session, ask.question)
         try:
             yield
@@ -233,11 +235,6 @@ def _standalone_of(answer_json: str) -> str | None:
     except (ValueError, AttributeError):
         return None  # a turn that was cut off before it had an answer
     return found if isinstance(found, str) else None
-
-
-def _title(question: str) -> str:
-    words = " ".join(question.split())
-    return words if len(words) <= 60 else f"{words[:59].rstrip()}…"
 
 
 def _acknowledged(remembered: list[Memory], stored: bool) -> str:

@@ -161,7 +161,7 @@ class FakeMemory:
         ]
         return sorted(scored, key=lambda r: -r.score)[:limit]
 
-    def start_session(self, scope: str, title: str) -> int:
+    def start_session(self, scope: str) -> int:
         return 1
 
     def turns(self, session: int) -> list[Turn]:
