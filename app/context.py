@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from app import prompts
 from app.answer import LeftOut, Used, Window
 from app.grounding import Source
+from app.places import within
 from memory.types import Recalled
 from model.engine import EngineInfo, Message, Prompt
 from model.errors import PromptTooLong
@@ -155,7 +156,8 @@ class _Draft:
     def _rendered(self) -> tuple[list[str], list[str]]:
         memories = [prompts.memory(one.memory.id, one.memory.text) for one in self.memories]
         return memories, [
-            prompts.passage(n, p.title or p.path, where(p), p.text) for n, p in enumerate(self._ordered(), 1)
+            prompts.passage(n, p.title or p.path, within(p.page, p.locator), p.text)
+            for n, p in enumerate(self._ordered(), 1)
         ]
 
     def _messages(self) -> tuple[Message, ...]:
@@ -194,18 +196,6 @@ def _messages(
 ) -> tuple[Message, ...]:
     turns = [message for asked, said in history for message in (Message("user", asked), Message("assistant", said))]
     return (Message("system", system), *turns, Message("user", prompts.final(question, memories, passages)))
-
-
-def where(passage: Passage) -> str:
-    """A passage's place in words: page, sheet and cells, slide or section."""
-    locator = passage.locator
-    parts = (
-        f"page {passage.page}" if passage.page is not None else "",
-        " ".join(part for part in (locator.sheet, locator.cells) if part),
-        f"slide {locator.slide}" if locator.slide is not None else "",
-        locator.section or "",
-    )
-    return ", ".join(part for part in parts if part)
 
 
 def worth_whole(passages: Sequence[Passage], characters: Callable[[str], int]) -> list[str]:

@@ -1,7 +1,7 @@
 """How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
 
 from app.answer import Citation, Stage, Status
-from retrieval.types import Locator
+from app.places import within
 from tui.rows import AddedRow, ModelRow
 
 STATUS_WORDS: dict[Status, str] = {
@@ -57,22 +57,9 @@ def clipped(text: str, width: int) -> str:
     return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
 
 
-def where(page: int | None, line: int, locator: Locator) -> str:
-    """The place of a citation: `page 12, Ventilation › Filters` or `sheet Costs, cells B4:D9`."""
-    parts = [f"page {page}"] if page is not None else []
-    if locator.slide is not None:
-        parts.append(f"slide {locator.slide}")
-    if locator.sheet is not None:
-        parts.append(f"sheet {locator.sheet}")
-    if locator.cells is not None:
-        parts.append(f"cells {locator.cells}")
-    if locator.section is not None:
-        parts.append(locator.section)
-    return ", ".join(parts) if parts else f"line {line}"
-
-
 def citation_place(citation: Citation) -> str:
-    return where(citation.page, citation.line, citation.locator)
+    """`page 12, Ventilation › Filters`, or the line where the document has nothing better."""
+    return within(citation.page, citation.locator) or f"line {citation.line}"
 
 
 def model_line(model: ModelRow) -> str:
