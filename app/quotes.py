@@ -1,8 +1,7 @@
 """Quotations in an answer, and where they stand in a source. Offsets always count in the texts as given.
 
 A quotation and a source are compared after normalising form: NFKC (but powers, indices and fractions keep their
-meaning),
-typographic quotes and dashes, white space, words hyphenated at a line's end, invisible characters.
+meaning), typographic quotes and dashes, white space, words hyphenated at a line's end, invisible characters.
 """
 
 import re

@@ -1,9 +1,8 @@
 """Hand-made answers of the kinds large models write, each with what the checker must make of it.
 
 Passages 1 to 6 are given to the model. A case lists the citations in order, each as (mark, status, quote), where the
-quote is the
-exact source text, and the parts of the answer that nothing supports. `None` as the quote asks only that it be not
-empty.
+quote is the exact source text, and the parts of the answer that nothing supports. `None` as the quote asks only that it
+be not empty.
 """
 
 from dataclasses import dataclass, field
