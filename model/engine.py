@@ -48,7 +48,7 @@ Constraint = Choice | JsonSchema | Grammar
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn. Temperature 0 is greedy and ignores the other fields."""
+    """How the next token is drawn, and when to stop. Temperature 0 is greedy: no cuts, no seed."""
 
     temperature: float = 0.0
     top_p: float = 1.0
