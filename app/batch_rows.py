@@ -84,7 +84,13 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 def _no_question(fields: Mapping[str, Any]) -> str | None:
     question = fields.get("question")
-    return None if isinstance(question, str) and question.strip() else "no question"
+    if not (isinstance(question, str) and question.strip()):
+        return "no question"
+    try:
+        question.encode()
+    except UnicodeEncodeError:  # JSON may hold "\\ud800", which is no character
+        return "the question is not valid Unicode"
+    return None
 
 
 def result(row: Row, answer: Answer | None, error: str | None, *, timings: bool) -> dict[str, Any]:

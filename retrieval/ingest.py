@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -143,6 +144,10 @@ class _Run:
         for path in paths:
             name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
             self.order[name] = len(self.order)
+            if not _is_text(name):
+                reason = "Its name is not valid UTF-8. Rename it."
+                self.results[name] = FileResult(name, "failed", reason=reason)
+                continue
             if not path.is_dir() and not supported(path):
                 self._skip(path, name)
                 continue
@@ -286,13 +291,15 @@ class _Run:
 
 
 def _stat(path: Path) -> File | None:
-    """The file without its hash; None if it cannot be looked at or is a folder."""
+    """The file without its hash; None if it cannot be looked at or is none: a pipe or a device may never end."""
     try:
         found = path.stat()
     except OSError:
         return None
     name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
-    return None if path.is_dir() else File(name, found.st_size, found.st_mtime_ns, "")
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return File(name, found.st_size, found.st_mtime_ns, "")
 
 
 def _is_current(row: Row[*tuple[Any, ...]] | None, file: File) -> bool:
@@ -303,6 +310,15 @@ def _is_current(row: Row[*tuple[Any, ...]] | None, file: File) -> bool:
         READER_VERSION,
         CHUNKER_VERSION,
     )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a path can be stored and printed: Python gives bytes that are not UTF-8 as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sha256(path: Path) -> str:

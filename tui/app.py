@@ -4,17 +4,20 @@ Nothing here or below imports torch or opens a store: that happens behind the ba
 usable.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.filter import LineFilter
 from textual.widgets import Footer
 
 from app.answer import Ask, Completed, Found, Packed, Started
 from tui.actions import ChatActions
 from tui.backend import Backend
+from tui.controls import WithoutControls
 from tui.keymap import BY_SLASH, bindings
 from tui.messages import AddMoved, CitationChosen, Composed, MemoryChanged, TextReady, TurnEnded, TurnMoved
 from tui.palette import Actions
@@ -53,6 +56,10 @@ class LociChat(ChatActions):
         yield Composer()
         yield StatusLine()
         yield Footer(show_command_palette=False)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual draws what it is given; nothing that a document or a model says may command the terminal."""
+        return [*super().get_line_filters(), WithoutControls()]
 
     def on_mount(self) -> None:
         self.query_one(Composer).focus()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, Model, console, leave, note, print_json, scope, workspace
+from app.cli.door import NOTHING, AsJson, In, Model, console, leave, note, plain, print_json, say, scope, workspace
 from app.cli.show import answer_text, model_note, remarks
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def ask(
     if as_json:
         print_json(answer.to_json())
     else:
-        print(answer_text(answer))
+        say(answer_text(answer))
     for line in remarks(answer):
         note(line)
     if answer.abstained:
@@ -185,7 +185,7 @@ def _streamed(assistant: "Assistant", request: "Ask") -> "Answer":
                 live.update(Line(labels[event.stage] + (f" {event.done}/{event.total}" if event.total else "") + " …"))
             elif isinstance(event, Text) and not event.reasoning:
                 draft += event.text
-                live.update(Line(draft))
+                live.update(Line(plain(draft)))
             elif isinstance(event, Completed):
                 return event.answer
     raise AssertionError("a turn ends with Completed")

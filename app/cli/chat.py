@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.ask import last_session
-from app.cli.door import AsJson, In, Model, note, print_json, scope, workspace
+from app.cli.door import AsJson, In, Model, note, print_json, say, scope, workspace
 from app.cli.show import answer_text, model_note, remarks
 
 if TYPE_CHECKING:
@@ -74,6 +74,6 @@ def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, 
         if as_json:
             print_json(answer.to_json())
         else:
-            print(answer_text(answer) + "\n", flush=True)
+            say(answer_text(answer) + "\n")
             for line in remarks(answer):
                 note(line)

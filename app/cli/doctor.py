@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import FAILED, AsJson, Model, leave, print_json, workspace
+from app.cli.door import FAILED, AsJson, Model, leave, print_json, say, workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +31,9 @@ def doctor(
         for finding in examine(opened, fix=fix):
             findings.append(finding)
             if not as_json:
-                print(f"{finding.state:8} {finding.check:10} {finding.detail}", flush=True)
+                say(f"{finding.state:8} {finding.check:10} {finding.detail}")
                 if finding.mend:
-                    print(f"{'':19} {finding.mend}")
+                    say(f"{'':19} {finding.mend}")
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "problem" for finding in findings):

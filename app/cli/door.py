@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,14 +66,37 @@ def scope(collections: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(collections or ["main"]))
 
 
+# A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, and
+# the surrogates that stand for bytes of a name that is not UTF-8, which no stream of ours could encode.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """The text with its control characters written out, as in `\\x1b[2J`: safe to show in a terminal."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    text = json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # JSON itself escapes C0 alone
+
+
+def say(text: str) -> None:
+    """Data for a person on stdout, made `plain`."""
+    print(plain(text), flush=True)
+
+
+def write_exactly(text: str) -> None:
+    """Text on stdout character by character for a program or file; `plain` if stdout is a terminal."""
+    shown = plain(text) if sys.stdout.isatty() else text
+    sys.stdout.flush()
+    sys.stdout.buffer.write(shown.encode("utf-8", "surrogatepass"))
 
 
 def note(text: str) -> None:
-    """A line for the person, beside the data."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person, beside the data, made `plain`."""
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def console() -> "Console":
@@ -86,13 +110,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned plain columns on stdout; the last one is as long as it is, or cut to a terminal's width."""
     import shutil
 
-    cells = [[" ".join(str("" if cell is None else cell).split()) for cell in row] for row in rows]
+    cells = [[plain(" ".join(str("" if cell is None else cell).split())) for cell in row] for row in rows]
     if not cells:
         return
     widths = [max(len(row[column]) for row in [list(headings), *cells]) for column in range(len(headings))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in [[heading.upper() for heading in headings], *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()[:limit])
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()[:limit])
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -103,7 +127,7 @@ def confirm(question: str, yes: bool) -> None:
         from app.errors import BadInput
 
         raise BadInput(f"{question} Nobody can be asked here.", "Give --yes.")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(plain(question), err=True):
         raise typer.Exit(FAILED)
 
 
@@ -140,6 +164,6 @@ def progress(label: str, unit: str = "") -> "Iterator[Callable[[int, int, str], 
         def advance(done: int, total: int, detail: str) -> None:
             if unit:
                 detail = f"{done}/{total} {unit}, {bar.tasks[0].speed or 0:.1f}/s  {detail}"
-            bar.update(task, completed=done, total=total, detail=detail)
+            bar.update(task, completed=done, total=total, detail=plain(detail))
 
         yield advance

@@ -1,13 +1,26 @@
 """`loci library`: the documents that were read."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from app.cli.door import AsJson, In, Yes, confirm, group, note, print_json, progress, scope, table, workspace
+from app.cli.door import (
+    AsJson,
+    In,
+    Yes,
+    confirm,
+    group,
+    note,
+    print_json,
+    progress,
+    say,
+    scope,
+    table,
+    workspace,
+    write_exactly,
+)
 from app.cli.show import place
 
 app = group("The documents of the library.")
@@ -62,17 +75,16 @@ def show(
                 print_json({"document": document.id, "start": start, "end": end, "text": extract, **asdict(position)})
             else:
                 note(place(document.path, position.page, position.line, position.locator))
-                print(extract)
+                write_exactly(extract + "\n")
             return
         if text:
-            # As bytes: the text is printed character by character, without a newline of ours.
-            sys.stdout.buffer.write(opened.library.text(document.id).encode("utf-8", "surrogatepass"))
+            write_exactly(opened.library.text(document.id))
             return
     if as_json:
         print_json(asdict(document))
     else:
         for name, value in asdict(document).items():
-            print(f"{name}: {'' if value is None else value}")
+            say(f"{name}: {'' if value is None else value}")
 
 
 @app.command()
@@ -127,7 +139,7 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json(figures)
     else:
         for name, value in figures.items():
-            print(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+            say(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
 
 
 def _range(text: str) -> tuple[int, int]:

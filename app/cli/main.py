@@ -26,7 +26,7 @@ from app.cli import (
     search,
     sessions,
 )
-from app.cli.door import FAILED, INTERRUPTED, debugging, group
+from app.cli.door import FAILED, INTERRUPTED, USAGE, debugging, group, plain
 
 # Read when torch is loaded, later: threads that spin while they wait make a busy 2-core machine 10 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -78,6 +78,10 @@ def main() -> int:
     """Run the command line; returns or exits with the exit codes of `app.cli.door`."""
     from app.errors import LociError
 
+    # Bytes that are not UTF-8 can name a file; as words they could be neither stored nor looked up.
+    for word in sys.argv[1:]:
+        if any("\ud800" <= letter <= "\udfff" for letter in word) and not os.path.lexists(word):
+            return _say("Bad input", f"{word} is not valid UTF-8.", USAGE)
     try:
         try:
             app()
@@ -93,6 +97,14 @@ def main() -> int:
         # The reader has gone; the interpreter's own flush at exit must not complain about it either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except UnicodeError as error:  # a line of stdin, say
+        if debugging():
+            raise
+        return _say("Bad input", f"There is text that is not valid UTF-8: {error}.", USAGE)
+    except OSError as error:
+        if debugging():
+            raise
+        return _say("A file cannot be used", f"{error}.", FAILED)
     except Exception as error:  # the outermost door: a person never meets a traceback
         if debugging():
             raise
@@ -101,8 +113,8 @@ def main() -> int:
 
 
 def _say(title: str, text: str, code: int) -> int:
-    red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
-    print(f"{red}{title}:{plain} {text}", file=sys.stderr)
+    red, normal = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    print(f"{red}{title}:{normal} {plain(text)}", file=sys.stderr)
     return code
 
 

@@ -19,9 +19,11 @@ from app.cli.door import (
     leave,
     note,
     print_json,
+    say,
     scope,
     table,
     workspace,
+    write_exactly,
 )
 from memory.types import Kind, State
 
@@ -160,7 +162,7 @@ def why(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
         _one(memory, as_json)
         for name, value in reasons.items():
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            print(f"{name}: {shown}")
+            say(f"{name}: {shown}")
 
 
 @app.command()
@@ -224,7 +226,7 @@ def export(
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in opened.memory.export())
         if file is None:
             for line in lines:
-                print(line, end="")
+                write_exactly(line)
         else:
             with file.open("w", encoding="utf-8") as out:
                 out.writelines(lines)
@@ -270,7 +272,7 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json(figures)
     else:
         for name, value in figures.items():
-            print(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+            say(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
 
 
 def _words(text: str) -> str:
@@ -286,7 +288,7 @@ def _one(memory: "Memory", as_json: bool) -> None:
         print_json(memory_json(memory))
         return
     traits = [memory.kind, memory.state, *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
-    print(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
+    say(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
 
 
 def _print(found: "list[Memory]", as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.door import AsJson, group, note, print_json, progress, table, workspace
+from app.cli.door import AsJson, group, note, print_json, progress, say, table, workspace
 
 app = group("The models that can answer.")
 
@@ -52,7 +52,7 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
     else:
         for name, value in info.items():
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-            print(f"{name}: {f'{shown:,}' if isinstance(shown, int) else '' if shown is None else shown}")
+            say(f"{name}: {f'{shown:,}' if isinstance(shown, int) else '' if shown is None else shown}")
 
 
 @app.command()

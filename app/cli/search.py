@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, leave, note, print_json, scope, workspace
+from app.cli.door import NOTHING, AsJson, In, leave, note, print_json, say, scope, workspace
 from app.cli.show import place
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def search(
         print_json([passage_json(passage) for passage in found])
     else:
         for passage in found:
-            print(f"{place(passage.path, passage.page, passage.line, passage.locator)}  [{passage.score:.3f}]")
-            print("    " + " ".join(passage.text.split())[:400] + "\n")
+            say(f"{place(passage.path, passage.page, passage.line, passage.locator)}  [{passage.score:.3f}]")
+            say("    " + " ".join(passage.text.split())[:400] + "\n")
     if not found:
         note("Nothing found.")
         leave(NOTHING)

@@ -17,9 +17,11 @@ from app.cli.door import (
     leave,
     note,
     print_json,
+    say,
     scope,
     table,
     workspace,
+    write_exactly,
 )
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ def show(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json(asdict(session) | {"turns": [_turn(turn) for turn in turns]})
         return
-    print(f"{session.title} ({session.started[:16]}, in {session.scope})")
+    say(f"{session.title} ({session.started[:16]}, in {session.scope})")
     for turn in turns:
-        print(f"\n> {turn.question}\n{turn.answer}{'' if turn.complete else ' [incomplete]'}")
+        say(f"\n> {turn.question}\n{turn.answer}{'' if turn.complete else ' [incomplete]'}")
 
 
 @app.command()
@@ -105,7 +107,7 @@ def export(
     with workspace(ctx) as opened:
         text = opened.memory.export_session(id, "markdown" if markdown else "json")
     if file is None:
-        print(text)
+        write_exactly(text + "\n")
     else:
         file.write_text(text + "\n", "utf-8")
 

@@ -80,6 +80,14 @@ def test_a_bad_row_is_an_error_of_its_own(tmp_path: Path) -> None:
     assert outcome.statuses["error"] == 5
 
 
+def test_half_a_character_in_a_question_is_that_rows_error(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", r'{"question": "\ud800"}', {"question": "b"})
+    run(source, tmp_path / "out.jsonl")
+    first, second = lines(tmp_path / "out.jsonl")
+    assert (first["status"], second["status"]) == ("error", "ok")
+    assert "Unicode" in first["error"]
+
+
 def test_fields_that_ours_would_hide_are_kept_apart(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", {"question": "a", "answer": "gold", "input": 5, "status": "new"})
     run(source, tmp_path / "out.jsonl")

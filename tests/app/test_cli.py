@@ -413,3 +413,51 @@ def test_evaluations_print_the_stable_shape(loci: Run, tmp_path: Path, monkeypat
     assert ran.json["settings"] == {"limit": 2}
     assert "recall@1 (bm25)" in loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path).out
     assert loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path / "none").code == 2
+
+
+# --- text of strangers
+
+
+def test_control_characters_are_written_out_for_people_and_escaped_in_json(loci: Run, tmp_path: Path) -> None:
+    evil = tmp_path / "a\x1b[2J\x9b31m\x07.md"
+    evil.write_text("The quay is 90 metres long.", "utf-8")
+    assert loci("ingest", evil).code == 0
+    assert loci("memory", "add", "The boat\x1b]0;owned\x07 is red.").code == 0
+    for words in (
+        ["library", "list"],
+        ["library", "show", "d1"],
+        ["search", "quay"],
+        ["memory", "list"],
+        ["memory", "show", "1"],
+    ):
+        ran = loci(*words)
+        assert not set("\x1b\x9b\x07") & set(ran.out + ran.err), words
+        assert "\\x1b" in ran.out, words
+        raw = loci(*words, "--json")
+        assert not set("\x1b\x9b\x07") & set(raw.out)
+        assert "\x1b" in str(raw.json[0] if isinstance(raw.json, list) else raw.json).encode().decode("unicode_escape")
+    missing = loci("library", "show", "x\x1b[31m")
+    assert missing.code == 3 and "\x1b[31m" not in missing.err
+
+
+def test_names_and_words_that_are_not_utf8_are_refused_in_words(loci: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "good.md").write_text("The quay is 90 metres long.", "utf-8")
+    (folder / "b\udcffd.md").write_text("Its name is latin-1.", "utf-8")
+    ran = loci("ingest", folder, "--json")
+    assert ran.code == 4
+    assert ran.json["counts"] == {"failed": 1, "added": 1}
+    assert "not valid UTF-8" in ran.json["files"][0]["reason"]
+    assert "b\\udcffd.md" in loci("ingest", folder).err
+    assert loci("ingest", folder / "b\udcffd.md").code == 1
+    for words in (["search", "\udcff"], ["memory", "add", "\udcff"], ["library", "show", "\udcff"]):
+        ran = loci(*words)
+        assert ran.code == 2, words
+        assert "unexpectedly" not in ran.err
+
+
+def test_a_file_that_cannot_be_written_is_named(loci: Run, tmp_path: Path) -> None:
+    loci("memory", "add", "My boat is red.")
+    ran = loci("memory", "export", tmp_path / "no" / "such.jsonl")
+    assert ran.code == 1 and "such.jsonl" in ran.err and "unexpectedly" not in ran.err

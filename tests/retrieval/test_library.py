@@ -160,6 +160,12 @@ def test_a_bad_file_is_reported_and_the_rest_is_ingested(library: Library, files
     assert len(library.documents()) == 2
 
 
+def test_a_named_pipe_is_refused_without_opening_it(library: Library, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")  # opening it would wait for a writer for ever
+    (result,) = ingest(library, [tmp_path / "pipe.txt"])
+    assert result.status == "failed" and "regular file" in str(result.reason)
+
+
 def test_an_estimate_comes_first_and_the_progress_ends_at_all(library: Library, files: Path) -> None:
     expected = estimate(library, [files])
     assert (expected.files, expected.chunks > 0) == (2, True)

@@ -443,3 +443,13 @@ def test_importing_the_chat_loads_neither_torch_nor_a_store() -> None:
     code = f"import sys, tui.app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_control_characters_in_names_and_questions_do_not_reach_the_terminal(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=WIDE) as pilot:
+        await ask(pilot, "Where\x1b[2J is\x9b31m it\x07?")
+        drawn = app.screen._compositor.render_update(full=True)
+        assert not set("\x1b\x9b\x07") & set(
+            "".join(segment.text for line in drawn.strips for segment in line)  # type: ignore[union-attr]
+        )
