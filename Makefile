@@ -16,7 +16,7 @@ $(VENV)/.user: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.user
 	@echo "Installing the development tools; llama-cpp-python is compiled once (about 5 minutes on 2 cores)."
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(FAISS),gguf,dev,train]"
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(FAISS),gguf,dev]"
 	@touch $@
 
 demo: $(VENV)/.user
