@@ -12,12 +12,12 @@ from typing import Literal
 from app.sentences import STOP_WORDS, Range, stem, word_ranges
 
 Kind = Literal[
-    "person", "place", "date", "time", "number", "money", "percent", "duration", "contact",
+    "person", "place", "date", "time", "number", "money", "percent", "duration", "frequency", "contact",
     "reason", "manner", "definition", "yesno", "thing",
 ]  # fmt: skip
 
 SHORT: frozenset[Kind] = frozenset(
-    {"person", "place", "date", "time", "number", "money", "percent", "duration", "contact"}
+    {"person", "place", "date", "time", "number", "money", "percent", "duration", "frequency", "contact"}
 )
 """Kinds that are answered by the thing itself; the others by the sentence that holds it."""
 
@@ -37,14 +37,15 @@ _LEADS: tuple[tuple[str, Kind], ...] = (
     (r"how (?:much (?:do(?:es)?|did|is|are|was|were|will|would|should|must|has|have)|expensive|costly)", "money"),
     (r"(?:what|which|how (?:much|high|big|large)) .{0,30}\b(?:price|cost|fees?|fares?|rent|salary|budget|deposit"
      r"|fines?|charges?)\b", "money"),
+    (r"how (?:often|frequently)|(?:what|which) frequency", "frequency"),
     (r"how (?:long|old)|(?:what|which) (?:duration|length of time|age)|for how long", "duration"),
     (r"(?:what|which) (?:percent|percentage|proportion|fraction|share)|how many percent", "percent"),
     (r"(?:at |by |until |from )?(?:what|which) (?:time|hour)\b|(?:what|which) .{0,30}\bhours\b|when (?:do"
      r"|does) .{0,40}\b(?:open|close|start|begin|end|leave|depart|arrive)", "time"),
     (r"when\b|(?:in |on |by |since |until |during )?(?:what|which) (?:\w+ )?(?:year|date|day|month|century|decade"
      r"|season|weekday)\b", "date"),
-    (r"(?:how (?:many|often|far|tall|high|deep|wide|big|large|fast|heavy|much|hot|cold))|(?:what"
-     r"|which) (?:\w+ )?(?:number|amount|population"
+    (r"(?:how (?:many|far|tall|high|deep|wide|big|large|fast|heavy|much|hot|cold))|(?:what"
+     r"|which) (?:\w+ ){0,3}(?:number|amount|population"
      r"|size|height|depth|width|weight|length|distance|speed|area|temperature|capacity|score|quantity)\b", "number"),
     (r"(?:what|which) .{0,40}\b(?:e-?mail|phone|telephone|number to call|website|web site"
      r"|url|web address)\b", "contact"),
@@ -65,8 +66,8 @@ _LEADS: tuple[tuple[str, Kind], ...] = (
     (r"¿?por qué|pourquoi\b|warum\b|.*为什么", "reason"),
 )  # fmt: skip
 _COMPILED = tuple(
-    (re.compile(rf"(?:^|.*?[,;:] |.*? )??(?:{p})" if not p.startswith(".*") else p, re.I), k) for p, k in _LEADS[:11]
-) + tuple((re.compile(p, re.I), k) for p, k in _LEADS[11:])
+    (re.compile(rf"(?:^|.*?[,;:] |.*? )??(?:{p})" if not p.startswith(".*") else p, re.I), k) for p, k in _LEADS[:12]
+) + tuple((re.compile(p, re.I), k) for p, k in _LEADS[12:])
 _QUESTION_WORD = re.compile(r"\b(how many|how much|how|what|which|who|whom|whose|when|where|why)\b", re.I)
 _FOCUS = re.compile(r"\b(?:how many|how much|what|which|whose)\s+((?:[\w'’-]+\s*){1,4})", re.I)
 
@@ -100,6 +101,10 @@ _NUMBER_WORD = (
 )
 _NUMBER = rf"(?:\d+(?:[.,]\d+)*|\b{_NUMBER_WORD}(?:[ -](?:and )?{_NUMBER_WORD})*\b)"
 _SCALE = r"(?:\s(?:hundred|thousand|million|billion|trillion|bn|m|k)\b)?"
+_UNIT_OF_LENGTH = (
+    r"(?:kilo|centi|milli)?met(?:re|er)s?|[kcm]?m|feet|foot|ft|inch(?:es)?|yards?|fathoms?|(?:nautical )?miles?|pages?"
+    r"|words|characters"
+)
 _UNIT_OF_TIME = r"(?:seconds?|minutes?|mins?|hours?|days?|nights?|weeks?|months?|years?|decades?|centur(?:y|ies))"
 
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -121,7 +126,11 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("duration", re.compile(rf"{_NUMBER}(?:\s?(?:to|or|-"
                             rf"|–)\s?{_NUMBER})?[ -](?:and a half )?{_UNIT_OF_TIME}(?: and {_NUMBER}"
                             rf" {_UNIT_OF_TIME})?\b", re.I)),
-    ("quantity", re.compile(rf"{_NUMBER}{_SCALE}[ -]?(?:[a-zµ°²³]+(?:/[a-z]+)?)(?: [a-z]+)?", re.I)),
+    ("frequency", re.compile(rf"\b(?:every|each) (?:{_NUMBER} )?{_UNIT_OF_TIME}\b|\b(?:once|twice|{_NUMBER} times)"
+                             rf" (?:an?|per|each|every|in) (?:{_NUMBER} )?{_UNIT_OF_TIME}\b|\b(?:hourly|daily|weekly"
+                             rf"|fortnightly|monthly|quarterly|yearly|annually)\b", re.I)),
+    ("length", re.compile(rf"{_NUMBER}{_SCALE}[ -]?(?:{_UNIT_OF_LENGTH})(?![a-z])", re.I)),
+    ("quantity", re.compile(rf"{_NUMBER}{_SCALE}[ -]?(?:[a-zµ°²³]+(?:[/-][a-z]+)*)(?: [a-z]+)?", re.I)),
     ("number", re.compile(rf"(?:(?:about|around|over|under|more than|less than|at least|at most|up to|nearly"
                           rf"|almost) )?{_NUMBER}{_SCALE}", re.I)),
     ("name", re.compile(r"(?:\b[A-ZÀ-ÖØ-Þ][\w'’.&-]*|\b[A-Z]\.)(?:(?:,? (?:of|the|de|la|van|von|der|and|for|in|du"

@@ -6,12 +6,15 @@ Doors show `NOTE` beside such answers: whenever the engine that answered is not 
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from app.answer import LeftOut, Text, TurnEvent, Used, Window
 from app.grounding import citation
-from app.query import to_second_person
+from app.judge import Judge
+from app.query import FIRST_PERSON, to_second_person
+from app.sentences import STOP_WORDS, Range, content_words, is_row
 from app.settings_assistant import AssistantSettings
-from app.spans import Choice, choose
+from app.spans import CLEAR, FITTING, Choice, choose
 from app.spans import Text as SpanText
 from app.turn import Turn
 from memory.types import Recalled
@@ -27,6 +30,12 @@ _LARGER = "Use a larger model for that: --model with a .gguf file, a folder of w
 _WHO_AM_I = re.compile(r"\bwho (?:am i|are we)\b", re.IGNORECASE)
 
 
+_EVERY = re.compile(r"\b(?:every|each) $", re.IGNORECASE)
+_UNIT = re.compile(r"[ \u00a0-]?([a-zµ°²³%][\w/²³-]*)")
+_LEADING_NUMBER = re.compile(r"(?:[-*+•–]\s+|#{1,6}\s+|\(?\d{1,3}(?:\.\d{1,3})*[.)]?\s+(?=[A-Z]))+")
+"""The bullet or number of an item or clause, which is no part of what it says."""
+
+
 class Chooser:
     """Answers with words of the passages or of a memory, or says that nothing supports an answer."""
 
@@ -34,11 +43,12 @@ class Chooser:
         self._engine = engine
         self._settings = settings
         self._choice: Choice | None = None
-        self._remembered: Recalled | None = None
-        self._prompt_tokens = 0
+        self._remembered: tuple[Recalled, Choice] | None = None
+        self._usage = Usage()
+        self._read = ""
 
     def pack(self, turn: Turn) -> None:
-        """Passages as found; the prompt is made of those that the candidates stand in.
+        """Passages as found; the prompt is made of their best sentences.
 
         :raises UnsupportedConstraint: a JSON answer is asked for.
         """
@@ -53,30 +63,28 @@ class Chooser:
 
     def generate(self, turn: Turn) -> Iterator[TurnEvent]:
         """One choice; the text comes at once."""
-        with turn.timed("decode"):
-            embed = turn.shelf.library.embed
-            if turn.kind == "memory":
-                self._remembered = self._from_memory(turn)
-            if self._remembered is None:
-                texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
-                question = turn.query or turn.standalone
-                scores = self._scores if "score" in self._engine.describe().capabilities else None
-                self._choice = choose(question, texts, embed, scores) if texts else None
-            turn.text = self._written(turn)
+        judge = self._judge(turn) if "score" in self._engine.describe().capabilities else None
+        if turn.kind == "memory" or FIRST_PERSON.search(turn.standalone):
+            self._remembered = self._from_memory(turn)
+        if self._remembered is None and turn.passages:
+            texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
+            self._choice = choose(turn.query or turn.standalone, texts, turn.shelf.library.embed, judge)
+        turn.text = self._written(turn)
         yield Text(turn.text)
 
     def check(self, turn: Turn) -> None:
-        """Cite the sentence or row around the span, from its own offsets."""
-        turn.usage = Usage(prompt_tokens=self._prompt_tokens)
+        """Cite the sentence or row around the span, from its own offsets; in a table, at the span's cell."""
+        turn.usage = self._usage
         used = turn.window.used
         turn.window = Window(
-            turn.window.window, Used(used.system, used.memories, self._prompt_tokens), turn.window.left_out
+            turn.window.window, Used(used.system, used.memories, self._usage.prompt_tokens), turn.window.left_out
         )
         choice = self._choice
         if self._remembered is not None:
-            turn.cited.add(self._remembered.memory.id)
+            recalled, chosen = self._remembered
+            turn.cited.add(recalled.memory.id)
             turn.grounded = True
-            turn.confidence = self._remembered.score if 0 <= self._remembered.score <= 1 else None
+            turn.confidence = chosen.confidence
             return
         turn.confidence = choice.confidence if choice is not None else 0.0
         if not self._answers(choice):
@@ -87,7 +95,11 @@ class Chooser:
         passage = turn.passages[choice.unit.text]
         at = turn.text.rindex("[1]")
         place = passage.start + choice.unit.range[0], passage.start + choice.unit.range[1]
-        turn.citations = (citation(1, (at, at + 3), passage, place, "verified", turn.shelf),)
+        cited = citation(1, (at, at + 3), passage, place, "verified", turn.shelf)
+        if cited.locator.cells is not None and (cell := field_of(passage.text, choice)) is not None:
+            start, end = passage.start + cell[0], passage.start + cell[1]
+            cited = replace(cited, locator=turn.shelf.locate(passage.document, start, end).locator)
+        turn.citations = (cited,)
         turn.grounded = True
 
     # ---- inside ---------------------------------------------------------------------------------
@@ -98,16 +110,21 @@ class Chooser:
     def _written(self, turn: Turn) -> str:
         choice = self._choice
         if self._remembered is not None:
-            said = to_second_person(self._remembered.memory.text)
-            return f"{said} [m{self._remembered.memory.id}]"
+            recalled, chosen = self._remembered
+            text = recalled.memory.text
+            fitting = chosen.kind in FITTING.get(chosen.wanted.kind, ())
+            said = text[slice(*with_unit(text, chosen))] if fitting else to_second_person(text)
+            return f"{said} [m{recalled.memory.id}]"
         if choice is None or not self._answers(choice):
             return _refusal(turn)
-        text = turn.passages[choice.unit.text].text
-        start, end = choice.span if choice.short else choice.unit.range
-        return f"{' '.join(text[start:end].split())} [1]"
+        return f"{written(turn.passages[choice.unit.text].text, choice)} [1]"
 
-    def _from_memory(self, turn: Turn) -> Recalled | None:
-        """The memory that answers a question about the user, if one does."""
+    def _from_memory(self, turn: Turn) -> tuple[Recalled, Choice] | None:
+        """The memory that answers a question about the user, if one does, and what of it.
+
+        A document may well say something of "my boat", so outside questions that plainly ask for a memory, one
+        answers only with the kind of thing asked for and with most of the question's words.
+        """
         found = [one for one in turn.memories if one.memory.kind != "episode"]
         if not found:
             return None
@@ -116,20 +133,31 @@ class Chooser:
         if choice is None:
             return None
         features = choice.unit.features
-        near = features["cosine"] >= self._settings.memory_relevance
-        return found[choice.unit.text] if near and (features["recall"] >= 0.5 or features["cosine"] >= 0.6) else None
+        if features["cosine"] < self._settings.memory_relevance:
+            return None
+        answers = features["recall"] >= 0.5 or (turn.kind == "memory" and features["cosine"] >= 0.6)
+        if turn.kind != "memory":
+            answers = answers and choice.kind in FITTING.get(choice.wanted.kind, ())
+        return (found[choice.unit.text], choice) if answers else None
 
-    def _scores(
-        self, question: str, passages: Sequence[str], candidates: Sequence[tuple[int, str]]
-    ) -> tuple[Score, list[Score]]:
-        from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
+    def _judge(self, turn: Turn) -> Judge:
+        """The engine's scoring; the first call on a prompt reads it, and further ones find it in the cache."""
 
-        prompt = span_prompt(question, passages)
-        self._prompt_tokens = self._engine.count_tokens(prompt)
-        none, *scores = self._engine.score(
-            prompt, [NOT_FOUND, *(answer_continuation(n, span) for n, span in candidates)]
-        )
-        return none, scores
+        def judge(prompt: str, continuations: Sequence[str]) -> list[Score]:
+            read = prompt == self._read
+            with turn.timed("decode" if read else "prefill"):
+                scores = self._engine.score(prompt, continuations)
+            if not read:
+                self._read = prompt
+                self._usage = replace(
+                    self._usage, prompt_tokens=self._usage.prompt_tokens + self._engine.count_tokens(prompt)
+                )
+            else:
+                scored = self._usage.completion_tokens + sum(score.tokens for score in scores)
+                self._usage = replace(self._usage, completion_tokens=scored)
+            return scores
+
+        return judge
 
     def _why_not(self, turn: Turn) -> str:
         if turn.kind == "plain":
@@ -146,6 +174,64 @@ class Chooser:
             f"No passage supports an answer: the best has confidence {turn.confidence:.2f}, under "
             f"{self._settings.abstain_below:.2f}."
         )
+
+
+def written(text: str, choice: Choice) -> str:
+    """What is said: the field of a row, the span with its unit, or the sentence without its bullet or number."""
+    if (field := field_of(text, choice)) is not None:
+        start, end = field
+    elif choice.short:
+        start, end = with_unit(text, choice)
+    else:
+        start, end = choice.unit.range
+        start += len(lead.group()) if (lead := _LEADING_NUMBER.match(text[start:end])) else 0
+    return " ".join(text[start:end].split())
+
+
+def field_of(text: str, choice: Choice) -> Range | None:
+    """The field (`Header: value`) or cell of a row that is asked for; None outside rows, or if none stands out.
+
+    A field whose header the question names goes before the one the span is in, unless the question names its value
+    too: that is what the row is about.
+    """
+    first, last = choice.unit.range
+    row = text[first:last]
+    separator = next((one for one in ("; ", " | ", "\t") if one in row), None)
+    if separator is None or "\n" in row or not is_row(row):
+        return None
+    fields, at = [], first
+    for part in row.split(separator):
+        bare = part.strip("| ")
+        start = at + part.find(bare)
+        fields.append((start, start + len(bare)))
+        at += len(part) + len(separator)
+    named = [one for one in fields if _names(text[slice(*one)], choice)]
+    if len(named) == 1:
+        return named[0]
+    holding = [one for one in fields if one[0] <= choice.span[0] and choice.span[1] <= one[1]]
+    return holding[0] if holding and (holding[0] in named or choice.share >= CLEAR) else None
+
+
+def _names(field: str, choice: Choice) -> bool:
+    """Whether the question names the header of `field` and asks for a thing such as its value."""
+    header, _, value = field.partition(": ")
+    if not value or not set(content_words(header)) & choice.words:
+        return False
+    counted = choice.wanted.kind in ("money", "number", "percent", "time", "date", "duration", "frequency")
+    return not set(content_words(value)) & choice.words and (not counted or any(c.isdigit() for c in value))
+
+
+def with_unit(text: str, choice: Choice) -> Range:
+    """The span, and after a bare number its unit ("4 knots") unless the question named it ("how many boats"); before
+    a time that recurs, "every"."""
+    start, end = choice.span
+    if choice.wanted.kind == "frequency" and (every := _EVERY.search(text[choice.unit.range[0] : start])):
+        start -= len(every.group())
+    if choice.kind == "number" and choice.wanted.lead != "how many":
+        unit = _UNIT.match(text, end, choice.unit.range[1])
+        if unit is not None and unit.group(1).casefold() not in STOP_WORDS:
+            end = unit.end()
+    return start, end
 
 
 def _refusal(turn: Turn) -> str:

@@ -282,6 +282,13 @@ _IS_CALLED = re.compile(
     re.IGNORECASE,
 )
 
+_AND_IS = re.compile(
+    r"\s+(?:and|but)\s+(?=(?:it |he |she |they )?(?:is|are|was|were|has|have|had|lies|lives|works|costs|weighs)\b)"
+    r"|\s+(?=(?:which|who|that|because|since)\b)",
+    re.IGNORECASE,
+)
+"""Where a name ends that no comma ends: "is called Heron and is red"."""
+
 
 def with_memory(question: str, memories: Sequence[tuple[int, str]]) -> tuple[str, tuple[int, ...]]:
     """`question` with "my boat" replaced by what a memory says my boat is, and the ids of the memories so used."""
@@ -296,7 +303,7 @@ def with_memory(question: str, memories: Sequence[tuple[int, str]]) -> tuple[str
                 (
                     (i, m["name"].strip())
                     for i, text in memories
-                    for m in [_IS_CALLED.search(text)]
+                    for m in [_IS_CALLED.search(_AND_IS.sub(", ", text))]
                     if m and m["what"].casefold().split()[-1] == noun.split()[-1]
                 ),
                 None,

@@ -180,11 +180,11 @@ def _blocks(text: str, start: int, end: int) -> list[Range]:
         if not line.strip():
             current = None
             continue
-        joins = current is not None and not _OWN_LINE.match(line) and not _is_row(line)
+        joins = current is not None and not _OWN_LINE.match(line) and not is_row(line)
         if joins and current is not None:
             before = text[current[0] : current[1]].rstrip().rsplit("\n", 1)[-1]
             lower = line.lstrip()[:1].islower()
-            joins = not _is_row(before) and not before.startswith("#") and (prose or lower or len(before) >= 60)
+            joins = not is_row(before) and not before.startswith("#") and (prose or lower or len(before) >= 60)
         if joins and current is not None:
             current = (current[0], last)
             blocks[-1] = current
@@ -201,7 +201,7 @@ def _is_prose(text: str, lines: list[Range]) -> bool:
     return bool(bodies) and sum(len(body) for body in bodies) / len(bodies) >= 45
 
 
-def _is_row(line: str) -> bool:
+def is_row(line: str) -> bool:
     """Whether a line is a table row: cells parted by bars or tabs, or several `Header: value` fields."""
     return (
         "\t" in line.strip()
@@ -211,7 +211,7 @@ def _is_row(line: str) -> bool:
 
 
 def _split(text: str, start: int, end: int) -> list[Range]:
-    if _is_row(text[start:end]) and "\n" not in text[start:end].strip():
+    if is_row(text[start:end]) and "\n" not in text[start:end].strip():
         return [_trim(text, start, end)]
     found: list[Range] = []
     first = start

@@ -16,7 +16,7 @@ class AssistantSettings(BaseModel):
     """Earlier turns of the session that may enter the prompt, newest first."""
     prefill_seconds: float = Field(default=10.0, gt=0)
     """Longest time to spend reading the prompt; passages that would take longer are left out, and named."""
-    abstain_below: float = Field(default=0.3, ge=0, le=1)
+    abstain_below: float = Field(default=0.25, ge=0, le=1)
     """Confidence under which the embedded model says that the library does not answer."""
     memory_relevance: float = Field(default=0.25, ge=0, le=1)
     """Least cosine with the question for a recalled memory to count as being about it."""

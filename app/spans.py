@@ -3,7 +3,7 @@
     question, passages
       1. units       the sentences and rows of the passages, scored by meaning and words against the question
       2. spans       typed candidates inside the best units, scored by where and what they are
-      3. model       log-probability of each candidate against "not found", one batched call (left out without a model)
+      3. model       which of the best units answers, and which of their spans (`app.judge`); left out without a model
       4. choice      one linear score; a logistic gives the confidence that the choice answers at all
 
 All weights are named numbers in `spans_weights.json`, fitted by `app.evaluation.fit_spans`. Without a model the same
@@ -23,25 +23,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.answer_types import Span, Wanted, spans, wanted
+from app.judge import Judge, Opinion, Reading, SpanOpinion
 from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, word_ranges
-from model.engine import Score
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Features = dict[str, float]
-ModelScores = Callable[[str, Sequence[str], Sequence[tuple[int, str]]], tuple[Score, list[Score]]]
-"""(question, passages, [(number of passage from 1, span)]) to the scores of "not found" and of each candidate."""
 
 EMBEDDED = 32
 """Units that are embedded: most of the time of an answer goes there."""
 UNITS = 5
 """Units whose spans are looked at."""
-_EXACT: frozenset[str] = frozenset({"money", "percent", "time", "duration", "contact"})
+_EXACT: frozenset[str] = frozenset({"money", "percent", "time", "duration", "frequency", "contact"})
 """Kinds whose form is unmistakable, and too rare in the training questions for their weights to say so."""
 _EXACT_BONUS = 3.0
 CLEAR = 0.3
 """Share from which a span of no particular kind is given without its sentence."""
+READ = 9
+"""Units that the model reads, at most."""
+JUDGED = 3
+"""Units of these whose spans the model is asked about."""
 SPANS = 16
-"""Spans that the model is asked about."""
+EACH = 4
+"""Spans that the model is asked about: so many of the best, and of each unit at least so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Choice:
     """Of the span: `date`, `name`, `chunk` ..."""
     share: float
     """Of the probability among all spans looked at."""
+    words: frozenset[str] = frozenset()
+    """Stems of the question's words."""
 
     @property
     def short(self) -> bool:
@@ -95,26 +100,27 @@ def choose(
     question: str,
     texts: Sequence[Text],
     embed: Embed,
-    model: ModelScores | None = None,
+    model: Judge | None = None,
     weights: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Choice | None:
     """The span of `texts` that best answers `question`; None only if there is no text at all."""
     weights = shipped_weights() if weights is None else weights
-    asked = wanted(question)
+    asked, words = wanted(question), frozenset(content_words(question))
     units = rank_units(question, asked, texts, embed, weights["unit"])
     if not units:
         return None
-    candidates = rank_spans(question, asked, texts, units, weights["span"])
-    if model is not None and candidates and "model" in weights["span"]:
-        candidates, margin = _ask_model(question, texts, candidates, model, weights["span"])
+    opinion: Features = {}
+    if model is None or "model_span" not in weights:
+        candidates = rank_spans(question, asked, texts, units, weights["span"])
     else:
-        margin = None
-    if not candidates:  # a unit without a single word
-        return Choice(units[0], units[0].range, 0.0, asked, "", 0.0)
+        candidates, opinion = judged(question, asked, texts, units, model, weights)
+    if not candidates:  # units without a single word
+        return Choice(units[0], units[0].range, 0.0, asked, "", 0.0, words)
     (unit, span), _, share = candidates[0]
-    features = confidence_features(unit, units, share, margin)
-    confidence = logistic(dot(features, weights["confidence"]))
-    return Choice(unit, (span.start, span.end), confidence, asked, span.kind, share)
+    score = dot(confidence_features(unit, units, share), weights["confidence"])
+    if opinion:
+        score = dot(opinion | {"rule": score}, weights["model_confidence"])
+    return Choice(unit, (span.start, span.end), logistic(score), asked, span.kind, share, words)
 
 
 # ---- 1. units -----------------------------------------------------------------------------------
@@ -229,12 +235,17 @@ FITTING: Mapping[str, frozenset[str]] = {
     "place": frozenset({"name", "proper"}),
     "date": frozenset({"date"}),
     "time": frozenset({"time"}),
-    "number": frozenset({"number", "quantity"}),
+    "number": frozenset({"number", "quantity", "length"}),
     "money": frozenset({"money"}),
     "percent": frozenset({"percent"}),
-    "duration": frozenset({"duration"}),
+    "duration": frozenset({"duration", "length"}),  # "how long" asks for either
+    "frequency": frozenset({"frequency", "duration"}),
     "contact": frozenset({"contact"}),
 }
+
+
+_FITTED_AS: Mapping[str, str] = {"length": "quantity", "frequency": "duration"}
+"""Kinds too rare in the training questions for weights of their own."""
 
 
 def has_kind(body: str, asked: Wanted) -> bool:
@@ -259,7 +270,7 @@ def rank_spans(
     scores = [
         dot(span_features(asked, asks, texts[unit.text].text, unit.range, span), weights)
         + weights.get("unit_score", 1.0) * (unit.score - top)
-        + (_EXACT_BONUS if span.kind == asked.kind and asked.kind in _EXACT else 0.0)
+        + (_EXACT_BONUS if asked.kind in _EXACT and span.kind in FITTING[asked.kind] else 0.0)
         for unit, span in pairs
     ]
     return _shares(pairs, scores)
@@ -292,7 +303,7 @@ def span_features(asked: Wanted, asks: set[str], text: str, unit: Range, span: S
     gap_after = text[span.end : unit[1]][:1]
     repeated = sum(1 for i in inside if stems[i] in asks)
     length = last - first + 1
-    kind, shape = asked.kind, span.kind
+    kind, shape = _FITTED_AS.get(asked.kind, asked.kind), _FITTED_AS.get(span.kind, span.kind)
     label = before if before in STOP_WORDS or before == "^" else ("ask" if stems[first - 1] in asks else "word")
     follow = after if after in STOP_WORDS or after == "$" else ("ask" if stems[last + 1] in asks else "word")
     header = (
@@ -334,43 +345,108 @@ def span_features(asked: Wanted, asks: set[str], text: str, unit: Range, span: S
     return features
 
 
-# ---- 3. model, 4. choice --------------------------------------------------------------------------
+# ---- 3. model ------------------------------------------------------------------------------------
 
 
-def _ask_model(
-    question: str, texts: Sequence[Text], candidates: Sequence[Scored], model: ModelScores, weights: Mapping[str, float]
-) -> tuple[list[Scored], float]:
-    """The best candidates with the model's opinion added, and its margin of the best over "not found" in nats."""
-    asked = list(candidates[:SPANS])
-    numbers = list(dict.fromkeys(unit.text for (unit, _), _, _ in asked))  # only texts that a candidate needs are read
-    none, scores = model(
-        question,
-        [texts[n].text for n in numbers],
-        [(numbers.index(unit.text) + 1, texts[unit.text].text[span.start : span.end]) for (unit, span), _, _ in asked],
-    )
-    margins = [score.logprob - none.logprob for score in scores]
-    total = [
-        score + weights.get("model", 0.0) * margin + weights.get("model_mean", 0.0) * opinion.mean
-        for (_, score, _), margin, opinion in zip(asked, margins, scores, strict=True)
+def judged(
+    question: str,
+    asked: Wanted,
+    texts: Sequence[Text],
+    units: Sequence[Unit],
+    model: Judge,
+    weights: Mapping[str, Mapping[str, float]],
+) -> tuple[list[Scored], Features]:
+    """Spans of the units that rule and model together like best, best first; and what the model says of the choice."""
+    reading = Reading(question, [passage_of(texts, unit) for unit in units[:READ]], model)
+    opinion = reading.numbers()
+    read = units[: reading.count]
+    scores = [dot(f, weights["model_unit"]) for f in unit_opinions(read, opinion)]
+    best = sorted(range(len(read)), key=lambda i: -scores[i])[:JUDGED]
+    rivals = rank_spans(question, asked, texts, [read[i] for i in best], weights["span"])
+    kept = shortlist(rivals)
+    if not kept:
+        return [], {}
+    place = {id(read[i]): i for i in best}
+    numbers = [place[id(unit)] for (unit, _), _, _ in kept]
+    bodies = [texts[unit.text].text[span.start : span.end] for (unit, span), _, _ in kept]
+    opinions = reading.spans(list(zip(numbers, bodies, strict=True)))
+    features = span_opinions(kept, [scores[i] for i in numbers], opinions)
+    found = _shares([pair for pair, _, _ in kept], [dot(f, weights["model_span"]) for f in features])
+    return found, choice_opinion(opinion)
+
+
+def passage_of(texts: Sequence[Text], unit: Unit) -> str:
+    """What the model reads of a unit."""
+    return texts[unit.text].text[unit.range[0] : unit.range[1]]
+
+
+def unit_opinions(units: Sequence[Unit], opinion: Opinion) -> list[Features]:
+    """Per unit that was read: the rule's score and the model's probability."""
+    top = max(unit.score for unit in units)
+    best = max(opinion.numbers)
+    return [
+        {
+            "rule": unit.score - top,
+            "model": max(number, -12.0),
+            "agree": float(number == best),
+        }
+        for unit, number in zip(units, opinion.numbers, strict=True)
     ]
-    return _shares([pair for pair, _, _ in asked], total), max(margins)
 
 
-def confidence_features(unit: Unit, units: Sequence[Unit], share: float, margin: float | None) -> Features:
+def shortlist(rivals: Sequence[Scored]) -> list[Scored]:
+    """The spans that the model is asked about: the best of each unit, then the best of all."""
+    taken: dict[int, int] = {}
+    kept = []
+    for rank, rival in enumerate(rivals):
+        unit = id(rival[0][0])
+        taken[unit] = taken.get(unit, 0) + 1
+        if taken[unit] <= EACH or rank < SPANS:
+            kept.append(rival)
+    return kept
+
+
+def span_opinions(kept: Sequence[Scored], units: Sequence[float], opinions: Sequence[SpanOpinion]) -> list[Features]:
+    """Per candidate span: the rule's score, its unit's, and the model's probabilities."""
+    top = max(score for _, score, _ in kept)
+    best = max(units)
+    likeliest = max(opinion.logprob for opinion in opinions)
+    return [
+        {
+            "rule": max(score - top, -12.0),
+            "unit": unit - best,
+            "model": max(opinion.logprob, -30.0),
+            "mean": max(opinion.mean, -8.0),
+            "agree": float(opinion.logprob == likeliest),
+        }
+        for (_, score, _), unit, opinion in zip(kept, units, opinions, strict=True)
+    ]
+
+
+def choice_opinion(opinion: Opinion) -> Features:
+    """What the model says of whether anything answers: the odds against "none", in units of 4 nats.
+
+    How sure it is of the unit or the span adds nothing on questions of other kinds than those fitted on.
+    """
+    odds = math.log(max(sum(math.exp(n) for n in opinion.numbers), 1e-9)) - opinion.none
+    return {"bias": 1.0, "odds": max(min(odds, 8.0), -8.0) / 4}
+
+
+# ---- 4. choice -----------------------------------------------------------------------------------
+
+
+def confidence_features(unit: Unit, units: Sequence[Unit], share: float) -> Features:
     """What tells an answer from a near miss."""
     best = max(u.features["cosine"] for u in units)
     other = max((u.score for u in units if u is not unit), default=unit.score - 5)
     features = {f"unit:{name}": value for name, value in unit.features.items()}
-    features |= {
+    return features | {
         "best_cosine": best,
         "best_dense": max(u.features["dense"] for u in units),
-        "lead": min(unit.score - other, 5.0) / 5,
+        "lead": max(min(unit.score - other, 5.0), -5.0) / 5,
         "score": unit.score / 5,
         "share": share,
     }
-    if margin is not None:
-        features |= {"asked_model": 1.0, "margin": max(min(margin, 10.0), -10.0) / 5}
-    return features
 
 
 def dot(features: Mapping[str, float], weights: Mapping[str, float]) -> float:

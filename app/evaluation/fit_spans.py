@@ -3,14 +3,16 @@
 Each source of questions becomes a small library of its contexts, searched by meaning and words. A part of the
 questions loses
 its own context and so has no answer. Three stages, each fitted given the one before: which unit (softmax over units),
-which span (softmax over spans, target by F1), and whether the choice answers at all (logistic). No evaluation set is
-read.
+which span (softmax over spans, target by F1), and whether the choice answers at all (logistic). `--stage rule` fits
+them without a model; `--stage model` adds the embedded model's opinions, and only on groups of questions that it was
+not trained on, since elsewhere it is surer than it will be. No evaluation set is read.
 """
 
 import argparse
 import json
 import lzma
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,20 +24,29 @@ from numpy.typing import NDArray
 
 from app.answer_types import spans, wanted
 from app.evaluation.scores import auroc, f1
+from app.judge import Judge, Reading
 from app.sentences import Range, content_words, sentences
 from app.spans import (
+    JUDGED,
+    READ,
     UNITS,
     Embed,
     Features,
     Text,
     Unit,
+    choose,
     confidence_features,
     dot,
     idf,
-    logistic,
+    judged,
+    passage_of,
     rank_spans,
     rank_units,
+    shipped_weights,
+    shortlist,
     span_features,
+    span_opinions,
+    unit_opinions,
 )
 
 SHARES: Mapping[str, int] = {
@@ -46,9 +57,14 @@ SHARES: Mapping[str, int] = {
     "deepset-ai/COVID-QA": 150,
 }
 """Questions taken of each source. Single sentences (QAMR) teach spans, encyclopaedia paragraphs (QED) teach refusal."""
+HELD_OUT_SHARES: Mapping[str, int] = dict(SHARES) | {"uwnlp/qamr": 450}
+"""The same of groups that the model was not trained on: all there are, but for the plentiful single sentences."""
 CHUNK = 900
 """Characters of a passage, about what the library cuts."""
 FOUND = 8
+
+
+Weights = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -75,16 +91,22 @@ class Cached:
         return np.stack([self._known[text] for text in texts])
 
 
-def read(file: Path, seed: int) -> dict[str, list[dict[str, Any]]]:
+def read(file: Path, seed: int, held_out: bool = False) -> dict[str, list[dict[str, Any]]]:
     """Training questions by source, sampled."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with lzma.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if row["source"] in SHARES:
+            if row["source"] in SHARES and unseen(row) == held_out:
                 rows[row["source"]].append(row)
     draw = random.Random(seed)
-    return {source: draw.sample(found, min(SHARES[source], len(found))) for source, found in sorted(rows.items())}
+    shares = HELD_OUT_SHARES if held_out else SHARES
+    return {source: draw.sample(found, min(shares[source], len(found))) for source, found in sorted(rows.items())}
+
+
+def unseen(row: Mapping[str, Any]) -> bool:
+    """Whether the embedded model was not trained on the row's group: the split of `model.train.rows.Builder`."""
+    return zlib.crc32(f"{row['source']} {row['group']}".encode()) % 33 == 0
 
 
 def library(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Range]]:
@@ -107,33 +129,56 @@ def library(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Range]]:
     return passages
 
 
-def items(rows: Sequence[Mapping[str, Any]], embed: Cached, seed: int) -> list[Item]:
-    """Each question with the passages a search finds for it; a third of them without their own context."""
-    passages = library(rows)
-    bodies = [rows[n]["context"][a:b] for n, (a, b) in passages]
+def items(
+    rows: Sequence[Mapping[str, Any]], embed: Cached, seed: int, others: Sequence[Mapping[str, Any]] = ()
+) -> list[Item]:
+    """Each question with the passages a search finds for it in the contexts of `rows` and `others`.
+
+    A sixth of them lose their whole context, a sixth the sentence that answers: both then have no answer.
+    """
+    pool = [*rows, *others]
+    passages = library(pool)
+    bodies = [pool[n]["context"][a:b] for n, (a, b) in passages]
     vectors, asked = embed(bodies), embed([row["question"] for row in rows])
-    words = [list(dict.fromkeys(content_words(body))) for body in bodies]
+    words = [set(content_words(body)) for body in bodies]
     draw = random.Random(seed)
     found: list[Item] = []
     for row, vector in zip(rows, asked, strict=True):
         cosine = vectors @ vector
-        weight = idf(content_words(row["question"]), words)
+        weight = idf(content_words(row["question"]), [list(own) for own in words])
         lexical = np.array([sum(value for word, value in weight.items() if word in own) for own in words])
         fused = 1 / (60 + np.argsort(np.argsort(-cosine))) + 1 / (60 + np.argsort(np.argsort(-lexical)))
-        removed = draw.random() < 1 / 3
-        order = [i for i in np.argsort(-fused) if not (removed and rows[passages[i][0]]["context"] == row["context"])][
-            :FOUND
-        ]
+        lost = draw.choice(("context", "sentence", "", "", "", ""))
+        own = [pool[n]["context"] == row["context"] for n, _ in passages]
+        order = [i for i in np.argsort(-fused)[: 4 * FOUND] if not (lost == "context" and own[i])][:FOUND]
+        texts = [bodies[i] for i in order]
         gold = None
         for place, i in enumerate(order):
-            n, (a, b) = passages[i]
-            if rows[n]["context"] == row["context"] and a <= row["start"] and row["end"] <= b:
+            a, b = passages[i][1]
+            if own[i] and a <= row["start"] and row["end"] <= b:
                 gold = (place, row["start"] - a)
-        if gold is None and not removed:
+        if gold is None and lost != "context":
             continue  # not found by the search: neither answerable nor a fair refusal
-        texts = tuple(Text(bodies[i], "", float(cosine[i])) for i in order)
-        found.append(Item(row["question"], row["answer"], texts, gold))
+        if lost == "sentence" and gold is not None:
+            texts[gold[0]] = _without(texts[gold[0]], gold[1])
+            gold = None
+            if any(row["answer"].casefold() in text.casefold() for text in texts):
+                continue  # perhaps answered all the same
+        found.append(
+            Item(
+                row["question"],
+                row["answer"],
+                tuple(Text(text, "", float(cosine[i])) for text, i in zip(texts, order, strict=True) if text.strip()),
+                gold,
+            )
+        )
     return found
+
+
+def _without(text: str, at: int) -> str:
+    """`text` without the sentence around character `at`."""
+    start, end = next((r for r in sentences(text) if r[0] <= at < r[1]), (0, len(text)))
+    return text[:start] + text[end:]
 
 
 def fit_softmax(
@@ -223,39 +268,84 @@ def fit(data: Sequence[Item], embed: Embed) -> dict[str, dict[str, float]]:
         best = rank_spans(item.question, wanted(item.question), item.texts, units, span_weights)
         if not best or (item.gold is not None and best[0][0][0].text != item.gold[0]):
             continue
-        rows.append(confidence_features(best[0][0][0], units, best[0][2], None))
+        rows.append(confidence_features(best[0][0][0], units, best[0][2]))
         labels.append(float(item.gold is not None))
     return {"unit": unit, "span": span_weights, "confidence": fit_logistic(rows, labels, 3e-4, 600)}
 
 
-def measure(data: Sequence[Item], embed: Embed, weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """How well held-out items are answered and refused."""
+def fit_model(data: Sequence[Item], embed: Embed, judge: Judge, rule: Weights) -> Weights:
+    """The model's stages, given the rule's: which of the units it reads, which span, and whether that answers."""
+    read = []
+    for item in data:
+        units = rank_units(item.question, wanted(item.question), item.texts, embed, rule["unit"])
+        reading = Reading(item.question, [passage_of(item.texts, unit) for unit in units[:READ]], judge)
+        read.append((item, units, reading, reading.numbers()))
+    groups, targets = [], []
+    for item, units, reading, opinion in read:
+        gold = unit_of(item, units[: reading.count])
+        if gold is not None:
+            groups.append(unit_opinions(units[: reading.count], opinion))
+            targets.append([float(unit is gold) for unit in units[: reading.count]])
+    weights = dict(rule) | {"model_unit": fit_softmax(groups, targets, 1e-4, 400)}
+    groups, targets = [], []
+    for item, units, reading, opinion in read:
+        seen = units[: reading.count]
+        scores = [dot(f, weights["model_unit"]) for f in unit_opinions(seen, opinion)]
+        best = sorted(range(len(seen)), key=lambda i: -scores[i])[:JUDGED]
+        asked = wanted(item.question)
+        kept = shortlist(rank_spans(item.question, asked, item.texts, [seen[i] for i in best], rule["span"]))
+        gold = unit_of(item, [seen[i] for i in best])
+        if gold is None or not kept:
+            continue
+        numbers = [next(i for i in best if seen[i] is unit) for (unit, _), _, _ in kept]
+        bodies = [item.texts[unit.text].text[span.start : span.end] for (unit, span), _, _ in kept]
+        opinions = reading.spans(list(zip(numbers, bodies, strict=True)))
+        wish = [
+            f1(body, [item.answer]) ** 3 * (unit is gold) for body, ((unit, _), _, _) in zip(bodies, kept, strict=True)
+        ]
+        if max(wish) > 0:
+            groups.append(span_opinions(kept, [scores[i] for i in numbers], opinions))
+            targets.append([one if one > 0.3 * max(wish) else 0.0 for one in wish])
+    weights["model_span"] = fit_softmax(groups, targets, 1e-4, 400)
+    rows, labels = [], []
+    for item, units, _, _ in read:
+        found, said = judged(item.question, wanted(item.question), item.texts, units, judge, weights)
+        if found and (item.gold is None or found[0][0][0].text == item.gold[0]):
+            score = dot(confidence_features(found[0][0][0], units, found[0][2]), rule["confidence"])
+            rows.append(said | {"rule": score})
+            labels.append(float(item.gold is not None))
+    return weights | {"model_confidence": fit_logistic(rows, labels, 1e-4, 600)}
+
+
+def measure(
+    data: Sequence[Item], embed: Embed, weights: Mapping[str, Mapping[str, float]], judge: Judge | None = None
+) -> dict[str, float]:
+    """How well held-out items are answered and refused; `threshold` refuses a fifth of the answerable."""
     right, scores, unit_right = [], [], []
     positive: list[float] = []
     negative: list[float] = []
     for item in data:
-        asked = wanted(item.question)
-        units = rank_units(item.question, asked, item.texts, embed, weights["unit"])
-        best = rank_spans(item.question, asked, item.texts, units, weights["span"])
-        if not best:
+        choice = choose(item.question, item.texts, embed, judge, weights)
+        if choice is None:
             continue
-        (unit, span), _, share = best[0]
-        confidence = logistic(dot(confidence_features(unit, units, share, None), weights["confidence"]))
-        (positive if item.gold else negative).append(confidence)
+        (positive if item.gold else negative).append(choice.confidence)
         if item.gold:
-            body = item.texts[unit.text].text[span.start : span.end]
+            body = item.texts[choice.unit.text].text[slice(*choice.span)]
             right.append(f1(body, [item.answer]) == 1.0)
             scores.append(f1(body, [item.answer]))
-            unit_right.append(unit_of(item, [units[0]]) is not None)
+            unit_right.append(unit_of(item, [choice.unit]) is not None)
+    threshold = sorted(positive)[len(positive) // 5] if positive else 0.0
     return {
         "em": float(np.mean(right)), "f1": float(np.mean(scores)), "unit": float(np.mean(unit_right)),
-        "auroc": auroc(positive, negative),
+        "auroc": auroc(positive, negative), "threshold@.20": threshold,
+        "refused@.20": float(np.mean([one < threshold for one in negative])), "items": len(data),
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--stage", choices=("rule", "model"), default="model")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "spans_weights.json")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -263,17 +353,26 @@ def main() -> None:
     from retrieval.embedder import load_embedder
 
     embed = Cached(load_embedder().encode)
+    asked = read(options.questions, options.seed, held_out=options.stage == "model")
+    around = read(options.questions, options.seed + 1) if options.stage == "model" else {}
     train: list[Item] = []
     held: list[Item] = []
-    for source, rows in read(options.questions, options.seed).items():
-        found = items(rows, embed, options.seed)
-        contexts = random.Random(options.seed)
+    for source, rows in asked.items():
+        found = items(rows, embed, options.seed, around.get(source, [])[:1200])
         for item in found:
-            (held if contexts.random() < 0.15 else train).append(item)
+            (held if zlib.crc32(item.answer.encode()) % 10 < 3 else train).append(item)
         print(source, len(found), flush=True)
-    weights = fit(train, embed)
-    print("train", measure(train[:400], embed, weights))
-    print("held out", measure(held, embed, weights))
+    judge: Judge | None = None
+    if options.stage == "rule":
+        weights = shipped_weights() | fit(train, embed)
+    else:
+        from model.open import open_engine
+        from model.settings import ModelSettings
+
+        judge = open_engine("embedded", ModelSettings()).score
+        weights = fit_model(train, embed, judge, shipped_weights())
+    print("train", measure(train[:400], embed, weights, judge))
+    print("held out", measure(held, embed, weights, judge))
     options.out.write_text(json.dumps(weights, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 

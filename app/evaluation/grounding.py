@@ -8,6 +8,7 @@ the same path without a model's scores; `top-cosine` is the similarity of questi
 """
 
 import json
+import random
 import re
 import tempfile
 import time
@@ -139,7 +140,15 @@ def _xquad(path: Path, library: Library, folder: Path) -> list[Question]:
     for name, text in data.texts.items():
         (texts / name).write_text(text, encoding="utf-8")
     ingest(library, [texts])
-    return [Question(q.text, tuple(data.texts[name][start:end] for name, start, end in q.gold)) for q in data.questions]
+    file = path / "xquad.en.json" if path.is_dir() else path
+    asked = [
+        Question(question["question"], tuple(answer["text"] for answer in question["answers"]))
+        for article in json.loads(file.read_text("utf-8"))["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    random.Random(0).shuffle(asked)  # a limit takes questions of all articles
+    return asked
 
 
 def _measure_xquad(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float]:

@@ -97,6 +97,27 @@ def test_a_question_about_the_user_is_answered_from_memory() -> None:
     assert one.ask(Ask("What is my shoe size?")).abstained
 
 
+def test_a_thing_of_the_users_is_measured_by_memory_and_priced_by_documents() -> None:
+    memory = FakeMemory("my boat is called Pelican and is 9.4 metres long")
+    one, _ = assistant(chooser(), memory, abstain_below=0.0)
+    answer = one.ask(Ask("How long is my boat?"))
+    assert answer.answer == "9.4 metres [m1]" and [m.cited for m in answer.memories] == [True]
+    assert "Pelican" in one.ask(Ask("What is my boat called?")).answer
+    priced = one.ask(Ask("How much does my boat pay a month?"))
+    assert priced.answer == "120 euros [1]" and priced.citations
+
+
+def test_an_embedded_answer_counts_what_was_read_and_scored() -> None:
+    engine = chooser()
+    one, _ = assistant(engine, abstain_below=0.0)
+    answer = one.ask(Ask("When was the Museum of Ropes founded?", store=False))
+    prompts = {prompt for prompt, _ in engine.scored}
+    assert len(engine.scored) == 2 and len(prompts) == 1
+    assert answer.usage.prompt_tokens == engine.count_tokens(next(iter(prompts)))
+    assert answer.usage.completion_tokens == sum(max(len(c) // 4, 1) for c in engine.scored[1][1])
+    assert answer.timing_ms.prefill > 0 and answer.timing_ms.decode > 0
+
+
 def test_a_follow_up_is_asked_with_its_topic() -> None:
     memory = FakeMemory()
     one, library = assistant(chooser(), memory)

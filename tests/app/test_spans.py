@@ -1,11 +1,18 @@
 """Choosing sentences and spans: what is asked for, what could be it, and what the model adds."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from app.answer_types import spans, wanted
+from app.chooser import with_unit, written
+from app.judge import Reading
 from app.sentences import sentences
 from app.spans import Text, choose, shipped_weights
 from model.engine import Score
+from model.spanformat import parse_answer, passage_continuation
 from tests.app.fakes_engine import embed
 
 
@@ -21,6 +28,7 @@ from tests.app.fakes_engine import embed
         ("Who is the harbour master?", "person"),
         ("Where is the museum?", "place"),
         ("How long is the lease?", "duration"),
+        ("How often is the oil changed?", "frequency"),
         ("What is the e-mail address of the office?", "contact"),
         ("Why was the crane closed?", "reason"),
         ("¿Cuándo abre el museo?", "date"),
@@ -87,15 +95,111 @@ def test_no_text_is_no_choice() -> None:
     assert choose("When?", [Text("  \n ")], embed) is None
 
 
-def test_a_models_scores_can_turn_the_choice() -> None:
-    asked = []
+class FakeJudge:
+    """Likes one passage and one span; remembers what it was asked."""
 
-    def model(question, passages, candidates):  # type: ignore[no-untyped-def]
-        asked.append((passages, candidates))
-        return Score(-5.0, 3), [Score(0.0 if span == "1935" else -20.0, 2) for _, span in candidates]
+    def __init__(self, passage: str, span: str, none: float = -9.0) -> None:
+        self.passage, self.span, self.none = passage, span, none
+        self.asked: list[tuple[str, list[str]]] = []
 
-    weights = shipped_weights() | {"span": shipped_weights()["span"] | {"model": 5.0}}
-    choice = choose("When was the pier built?", TEXTS, embed, model, weights)
+    def __call__(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
+        self.asked.append((prompt, list(continuations)))
+        liked = re.search(rf"^\[(\d)\] .*{self.passage}", prompt, re.MULTILINE)
+        number = int(liked.group(1)) if liked else -1
+        return [self._score(one, number) for one in continuations]
+
+    def _score(self, continuation: str, number: int) -> Score:
+        said, span = parse_answer(continuation + " ?" if continuation.endswith("]") else continuation)
+        logprob = self.none if said == 0 else (-0.1 if said == number else -6.0)
+        if not continuation.endswith("]"):
+            logprob += -0.1 if span == self.span else -25.0
+        return Score(logprob, 3 if continuation.endswith("]") else 6)
+
+
+def test_the_models_scores_turn_the_choice_of_sentence_and_span() -> None:
+    judge = FakeJudge("painted in 1935", "1935")
+    choice = choose("When was the pier built?", TEXTS, embed, judge)
+    assert choice is not None
+    ruled = choose("When was the pier built?", TEXTS, embed)
+    assert ruled is not None and TEXTS[ruled.unit.text].text[slice(*ruled.span)] == "1921"
+    weights = dict(shipped_weights()) | {
+        "model_unit": {"rule": 0.1, "model": 1.0},
+        "model_span": {"rule": 0.1, "unit": 0.5, "model": 1.0},
+    }
+    choice = choose("When was the pier built?", TEXTS, embed, judge, weights)
     assert choice is not None and TEXTS[choice.unit.text].text[slice(*choice.span)] == "1935"
-    passages, candidates = asked[0]
-    assert len(asked) == 1 and all(span in passages[n - 1] for n, span in candidates)
+
+
+def test_the_model_reads_one_prompt_and_is_asked_twice() -> None:
+    judge = FakeJudge("founded in 1978", "1978")
+    choose("When was the museum founded?", TEXTS, embed, judge)
+    (prompt, numbers), (again, candidates) = judge.asked
+    assert prompt == again and numbers == [passage_continuation(n) for n in range(4)]
+    for candidate in candidates:  # each span stands in the passage whose number it carries
+        number, span = parse_answer(candidate)
+        line = next(line for line in prompt.splitlines() if line.startswith(f"[{number}] "))
+        assert span in line
+
+
+def test_a_model_that_finds_no_answer_lowers_the_confidence() -> None:
+    sure = choose("When was the museum founded?", TEXTS, embed, FakeJudge("founded in 1978", "1978", none=-9.0))
+    unsure = choose("When was the museum founded?", TEXTS, embed, FakeJudge("founded in 1978", "1978", none=4.0))
+    assert sure is not None and unsure is not None and sure.confidence > unsure.confidence
+
+
+def test_a_prompt_stays_short_however_long_the_passages_are() -> None:
+    reading = Reading("Where?", ["word " * 2000] * 9, FakeJudge("x", "y"))
+    assert 1 <= reading.count < 9 and len(reading.prompt) < 4000
+
+
+def test_the_shipped_weights_use_the_model() -> None:
+    weights = shipped_weights()
+    assert weights["model_unit"]["model"] > 0 and weights["model_confidence"]["odds"] > 0
+    assert weights["model_span"]["model"] > 0 or weights["model_span"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "span", "kind", "said"),
+    [
+        ("What is the speed limit?", "No boat exceeds 4 knots in the basin.", "4", "number", "4 knots"),
+        ("How many boats are there?", "The pier holds 22 boats in summer.", "22", "number", "22"),
+        ("How much did it make?", "It made 1,184 megawatt-hours.", "1,184", "number", "1,184 megawatt-hours"),
+        ("What year was it?", "It was 1921 in all but name.", "1921", "number", "1921"),
+        ("How often is the oil changed?", "It is changed every 3 years.", "3 years", "duration", "every 3 years"),
+    ],
+)
+def test_a_number_is_said_with_its_unit_unless_the_question_names_it(
+    question: str, text: str, span: str, kind: str, said: str
+) -> None:
+    choice = choose(question, [Text(text)], embed)
+    assert choice is not None
+    at = text.index(span)
+    assert text[slice(*with_unit(text, replace(choice, span=(at, at + len(span)), kind=kind)))] == said
+
+
+def test_how_long_takes_a_length_and_how_often_a_recurring_time() -> None:
+    for question, text, said in [
+        ("How long is the pier?", "The pier is 212 metres in all and holds 4 cranes.", "212 metres"),
+        ("How often is the oil changed?", "The oil of pump 2 is changed every 3 years.", "every 3 years"),
+    ]:
+        choice = choose(question, [Text(text)], embed)
+        assert choice is not None and choice.short and written(text, choice) == said
+
+
+@pytest.mark.parametrize(
+    ("question", "row", "field"),
+    [
+        ("What is the return fare of a bicycle?", "Ticket: Bicycle; Single GBP: 3; Return GBP: 5", "Return GBP: 5"),
+        ("What is the price of a mooring?", "Berth: Mooring; Price: 12.00; Minimum: 12.00", "Price: 12.00"),
+        ("How often is the oil changed?", "| Oil change | 3 years | 2 |", "3 years"),
+    ],
+)
+def test_the_answer_from_a_row_is_the_field_asked_for(question: str, row: str, field: str) -> None:
+    choice = choose(question, [Text(row)], embed)
+    assert choice is not None and written(row, choice) == field
+
+
+def test_a_sentence_is_said_without_its_clause_number() -> None:
+    text = "3.4 Rafting is limited because the basin is narrow."
+    choice = choose("Why is rafting limited?", [Text(text)], embed)
+    assert choice is not None and written(text, choice) == "Rafting is limited because the basin is narrow."
