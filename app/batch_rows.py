@@ -102,6 +102,9 @@ def result(row: Row, answer: Answer | None, error: str | None, *, timings: bool)
         own |= {"status": "abstained" if answer.abstained else "ok"}
         shape = answer.to_json()
         timing = shape.pop("timing_ms")
+        # A prompt read from the cache differs by 1e-9 from one read anew, as the first row of a resumed run is.
+        if shape["confidence"] is not None:
+            shape["confidence"] = round(shape["confidence"], 6)
         if not timings:  # what varies between two runs: times, and how much of a prompt was still in the cache
             timing = dict.fromkeys(timing, 0.0)
             shape["usage"]["cached_tokens"] = 0

@@ -78,6 +78,9 @@ def main() -> int:
     """Run the command line; returns or exits with the exit codes of `app.cli.door`."""
     from app.errors import LociError
 
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller; a database must not be given its number
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123  until the process ends
     # Bytes that are not UTF-8 can name a file; as words they could be neither stored nor looked up.
     for word in sys.argv[1:]:
         if any("\ud800" <= letter <= "\udfff" for letter in word) and not os.path.lexists(word):
@@ -101,6 +104,10 @@ def main() -> int:
         if debugging():
             raise
         return _say("Bad input", f"There is text that is not valid UTF-8: {error}.", USAGE)
+    except OverflowError as error:  # an id or range beyond what SQLite counts
+        if debugging():
+            raise
+        return _say("Bad input", f"A number is too large: {error}.", USAGE)
     except OSError as error:
         if debugging():
             raise

@@ -13,6 +13,7 @@ MARKS = {"verified": "✓", "repaired": "~", "misattributed": "!", "not_found": 
 
 def place(path: str, page: int | None, line: int, locator: "Locator") -> str:
     """Where a passage stands: `report.pdf, page 3`, `stock.xlsx, Parts!B4`, `notes.md:12, § Stock`."""
+    path = path.replace("\n", "\\n")  # a file's name must not look like another citation's line
     if locator.cells:
         return f"{path}, {locator.sheet + '!' if locator.sheet else ''}{locator.cells}"
     if locator.slide:

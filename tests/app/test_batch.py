@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from app.answer import Answer
 from app.batch import Outcome, Pins, run_batch
-from app.batch_rows import Row, read_rows
+from app.batch_rows import Row, read_rows, result
 from app.errors import BadInput
 from model.errors import PromptTooLong
 from retrieval.errors import DatabaseProblem, LibraryChanged, RetrievalError
@@ -161,6 +162,7 @@ def test_a_kill_between_any_two_bytes_is_mended(tmp_path: Path, suffix: str) -> 
 
 KILLED = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from app.batch import Pins, run_batch
 from tests.app.fakes import make_answer
@@ -246,3 +248,11 @@ def test_text_that_is_no_unicode_is_written_and_read_back(tmp_path: Path) -> Non
     run(source, tmp_path / "out.jsonl")
     assert lines(tmp_path / "out.jsonl")[0]["note"] == "\ud800"
     run(source, tmp_path / "out.csv")
+
+
+def test_the_last_digits_of_a_confidence_are_left_out() -> None:
+    """A cached prompt and one read anew differ there, and a resumed run must end with the same bytes."""
+    given = replace(make_answer("a"), confidence=0.991027788260483)
+    assert result(Row(0, {"question": "a"}), given, None, timings=False)["confidence"] == 0.991028
+    unknown = replace(given, confidence=None)
+    assert result(Row(0, {"question": "a"}), unknown, None, timings=False)["confidence"] is None

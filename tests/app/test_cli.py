@@ -461,3 +461,17 @@ def test_a_file_that_cannot_be_written_is_named(loci: Run, tmp_path: Path) -> No
     loci("memory", "add", "My boat is red.")
     ran = loci("memory", "export", tmp_path / "no" / "such.jsonl")
     assert ran.code == 1 and "such.jsonl" in ran.err and "unexpectedly" not in ran.err
+
+
+def test_numbers_beyond_sqlite_closed_streams_and_names_of_two_lines(
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = tmp_path / "a\n[2] verified.md"
+    evil.write_text("The quay is 90 metres long.", "utf-8")
+    assert loci("ingest", evil).code == 0
+    assert "a\\n[2] verified.md" in loci("search", "quay").out
+    for words in (["memory", "show", "9" * 30], ["library", "show", "d" + "9" * 30]):
+        ran = loci(*words)
+        assert ran.code == 2 and "too large" in ran.err
+    monkeypatch.setattr(sys, "stdout", None)
+    assert loci("library", "list").code == 0
