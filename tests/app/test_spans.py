@@ -203,3 +203,17 @@ def test_a_sentence_is_said_without_its_clause_number() -> None:
     text = "3.4 Rafting is limited because the basin is narrow."
     choice = choose("Why is rafting limited?", [Text(text)], embed)
     assert choice is not None and written(text, choice) == "Rafting is limited because the basin is narrow."
+
+
+def test_the_shipped_model_finds_a_value_and_misses_what_is_not_there() -> None:
+    from model.open import open_engine
+    from model.settings import ModelSettings
+
+    engine = open_engine("embedded", ModelSettings())
+    text = "The mill ground 5,310 sacks of flour in 1904. It was sold to Edith Marsh. The weir was rebuilt in stone."
+    found = choose("How many sacks did the mill grind in 1904?", [Text(text)], embed, engine.score)
+    missed = choose("Which fish lives in the mill pond?", [Text(text)], embed, engine.score)
+    engine.close()
+    assert found is not None and missed is not None
+    assert text[slice(*found.span)] == "5,310"
+    assert found.confidence > 0.5 > missed.confidence
