@@ -1,4 +1,4 @@
-"""What a turn takes and gives: the request, the events on the way, and the answer in its stable JSON shape, schema 1."""
+"""What a turn takes and gives: the request, the events on the way, the answer in its stable JSON shape (schema 1)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
