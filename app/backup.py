@@ -4,6 +4,7 @@ The file is a zip: `manifest.json`, then the profile's databases (copied with SQ
 Caches are left out, since they are rebuilt; so are models, which are large and come from elsewhere.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,8 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.answer import Profile
-from app.errors import BadInput, DamagedBackup
+from app.errors import BadInput, DamagedBackup, DiskFull
 from app.profile import PRIVATE, make_private
+from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
 BLOCK = 1 << 20
@@ -33,6 +35,7 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
     """Write the profile to `file`, which appears whole or not at all; returns the manifest.
 
     :raises BadInput: there is nothing to back up, or the file exists and `force` is not given.
+    :raises DiskFull: the copy or the file has no room.
     """
     if file.exists() and not force:
         raise BadInput(f"{file} exists.", "Give --force to replace it, or another name.")
@@ -65,6 +68,11 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
                 os.fsync(out.fileno())
         part.replace(file)
     except (OSError, sqlite3.Error) as error:
+        if disk_is_full(error, profile.data):
+            raise DiskFull(
+                f"{file} was not written.",
+                f"A backup needs room for a copy of the profile in {profile.data} and for the file itself: free some.",
+            ) from error
         raise BadInput(
             f"{file} cannot be written: {error}.", "Check the disk and the profile (`loci doctor`)."
         ) from error
@@ -81,6 +89,7 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
 
     :raises BadInput: the file is no backup, or the profile is not empty and `force` is not given.
     :raises DamagedBackup: a hash, a name or a database is not as the manifest says.
+    :raises DiskFull: what the file holds has no room beside the profile.
     """
     if not force and any(True for _ in _sources(profile)):
         raise BadInput(
@@ -95,6 +104,10 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
         manifest = _unpack(file, staged)
         _swap([(staged[part], targets[part]) for part in targets])
     except OSError as error:
+        if disk_is_full(error, profile.data):
+            raise DiskFull(
+                f"{file} was not restored; the profile is as it was.", f"Free some space at {profile.data.parent}."
+            ) from error
         raise BadInput(
             f"{file} cannot be restored: {error}.", "Check the file, the disk and its free space."
         ) from error
@@ -127,9 +140,15 @@ def _copy(source: Path, target: Path) -> Path:
         shutil.copyfile(source, target)
         return target
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
-        # A copy that says WAL would leave -wal and -shm files beside it when it is checked.
-        copy.execute("PRAGMA journal_mode=DELETE")
+        try:
+            live.backup(copy)
+            # A copy that says WAL would leave -wal and -shm files beside it when it is checked.
+            copy.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            # Asked here: the caller looks when the copy is gone and there is room again.
+            if disk_is_full(error, target.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+            raise
     return target
 
 

@@ -36,6 +36,12 @@ class BadInput(AppError):
     exit_code = 2
 
 
+class DiskFull(AppError):
+    """A file could not be written because its disk has no room left."""
+
+    title = "The disk is full"
+
+
 class DamagedBackup(AppError):
     """A backup's content does not match its manifest."""
 

@@ -17,7 +17,7 @@ from retrieval import documents
 from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk, chunk
 from retrieval.documents import File
-from retrieval.errors import RetrievalError, UnsupportedType
+from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.library import Library
 from retrieval.readers import VERSION as READER_VERSION
 from retrieval.readers import Extraction, ReaderPool, supported
@@ -29,6 +29,9 @@ FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipp
 
 _BATCH = 256
 """Passages embedded together, across documents: enough to sort by length, few enough to lose to a kill."""
+
+_CHARACTERS_PER_TOKEN = 4
+"""Of prose; a text that is longer than its passages may be together is not even cut."""
 
 _CHARACTERS_PER_CHUNK = 900
 _BYTES_PER_CHUNK = 2000
@@ -187,7 +190,11 @@ class _Run:
                     status: FileStatus = "skipped" if isinstance(outcome, UnsupportedType) else "failed"
                     self._finish(file, FileResult(file.path, status, reason=str(outcome)))
                     continue
-                waiting.append(self._cut(file, outcome))
+                try:
+                    waiting.append(self._cut(file, outcome))
+                except UnreadableDocument as error:
+                    self._finish(file, FileResult(file.path, "failed", reason=str(error)))
+                    continue
                 if sum(len(read.pieces) for read in waiting) >= _BATCH:
                     self._embed_and_store(waiting)
                     waiting = []
@@ -229,8 +236,15 @@ class _Run:
     def _cut(self, file: File, extraction: Extraction) -> _Read:
         embedder = self.library.embedder
         limit = min(self.library.settings.chunk_tokens, embedder.max_tokens)
-        title = extraction.title or Path(file.path).stem
-        return _Read(file, title, extraction, chunk(extraction, embedder.count_tokens, limit))
+        most = self.library.settings.max_chunks
+        mend = "Split it, or set retrieval.max_chunks higher."
+        if len(extraction.text) > most * limit * _CHARACTERS_PER_TOKEN:
+            length = f"its text has {len(extraction.text)} characters"
+            raise UnreadableDocument(f"{file.path}: {length}, more than fit into {most} passages.", mend)
+        pieces = chunk(extraction, embedder.count_tokens, limit)
+        if len(pieces) > most:
+            raise UnreadableDocument(f"{file.path}: it has {len(pieces)} passages, more than {most}.", mend)
+        return _Read(file, extraction.title or Path(file.path).stem, extraction, pieces)
 
     def _embed_and_store(self, waiting: Sequence[_Read]) -> None:
         if not waiting:

@@ -12,6 +12,8 @@ class RetrievalSettings(BaseModel):
     """The embedder: `embedded` (all-MiniLM-L6-v2), a sentence-transformers folder, or a downloaded model's name."""
     chunk_tokens: int = Field(default=240, ge=32, le=8192)
     """Largest passage in the embedder's tokens; never more than its window holds."""
+    max_chunks: int = Field(default=20_000, ge=1)
+    """Most passages of one file; a larger one is refused, since it would take hours or is no document."""
     dense_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of meaning (cosine) against words (BM25) in a passage's score."""
     candidates: int = Field(default=100, ge=10, le=1000)

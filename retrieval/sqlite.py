@@ -4,7 +4,9 @@ Knows nothing about documents or memories. A migrations folder is an Alembic scr
 `versions/vNNNN_words.py`, whose `revision` is `NNNN`. Works with SQLite 3.40.
 """
 
+import errno
 import fcntl
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from retrieval.fulltext import TOKENIZE, fts_query, fts_terms, fts_text
 __all__ = [
     "TOKENIZE",
     "checkpoint",
+    "disk_is_full",
     "fts_query",
     "fts_terms",
     "fts_text",
@@ -30,6 +33,12 @@ __all__ = [
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another before it gives up; no transaction of ours takes a tenth of it."""
+
+WAL_BYTES = 8 << 20
+"""What a WAL is cut back to once it is folded in; a large or failed write leaves it as long as it got."""
+
+_FULL_BYTES = 1 << 20
+"""With less than this free, an I/O error that SQLite does not explain is a full disk."""
 
 
 def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECONDS) -> Engine:
@@ -44,6 +53,8 @@ def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECON
         file.parent.mkdir(parents=True, exist_ok=True)
         return _open(file, migrations, busy_seconds)
     except OSError as error:
+        if disk_is_full(error, file.parent):
+            raise _full(file) from error
         raise DatabaseProblem(
             f"{file} cannot be opened: {error.strerror}.", "Check the folder and its permissions."
         ) from error
@@ -98,7 +109,13 @@ def _engine(file: Path, busy_seconds: float) -> Engine:
     def _(connection: sqlite3.Connection, record: Any) -> None:
         # The driver's own BEGIN comes late and is never IMMEDIATE: transactions are begun below instead.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            f"journal_size_limit={WAL_BYTES}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -165,24 +182,43 @@ def _in_words(file: Path) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        problem = _problem(file, str(error.orig))
+        problem = _problem(file, error.orig or error)
         if problem is None:
             raise
         raise problem from error
     except sqlite3.DatabaseError as error:
-        problem = _problem(file, str(error))
+        problem = _problem(file, error)
         if problem is None:
             raise
         raise problem from error
 
 
-def _problem(file: Path, message: str) -> DatabaseProblem | None:
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether `error`, of SQLite or of the file system, came of writing in `folder` with no room left there.
+
+    SQLite calls it a full disk when a page does not fit, but a bare I/O error when its shared memory or a sync fails.
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = str(error).lower()
+    if "disk i/o error" in said or "unable to open" in said:
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free < _FULL_BYTES
+    return "disk is full" in said
+
+
+def _full(file: Path) -> DatabaseProblem:
+    return DatabaseProblem(
+        f"The disk is full: {file} could not be written. What was committed before is kept.",
+        "Free some space and run the command again.",
+    )
+
+
+def _problem(file: Path, error: BaseException) -> DatabaseProblem | None:
+    message = str(error)
     said = message.lower()
-    if "disk is full" in said:
-        return DatabaseProblem(
-            f"The disk is full: {file} could not be written. What was committed before is kept.",
-            "Free some space and run the command again.",
-        )
+    if disk_is_full(error, file.parent):
+        return _full(file)
     if "locked" in said or "busy" in said:
         return DatabaseProblem(f"{file} is in use by another process.", "Wait for it to end, then try again.")
     if "malformed" in said or "not a database" in said:

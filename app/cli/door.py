@@ -21,6 +21,7 @@ DONE, FAILED, USAGE, NOTHING, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 In = Annotated[
     list[str] | None, typer.Option("--in", metavar="NAME", help="Collection; may be repeated. Default: main.")
 ]

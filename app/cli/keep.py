@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import AsJson, Yes, confirm, note, print_json, profile_name
-
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+from app.cli.door import AsJson, Force, Yes, confirm, note, print_json, profile_name
 
 
 def register(app: typer.Typer) -> None:

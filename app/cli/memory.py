@@ -11,6 +11,7 @@ from app.cli.door import (
     NOTHING,
     PARTIAL,
     AsJson,
+    Force,
     In,
     InOne,
     Yes,
@@ -216,20 +217,23 @@ def purge(
 def export(
     ctx: typer.Context,
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
+    force: Force = False,
 ) -> None:
-    """Write all memories as JSON lines.
+    """Write all memories as JSON lines; the file is for its owner alone (mode 0600).
 
     \b
     loci memory export memories.jsonl
     """
+    from app.files import private_file
+
     with workspace(ctx) as opened:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in opened.memory.export())
         if file is None:
             for line in lines:
                 write_exactly(line)
         else:
-            with file.open("w", encoding="utf-8") as out:
-                out.writelines(lines)
+            with private_file(file, force=force) as out:
+                out.writelines(line.encode() for line in lines)
 
 
 @app.command("import")

@@ -10,6 +10,7 @@ import typer
 from app.cli.door import (
     NOTHING,
     AsJson,
+    Force,
     In,
     Yes,
     confirm,
@@ -97,19 +98,23 @@ def export(
     id: Id,
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="To read, in place of JSON.")] = False,
+    force: Force = False,
 ) -> None:
-    """Write a session as JSON or Markdown.
+    """Write a session as JSON or Markdown; the file is for its owner alone (mode 0600).
 
     \b
     loci sessions export 3 lease.json
     loci sessions export 3 --markdown
     """
+    from app.files import private_file
+
     with workspace(ctx) as opened:
         text = opened.memory.export_session(id, "markdown" if markdown else "json")
     if file is None:
         write_exactly(text + "\n")
     else:
-        file.write_text(text + "\n", "utf-8")
+        with private_file(file, force=force) as out:
+            out.write((text + "\n").encode())
 
 
 @app.command()

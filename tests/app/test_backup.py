@@ -1,6 +1,8 @@
 """Backups: consistent while in use, verified before anything is touched, restored whole or not at all."""
 
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -12,7 +14,7 @@ import pytest
 
 from app.answer import Profile
 from app.backup import back_up, restore
-from app.errors import BadInput, DamagedBackup
+from app.errors import BadInput, DamagedBackup, DiskFull
 from app.profile import open_profile
 
 
@@ -83,6 +85,25 @@ def test_nothing_is_overwritten_unless_forced(profile: Profile, tmp_path: Path) 
     restore(tmp_path / "b.zip", profile, force=True)
     assert count(profile) == 100
     assert (profile.data / "models" / "big.gguf").read_text() == "big"
+
+
+def test_a_full_disk_is_said_to_be_full_and_leaves_nothing(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    back_up(profile, tmp_path / "b.zip")
+    with monkeypatch.context() as patch, pytest.raises(DiskFull, match="needs room") as caught:
+        patch.setattr(zipfile.ZipFile, "write", full)
+        back_up(profile, tmp_path / "c.zip")
+    assert caught.value.exit_code == 1
+    with monkeypatch.context() as patch, pytest.raises(DiskFull, match="as it was"):
+        patch.setattr(shutil, "copyfileobj", full)
+        restore(tmp_path / "b.zip", profile, force=True)
+    assert count(profile) == 100
+    assert [path.name for path in tmp_path.glob("*.zip*")] == ["b.zip"]
+    assert not list(profile.data.parent.glob(".*")) and not list(profile.data.glob("loci-backup-*"))
 
 
 def test_an_empty_profile_is_no_backup(home: Path, tmp_path: Path) -> None:
@@ -166,7 +187,7 @@ def test_a_failed_swap_puts_the_old_profile_back(
         return move(self, target)
 
     monkeypatch.setattr(Path, "replace", failing)
-    with pytest.raises(BadInput, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         restore(tmp_path / "b.zip", profile, force=True)
     assert (profile.config / "config.toml").read_text() == "# mine\n" and count(profile) == 100
 

@@ -1,6 +1,8 @@
 """The command line: what goes to stdout, what to stderr, the shapes of --json, and the exit codes."""
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -455,6 +457,28 @@ def test_names_and_words_that_are_not_utf8_are_refused_in_words(loci: Run, tmp_p
         ran = loci(*words)
         assert ran.code == 2, words
         assert "unexpectedly" not in ran.err
+
+
+def test_an_export_replaces_a_file_only_when_forced_and_is_for_its_owner_alone(loci: Run, tmp_path: Path) -> None:
+    loci("memory", "add", "My boat is red.")
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "Ferries")
+    for words in (["memory", "export"], ["sessions", "export", session]):
+        file = tmp_path / f"{words[0]}.json"
+        file.write_text("mine")
+        file.chmod(0o644)
+        ran = loci(*words, file)
+        assert ran.code == 2 and "--force" in ran.err and file.read_text() == "mine"
+        assert loci(*words, file, "--force").code == 0
+        assert file.read_text("utf-8") == loci(*words).out
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert loci("memory", "export", pipe).code == 0
+    assert b"My boat is red." in os.read(reading, 1 << 16)
+    os.close(reading)
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_file_that_cannot_be_written_is_named(loci: Run, tmp_path: Path) -> None:

@@ -67,6 +67,24 @@ def test_a_passage_is_its_document_character_by_character(library: Library, file
     assert library.check() == []
 
 
+@pytest.mark.parametrize(
+    "text", ["one two three four five six seven eight nine ten.\n\n" * 30, "x" * 5000], ids=["many", "long"]
+)
+def test_a_file_of_too_many_passages_is_refused_with_its_reason_and_the_rest_goes_on(
+    tmp_path: Path, files: Path, text: str
+) -> None:
+    library = opened(tmp_path, chunk_tokens=32, max_chunks=8)
+    (files / "a.txt").write_text(text)
+    results = ingest(library, [files])
+    assert statuses(results) == {"a.txt": "failed", "birds.txt": "added", "boats.md": "added"}
+    (reason,) = [result.reason for result in results if result.reason]
+    assert "a.txt" in reason and "8" in reason and "retrieval.max_chunks" in reason
+    library.close()
+    library = opened(tmp_path, chunk_tokens=32, max_chunks=200)
+    assert statuses(ingest(library, [files]))["a.txt"] == "added"
+    library.close()
+
+
 def test_an_unchanged_folder_embeds_nothing_and_a_changed_file_replaces_its_passages(
     library: Library, files: Path
 ) -> None:

@@ -1,9 +1,13 @@
+import errno
+import os
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
 
 import retrieval
 from retrieval import schema
@@ -219,3 +223,49 @@ def test_no_query_is_a_syntax_error(fts: sqlite3.Connection, query: str) -> None
 def test_stop_words_count_only_when_there_is_nothing_else() -> None:
     assert fts_query("what is the Turing machine") == '"turing" OR "machine"'
     assert fts_query("to be or not to be") == '"to" OR "be" OR "or" OR "not"'
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "told"),
+    [
+        ("database or disk is full", 10**12, "The disk is full: .*library.db"),
+        ("disk I/O error", 4096, "The disk is full: .*library.db"),
+        ("unable to open database file", 0, "The disk is full: .*library.db"),
+        ("disk I/O error", 10**12, r"cannot be written \(disk I/O error\)"),
+    ],
+)
+def test_a_full_disk_is_called_full_whatever_sqlite_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, free: int, told: str
+) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
+    with pytest.raises(DatabaseProblem, match=told) as caught, writing(engine):
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError(said))
+    assert ("Free some space" in caught.value.mend) == ("full" in told)
+    engine.dispose()
+
+
+def test_a_lock_file_without_room_is_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DatabaseProblem, match="The disk is full"):
+        open_database(tmp_path / "library.db", MIGRATIONS)
+
+
+def test_a_wal_that_grew_is_cut_back_after_the_next_checkpoint(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "library.db", MIGRATIONS)
+    wal = tmp_path / "library.db-wal"
+    with pytest.raises(KeyError), writing(engine) as db:
+        for number in range(4):
+            db.execute(text("INSERT INTO meta VALUES (:key, :value)"), {"key": str(number), "value": "x" * (6 << 20)})
+        raise KeyError
+    with writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('big', :value)"), {"value": "x" * (20 << 20)})
+    assert wal.stat().st_size > 16 << 20
+    for key in "ab":  # the first may still be folded in; the next one starts the WAL anew
+        with writing(engine) as db:
+            db.execute(text("INSERT INTO meta VALUES (:key, '')"), {"key": key})
+    assert wal.stat().st_size <= 8 << 20
+    engine.dispose()
