@@ -187,7 +187,7 @@ def test_a_failed_swap_puts_the_old_profile_back(
         return move(self, target)
 
     monkeypatch.setattr(Path, "replace", failing)
-    with pytest.raises(DiskFull, match="No space"):
+    with pytest.raises(DiskFull, match="as it was"):
         restore(tmp_path / "b.zip", profile, force=True)
     assert (profile.config / "config.toml").read_text() == "# mine\n" and count(profile) == 100
 
