@@ -23,6 +23,7 @@ from typing import Any
 from app.answer import Profile
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.profile import PRIVATE, make_private
+from app.swap import exchange
 from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
@@ -102,7 +103,7 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
             target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
         manifest = _unpack(file, staged)
-        _swap([(staged[part], targets[part]) for part in targets])
+        exchange(profile, staged["data"], staged["config"])
     except OSError as error:
         if disk_is_full(error, profile.data):
             raise DiskFull(
@@ -191,36 +192,6 @@ def _check_database(file: Path, name: str, database: Path) -> None:
         result = str(error)
     if result != "ok":
         raise DamagedBackup(f"{file}: the database {name} is broken ({result}).", "Use another backup.")
-
-
-def _swap(pairs: list[tuple[Path, Path]]) -> None:
-    """Put each new folder in its target's place; if one cannot be, all targets are as before."""
-    done: list[tuple[Path, Path | None]] = []
-    try:
-        for new, target in pairs:
-            old = None
-            if target.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{target.name}-replaced-", dir=target.parent))
-                target.replace(old)  # onto an empty folder: one atomic step
-            done.append((target, old))
-            new.replace(target)
-            target.chmod(PRIVATE)
-    except OSError:
-        for target, old in reversed(done):
-            shutil.rmtree(target, ignore_errors=True)
-            if old is not None:
-                old.replace(target)
-        raise
-    for target, old in done:
-        if old is not None:
-            _keep_models(old, target)
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _keep_models(old: Path, target: Path) -> None:
-    """Models were not in the backup; replacing the profile must not lose them."""
-    if (old / "models").is_dir() and not (target / "models").exists():
-        (old / "models").replace(target / "models")
 
 
 def _sha256(file: Path) -> str:

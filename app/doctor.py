@@ -75,15 +75,12 @@ def _folders(workspace: Workspace, fix: bool) -> Iterator[Finding]:
 
 
 def _leftovers(parent: Path, name: str, fix: bool) -> Iterator[Finding]:
-    """Folders that an interrupted restore left beside the profile; `-replaced-` ones may be the only copy of it."""
+    """Scrap that an interrupted restore left beside the profile."""
     for folder in sorted(parent.glob(f".{name}-restoring-*")):
         if fix:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             yield Finding("restore", "warning", f"{folder} is left of an interrupted restore", "loci doctor --fix")
-    for folder in sorted(parent.glob(f".{name}-replaced-*")):
-        mend = f"If the profile is as it should be, remove it; else move it back to {parent / name}."
-        yield Finding("restore", "problem", f"{folder} holds the profile from before an interrupted restore", mend)
 
 
 def _embedder(workspace: Workspace) -> list[str]:

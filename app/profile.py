@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.answer import Profile
 from app.errors import BadInput
+from app.swap import recover
 
 DEFAULT = "default"
 PRIVATE = 0o700
@@ -36,8 +37,9 @@ def locate_profile(name: str | None = None, home: Path | None = None) -> Profile
 
 
 def open_profile(name: str | None = None, home: Path | None = None) -> Profile:
-    """`locate_profile`, with its folders made and closed to other users."""
+    """`locate_profile`, with its folders made and closed to other users; a restore that was killed is taken back."""
     profile = locate_profile(name, home)
+    recover(profile)
     for folder in (profile.data, profile.cache, profile.config):
         make_private(folder)
     return profile

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import zipfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -190,6 +191,46 @@ def test_a_failed_swap_puts_the_old_profile_back(
     with pytest.raises(DiskFull, match="as it was"):
         restore(tmp_path / "b.zip", profile, force=True)
     assert (profile.config / "config.toml").read_text() == "# mine\n" and count(profile) == 100
+
+
+@pytest.mark.parametrize("killed_at", range(1, 9))
+def test_a_restore_that_is_killed_anywhere_is_whole_or_not_at_all(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    class Killed(BaseException):
+        """Stands for SIGKILL: from here on nothing of the process runs."""
+
+    back_up(profile, tmp_path / "b.zip")
+    with closing(sqlite3.connect(profile.data / "memory.db")) as db, db:
+        db.execute("DELETE FROM t")
+    (profile.config / "config.toml").write_text("# mine\n")
+    steps = 0
+
+    def counted(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def step(source: Path, target: Path) -> Path:
+            nonlocal steps
+            steps += 1
+            if steps >= killed_at:
+                raise Killed
+            return move(source, target)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(Path, "replace", counted(Path.replace))
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        if killed_at < 8:  # two folders aside, two in place, the models, two discarded
+            with pytest.raises(Killed):
+                restore(tmp_path / "b.zip", profile, force=True)
+        else:
+            restore(tmp_path / "b.zip", profile, force=True)
+    again = open_profile("first")
+    restored = killed_at > 6
+    assert count(again) == (100 if restored else 0)
+    assert ((again.config / "config.toml").read_text() == "# mine\n") != restored
+    assert (again.data / "models" / "big.gguf").read_text() == "big"
+    assert not list(profile.data.parent.glob(".*-replaced-*")) and not list(profile.config.parent.glob(".*-replaced-*"))
 
 
 def test_a_broken_database_is_not_restored(profile: Profile, tmp_path: Path) -> None:
