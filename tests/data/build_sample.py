@@ -2,11 +2,10 @@
 
     python tests/data/build_sample.py
 
-The sources are Markdown in a small subset: `#`, `##`, `###` headings, paragraphs, and `---` for a page break. Text
-formats of the library (Markdown, HTML, mail, CSV) are copied as they stand.
+The sources are Markdown in a small subset: `#`, `##`, `###` headings, paragraphs, and `---` for a page break. The text
+formats of the library (Markdown, HTML, mail, CSV) have no source but themselves.
 """
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -124,10 +123,6 @@ def main() -> None:
     for source in DOCX:
         build_docx(source)
     build_xlsx()
-    made = {f"{source}.md" for source in (*PDF, *DOCX)}
-    for file in sorted(SOURCES.iterdir()):
-        if file.name not in made:
-            shutil.copy(file, SAMPLE / file.name)
 
 
 if __name__ == "__main__":
