@@ -72,7 +72,8 @@ def load_settings(config: Path, flags: Mapping[str, Any] | None = None) -> Setti
         problems = [
             _explain(problem["loc"], problem["type"], problem["msg"], config, given) for problem in error.errors()
         ]
-        raise BadSettings("; ".join(problems) + ".") from None
+        text = "; ".join(problems)
+        raise BadSettings(text if text.endswith("?") else f"{text}.") from None
     except ValueError as error:  # pydantic-settings: an environment variable of a group that is not JSON
         raise BadSettings(f"The environment cannot be read: {error}.", "Set single keys as LOCI_GROUP__KEY.") from None
 

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, Model, console, leave, note, plain, print_json, say, scope, workspace
+from app.cli.door import (
+    NOTHING,
+    AsJson,
+    In,
+    Model,
+    console,
+    leave,
+    note,
+    note_empty,
+    plain,
+    print_json,
+    say,
+    scope,
+    workspace,
+)
 from app.cli.show import answer_text, model_note, remarks
 
 if TYPE_CHECKING:
@@ -82,6 +96,8 @@ def ask(
         answer = _streamed(opened.assistant(), request) if _watched(as_json) else opened.assistant().ask(request)
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
             note(model_note(opened.model_info()))
+        if answer.abstained and library:
+            note_empty(opened, scope(collections))
     if as_json:
         print_json(answer.to_json())
     else:

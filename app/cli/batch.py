@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 def batch(
     ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="JSON lines, or CSV with a question column.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="JSON lines, or CSV (named .csv) with a question column.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="JSON lines, or CSV if it ends in .csv.")],
     collections: In = None,
     model: Model = None,
@@ -55,7 +57,10 @@ def batch(
     from app.answer import Ask
     from app.batch import Pins, run_batch
     from app.cli.ask import read_schema
+    from app.errors import BadInput
 
+    if not source.exists():  # before a model is loaded for nothing
+        raise BadInput(f"{source} does not exist.", "Check the spelling.")
     names = scope(collections)
     schema_text = read_schema(schema)
     with workspace(ctx, model__reference=model) as opened:
@@ -108,6 +113,7 @@ def batch(
     else:
         resumed = f" ({outcome.resumed} of them earlier)" if outcome.resumed else ""
         counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
-        note(f"{outcome.rows} rows{resumed}: {counts}")
+        note(f"{outcome.rows} {'row' if outcome.rows == 1 else 'rows'}{resumed}: {counts}")
     if outcome.statuses["error"]:
+        note(f"Why rows failed stands in {out}, in the field error.")
         leave(PARTIAL)

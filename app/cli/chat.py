@@ -37,6 +37,7 @@ def chat(
     printf 'Who signed it?\\nand when?\\n' | loci chat --plain
 
     Off a terminal it is always plain; with --json it answers each line of stdin with one line of JSON.
+    The plain chat ends at the end of its input or at a line /quit.
     """
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
@@ -63,6 +64,14 @@ def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, 
         except EOFError:
             return
         if not question:
+            continue
+        word = question.split()[0]
+        if (
+            not as_json and word.startswith("/") and "/" not in word[1:]
+        ):  # a command, as the full-screen chat tells them
+            if question in ("/quit", "/exit"):
+                return
+            note(f"{word}: the plain chat has no commands but /quit; write a question a line.")
             continue
         request = Ask(question, names, session=session, use_memory=not incognito, store=not incognito)
         try:

@@ -70,7 +70,9 @@ def _show(report: "Report") -> None:
         active = model["active_parameters"] or model["total_parameters"]
         print(f"Size       {model['total_parameters']:,} parameters, {active:,} active per token")
     reading, writing = report.prefill_tokens_per_second, report.decode_tokens_per_second
-    rates = [f"{rate:,.0f} tokens/s {what}" for rate, what in ((reading, "read"), (writing, "scored or written")) if rate]
+    rates = [
+        f"{rate:,.0f} tokens/s {what}" for rate, what in ((reading, "read"), (writing, "scored or written")) if rate
+    ]
     print(f"Speed      {', '.join(rates) or 'no tokens were read or written'}")
     print(f"Library    {report.documents} documents, {report.chunks} chunks, read in {report.ingest_seconds:.1f} s")
     kinds: dict[str, Kind] = {"Right": "question", "Refused": "unanswerable", "Remembered": "memory"}

@@ -31,7 +31,7 @@ def doctor(
         for finding in examine(opened, fix=fix):
             findings.append(finding)
             if not as_json:
-                say(f"{finding.state:8} {finding.check:10} {finding.detail}")
+                say(f"{finding.state:8} {finding.check:10} {finding.detail or 'in order'}")
                 if finding.mend:
                     say(f"{'':19} {finding.mend}")
     if as_json:

@@ -67,6 +67,15 @@ def scope(collections: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(collections or ["main"]))
 
 
+def note_empty(opened: "Workspace", names: Sequence[str]) -> None:
+    """Say which of the collections hold no document, as a misspelt one does: silence must not look like an answer."""
+    known = opened.library.collections()
+    for name in names:
+        if name not in known:
+            there = f"documents are in: {', '.join(known)}" if known else "`loci ingest PATH` reads some"
+            note(f"The collection {name} holds no documents; {there}.")
+
+
 # A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, and
 # the surrogates that stand for bytes of a name that is not UTF-8, which no stream of ours could encode.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

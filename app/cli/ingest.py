@@ -62,7 +62,8 @@ def ingest(
     else:
         for result in results:
             if result.status in ("failed", "skipped"):
-                note(f"{result.status}: {result.path}: {result.reason}")
+                reason = (result.reason or "").removeprefix(f"{result.path}: ")  # a reader's reason names the file too
+                note(f"{result.status}: {result.path}: {reason}")
         print(", ".join(f"{count} {status}" for status, count in counts.items()) or "No files there.")
     if failed:
         leave(FAILED if len(failed) == len(results) else PARTIAL)

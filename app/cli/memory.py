@@ -179,6 +179,7 @@ def forget(
         for memory in [opened.memory.get(id) for id in ids]:
             confirm(f"Forget “{memory.text}”?", yes)
             opened.memory.forget(memory.id)
+            note(f"Forgotten: {memory.text} (`loci memory restore {memory.id}` brings it back.)")
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, leave, note, print_json, say, scope, workspace
+from app.cli.door import NOTHING, AsJson, In, leave, note, note_empty, print_json, say, scope, workspace
 from app.cli.show import place
 
 if TYPE_CHECKING:
@@ -36,12 +36,15 @@ def search(
         library = opened.library
         documents = [library.document(reference).id for reference in document] if document else None
         found = library.search(" ".join(words), collections=scope(collections), limit=limit, documents=documents)
+        if not found:
+            note_empty(opened, scope(collections))
     if as_json:
         print_json([passage_json(passage) for passage in found])
     else:
         for passage in found:
             say(f"{place(passage.path, passage.page, passage.line, passage.locator)}  [{passage.score:.3f}]")
-            say("    " + " ".join(passage.text.split())[:400] + "\n")
+            text = " ".join(passage.text.split())
+            say(f"    {text if len(text) <= 400 else text[:400] + ' …'}\n")
     if not found:
         note("Nothing found.")
         leave(NOTHING)

@@ -27,7 +27,8 @@ def citation_line(citation: "Citation") -> str:
     """`[1] ✓ verified  report.pdf, page 3: “…”`"""
     where = place(citation.path, citation.page, citation.line, citation.locator)
     quote = " ".join(citation.quote.split())
-    return f"[{citation.n}] {MARKS[citation.status]} {citation.status}  {where}: “{quote[:200]}”"
+    cut = quote if len(quote) <= 200 else f"{quote[:200]} …"  # a quote that goes on must say so
+    return f"[{citation.n}] {MARKS[citation.status]} {citation.status}  {where}: “{cut}”"
 
 
 def answer_text(answer: "Answer") -> str:
