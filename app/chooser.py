@@ -171,7 +171,7 @@ class Chooser:
                 else "The library was left out and no memory answers."
             )
         return (
-            f"No passage supports an answer: the best has confidence {turn.confidence:.2f}, under "
+            f"No passage supports an answer: the best has confidence {turn.confidence:.3f}, under "
             f"{self._settings.abstain_below:.2f}."
         )
 

@@ -53,7 +53,7 @@ def read_pdf(path: Path) -> Extraction:
     except pypdfium2.PdfiumError as error:
         if error.err_code in (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY):
             raise UnreadableDocument("It is encrypted with a password.", "Save a copy without one.") from error
-        raise UnreadableDocument(f"It is not a PDF, or is broken: {error}.") from error
+        raise UnreadableDocument(f"It is not a PDF, or is broken: {str(error).rstrip('.')}.") from error
     try:
         return _read(document)
     finally:
