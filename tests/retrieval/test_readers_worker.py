@@ -163,7 +163,8 @@ def test_closing_from_another_thread_stops_a_read(files: Path) -> None:
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(files: Path, blow: signal.Signals) -> None:
     script = (
-        "import sys; from pathlib import Path; from retrieval.readers import ReaderPool\n"
+        "import signal, sys; from pathlib import Path; from retrieval.readers import ReaderPool\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where the runner ignores it, children would too
         "with ReaderPool(2) as pool:\n"
         "    print('up', flush=True)\n"
         "    list(pool.run_many([Path(sys.argv[1]) / 'spin.txt', Path(sys.argv[1]) / 'hang.txt']))\n"
