@@ -83,7 +83,8 @@ def estimate(library: Library, paths: Sequence[Path], collection: str = "main") 
 
     :raises NoSuchPath: one of `paths` does not exist.
     """
-    files = [file for path in walk(paths) if supported(path) and (file := _stat(path)) is not None]
+    readable = (path for path in walk(paths) if supported(path) and _is_text(str(path)))
+    files = [file for path in readable if (file := _stat(path)) is not None]
     with reading(library.engine) as db:
         changed = [file for file in files if not _is_current(documents.find(db, collection, file.path), file)]
     size = sum(file.bytes for file in changed)

@@ -40,13 +40,16 @@ def ingest(
 
     with workspace(ctx) as opened:
         library = opened.library
+        guess = estimate(library, paths, collection=collection)
+        told = f"{guess.files} files, {_size(guess.bytes)}, about {guess.chunks} chunks, {_time(guess.seconds)}"
         if dry_run:
-            guess = estimate(library, paths, collection=collection)
             if as_json:
                 print_json(asdict(guess))
             else:
-                print(f"{guess.files} files, {_size(guess.bytes)}, about {guess.chunks} chunks, {_time(guess.seconds)}")
+                print(told)
             return
+        if guess.files:
+            note(f"To read: {told}.")
         with progress("Reading") as advance:
             results = read_into(
                 library,
