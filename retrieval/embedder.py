@@ -138,7 +138,7 @@ class SentenceEmbedder:
         from sentence_transformers import SentenceTransformer  # 4 to 8 s with torch, on the first embedding
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped there
         return SentenceTransformer(str(self.folder), local_files_only=True)
 
     @cached_property

@@ -92,7 +92,7 @@ class VectorIndex:
             mask[allowed] = True
             bits = np.packbits(mask, bitorder="little")
             selector = faiss.IDSelectorBitmap(self._highest + 1, faiss.swig_ptr(bits))
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # made by SWIG
         scores, ids = self._index.search(np.ascontiguousarray(queries), k, params=parameters)
         return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
 

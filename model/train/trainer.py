@@ -108,7 +108,7 @@ class Trainer:
             counts = None
             for batch in batches:
                 part, load = self._forward(batch, weight)
-                part.backward()  # type: ignore[no-untyped-call]
+                part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 loss += part.detach()
                 counts = load if counts is None or load is None else counts + load
             # 3. Update weights, then the selection biases from what the experts received.
