@@ -16,11 +16,6 @@ Kind = Literal[
     "reason", "manner", "definition", "yesno", "thing",
 ]  # fmt: skip
 
-SHORT: frozenset[Kind] = frozenset(
-    {"person", "place", "date", "time", "number", "money", "percent", "duration", "frequency", "contact"}
-)
-"""Kinds that are answered by the thing itself; the others by the sentence that holds it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

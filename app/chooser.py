@@ -1,7 +1,6 @@
 """The way of a model too small for prose: steps 4 to 6 of a turn by choosing a span and its sentence (app.spans).
 
-Doors show `NOTE` beside such answers: whenever the engine that answered is not able to chat, which is so for
-`embedded`.
+Taken whenever the engine that answers is not able to chat, which is so for `embedded`; doors say so themselves.
 """
 
 import re
@@ -22,10 +21,6 @@ from model.engine import Engine, Score, Usage
 from model.errors import UnsupportedConstraint
 from retrieval.types import Passage
 
-NOTE = (
-    "Answered by the small embedded model, which picks sentences from your documents and does not reason. Name a "
-    "larger one with --model."
-)
 _LARGER = "Use a larger model for that: --model with a .gguf file, a folder of weights, or the URL of a server."
 _WHO_AM_I = re.compile(r"\bwho (?:am i|are we)\b", re.IGNORECASE)
 
