@@ -111,7 +111,7 @@ class Prose:
                 else:
                     turn.text += event.text
                 yield Text(event.text, event.reasoning)
-            else:
+            elif isinstance(event, Finished):
                 self._rate.learn(event)
                 turn.usage = event.usage
                 turn.timing |= {"prefill": event.prefill_ms, "decode": event.decode_ms}

@@ -27,15 +27,13 @@ class TokenConstraint(Protocol):
         """Tokens that an output takes at most, where there is a limit."""
         ...
 
-    def allowed(self) -> Tensor | None:
-        """int64 ids of the tokens that may come, the end token among them where the output may end; None: ask."""
+    def allowed(self) -> Tensor:
+        """Which tokens may come, bool [V] on the CPU; end tokens among them where the output may end."""
         ...
 
-    def accepts(self, token: int) -> bool:
-        """Whether `token` may come."""
+    def advance(self, token: int) -> None:
+        """Take note of `token`, which was allowed."""
         ...
-
-    def advance(self, token: int) -> None: ...
 
 
 class _Node(dict[int, "_Node"]):
@@ -45,9 +43,10 @@ class _Node(dict[int, "_Node"]):
 class ChoiceConstraint:
     """A trie of the options' tokens. Where one option is the beginning of another, `end` decides between them."""
 
-    def __init__(self, options: Sequence[Sequence[int]], end: int) -> None:
+    def __init__(self, options: Sequence[Sequence[int]], end: int, vocabulary: int) -> None:
         self._node = _Node()
         self._end = end
+        self._vocabulary = vocabulary
         self.longest: int | None = max(len(option) for option in options) + 1
         for option in options:
             node = self._node
@@ -60,10 +59,9 @@ class ChoiceConstraint:
         return not self._node or list(self._node) == [self._end]
 
     def allowed(self) -> Tensor:
-        return torch.tensor(sorted(self._node), dtype=torch.int64)
-
-    def accepts(self, token: int) -> bool:
-        return token in self._node
+        mask = torch.zeros(self._vocabulary, dtype=torch.bool)
+        mask[list(self._node)] = True
+        return mask
 
     def advance(self, token: int) -> None:
         self._node = self._node[token]
@@ -84,7 +82,7 @@ def compile_constraint(
         options = [tokenizer.encode(option) for option in constraint.options]
         if not options or not all(options):
             raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
-        return ChoiceConstraint(options, min(ends))
+        return ChoiceConstraint(options, min(ends), tokenizer.vocab_size)
     if isinstance(constraint, JsonSchema):
         return GrammarConstraint(schema_grammar(constraint.schema), tokenizer.token_bytes(), ends)
     return GrammarConstraint(parse_gbnf(constraint.gbnf), tokenizer.token_bytes(), ends)

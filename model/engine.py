@@ -4,10 +4,13 @@ Everything that crosses it is a frozen dataclass that pickles, so that an engine
 another machine. Constraints are data, never closures. Knows nothing about documents, memories or prompts' content.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from model.errors import InvalidSampling
 
 Role = Literal["system", "user", "assistant"]
 
@@ -48,7 +51,12 @@ Constraint = Choice | JsonSchema | Grammar
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn, and when to stop. Temperature 0 is greedy: no cuts, no seed."""
+    """How the next token is drawn, and when to stop. Temperature 0 is greedy: no cuts, no seed.
+
+    Penalties come first, then the constraint, the temperature and the cuts.
+
+    :raises InvalidSampling: naming every value that is out of its bounds.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -58,6 +66,37 @@ class Sampling:
     seed: int = 0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+    repetition_penalty: float = 1.0
+    """Above 1, tokens of the prompt and the answer become less likely: their positive logits are divided by it, the
+    others multiplied (Keskar et al. 2019, CTRL, section 4.1)."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token that the answer holds already."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit once for each time that the answer holds it already."""
+    logprobs: int = 0
+    """How many likeliest tokens are reported beside each drawn one (see `Logprobs`); 0 reports none."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "temperature": (0.0, math.inf), "top_p": (0.0, 1.0), "top_k": (0, math.inf), "min_p": (0.0, 1.0),
+            "max_tokens": (0, math.inf), "presence_penalty": (-math.inf, math.inf),
+            "frequency_penalty": (-math.inf, math.inf), "logprobs": (0, math.inf),
+        }  # fmt: skip
+        wrong = [
+            f"{name} is {value}, not {_within(low, high)}"
+            for name, (low, high) in bounds.items()
+            if not (math.isfinite(value := getattr(self, name)) and low <= value <= high)
+        ]
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            wrong.append(f"repetition_penalty is {self.repetition_penalty}, not above 0 (1 changes nothing)")
+        if wrong:
+            raise InvalidSampling(f"{'; '.join(wrong)}.")
+
+
+def _within(low: float, high: float) -> str:
+    if math.isfinite(high):
+        return f"from {low:g} to {high:g}"
+    return f"at least {low:g}" if math.isfinite(low) else "a finite number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +123,29 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and its natural log-probability."""
+
+    text: str
+    """As it reads alone: a part of a character shows as U+FFFD."""
+    logprob: float
+    id: int | None = None
+    """None where the engine knows no ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """How sure the model was of one token of the answer, where `Sampling.logprobs` asks; it comes before its text.
+
+    These are the model's own, before penalties, constraint, temperature and cuts; ids without a text are left out.
+    """
+
+    token: TokenLogprob
+    likeliest: tuple[TokenLogprob, ...]
+    """Best first; the drawn token is among them where it belongs there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -102,7 +164,7 @@ class Finished:
     decode_ms: float
 
 
-Event = Prefilling | Delta | Finished
+Event = Prefilling | Delta | Logprobs | Finished
 
 
 @dataclass(frozen=True, slots=True)

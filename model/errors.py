@@ -56,6 +56,13 @@ class UnsupportedConstraint(ModelError):
     exit_code = 2
 
 
+class InvalidSampling(ModelError):
+    """A sampling parameter is outside its bounds."""
+
+    title = "Sampling out of bounds"
+    exit_code = 2
+
+
 class RemoteFailed(ModelError):
     """A remote server could not be reached, refused, or answered with something unusable."""
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
+import torch
+from torch import Tensor
+
 Node = Union["Characters", "Sequential", "OneOf", "Repeated", "Rule"]
 Stack = tuple[Any, ...]
 _Rest = tuple[Any, ...]
@@ -206,8 +209,8 @@ class GrammarConstraint:
     def complete(self) -> bool:
         return self._state.must_end
 
-    def allowed(self) -> None:
-        """Not enumerated: asking for few likely tokens is cheaper than listing all."""
+    def allowed(self) -> Tensor:
+        return torch.tensor([self.accepts(token) for token in range(len(self._bytes))])
 
     def accepts(self, token: int) -> bool:
         if token in self._ends:

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +24,18 @@ from model.engine import (
     Finished,
     Grammar,
     JsonSchema,
+    Logprobs,
     Message,
     Prefilling,
     Prompt,
     Request,
     Sampling,
     Score,
+    TokenLogprob,
     Usage,
 )
 from model.errors import BadCheckpoint, PromptTooLong, UnsupportedConstraint
-from model.llama_native import NativeModel
+from model.llama_native import NativeModel, Stage
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK
@@ -99,7 +100,8 @@ class LlamaEngine:
         # 1. Everything that can be refused is refused before the first token is read.
         sampling = request.sampling
         tokens = self._fitting(request.prompt, sampling.max_tokens)
-        sampler = self._native.sampler(_stages(sampling), _grammar(request.constraint))
+        stages = _stages(sampling, tokens, (self._native.vocabulary, self._native.context_length))
+        sampler = self._native.sampler(stages, _grammar(request.constraint))
         try:
             # 2. Read what the cache does not hold yet.
             started = time.perf_counter()
@@ -118,9 +120,11 @@ class LlamaEngine:
                     ended = True
                     break
                 made += 1
+                if sampling.logprobs:
+                    yield self._logprobs(token, sampling.logprobs)
                 yield from stream.push(detokenizer.push(token))
                 if made < sampling.max_tokens and not stream.stopped:
-                    self._native.decode([token], len(self._read_tokens))
+                    self._last = self._native.decode([token], len(self._read_tokens))
                     self._read_tokens.append(token)
             if not stream.stopped:
                 yield from stream.push(detokenizer.flush())
@@ -229,6 +233,13 @@ class LlamaEngine:
         ]
         return np.concatenate(rows) if rows else np.empty((0, self._native.vocabulary), np.float32)
 
+    def _logprobs(self, token: int, most: int) -> Logprobs:
+        """How sure the model was of `token` after what was read last."""
+        likely = _log_softmax(self._last)[0]
+        best = np.argsort(-likely, kind="stable")[:most].tolist()
+        own, *likeliest = [TokenLogprob(self._decode([one]), float(likely[one]), one) for one in (token, *best)]
+        return Logprobs(own, tuple(likeliest))
+
     def _decode(self, tokens: Sequence[int]) -> str:
         return b"".join(self._native.piece(token) for token in tokens).decode(errors="replace")
 
@@ -257,18 +268,23 @@ class LlamaEngine:
         return [int.from_bytes(digest.digest()[2 * i : 2 * i + 2]) for i in range(_MARK_TOKENS)]
 
 
-def _stages(sampling: Sampling) -> list[tuple[str, tuple[Any, ...]]]:
-    """llama.cpp's samplers for our settings, in our order."""
+def _stages(sampling: Sampling, prompt: Sequence[int], size: tuple[int, int]) -> list[Stage]:
+    """llama.cpp's samplers for our settings, in our order; `size`: vocabulary, and how far penalties look back."""
+    stages: list[Stage] = []
+    if sampling.repetition_penalty != 1:
+        stages.append(Stage("penalties", (*size, sampling.repetition_penalty, 0.0, 0.0), prompt))
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        stages.append(Stage("penalties", (*size, 1.0, sampling.frequency_penalty, sampling.presence_penalty)))
     if sampling.temperature <= 0:
-        return [("greedy", ())]
-    stages: list[tuple[str, tuple[Any, ...]]] = [("temp", (sampling.temperature,))]
+        return [*stages, Stage("greedy")]
+    stages.append(Stage("temp", (sampling.temperature,)))
     if sampling.top_k:
-        stages.append(("top_k", (sampling.top_k,)))
+        stages.append(Stage("top_k", (sampling.top_k,)))
     if sampling.top_p < 1:
-        stages.append(("top_p", (sampling.top_p, 1)))
+        stages.append(Stage("top_p", (sampling.top_p, 1)))
     if sampling.min_p:
-        stages.append(("min_p", (sampling.min_p, 1)))
-    return [*stages, ("dist", (sampling.seed & 0xFFFFFFFF,))]
+        stages.append(Stage("min_p", (sampling.min_p, 1)))
+    return [*stages, Stage("dist", (sampling.seed & 0xFFFFFFFF,))]
 
 
 def _grammar(constraint: Constraint | None) -> str | None:

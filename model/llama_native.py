@@ -7,7 +7,7 @@ extra CPU buffer types, prefill in steps, sequence rewinding and saved states. K
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,16 @@ _log: list[str] = []
 """Warnings and errors that llama.cpp printed since the last load, newest last."""
 _callbacks: list[Any] = []
 """Keeps the log callback alive for as long as the library may call it."""
+
+
+class Stage(NamedTuple):
+    """One sampler of a chain."""
+
+    name: str
+    """As in `llama_sampler_init_NAME`."""
+    arguments: tuple[Any, ...] = ()
+    seen: Sequence[int] = ()
+    """Tokens that it takes note of beforehand."""
 
 
 def _library() -> Any:
@@ -195,7 +205,7 @@ class NativeModel:
         self.native.llama_memory_clear(self._memory, True)
         return 0
 
-    def sampler(self, stages: Sequence[tuple[str, tuple[Any, ...]]], grammar: str | None) -> "Sampler":
+    def sampler(self, stages: Sequence[Stage], grammar: str | None) -> "Sampler":
         """A chain of llama.cpp's samplers, a GBNF grammar first."""
         return Sampler(self, stages, grammar)
 
@@ -238,7 +248,7 @@ class NativeModel:
 class Sampler:
     """A llama.cpp sampler chain; `close` frees it."""
 
-    def __init__(self, model: NativeModel, stages: Sequence[tuple[str, tuple[Any, ...]]], grammar: str | None) -> None:
+    def __init__(self, model: NativeModel, stages: Sequence[Stage], grammar: str | None) -> None:
         self._model = model
         self._native = native = model.native
         self._chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
@@ -248,8 +258,11 @@ class Sampler:
                 self.close()
                 raise ModelError("llama.cpp cannot parse the grammar.", "Check its syntax (GBNF with a rule `root`).")
             native.llama_sampler_chain_add(self._chain, stage)
-        for name, arguments in stages:
-            native.llama_sampler_chain_add(self._chain, getattr(native, f"llama_sampler_init_{name}")(*arguments))
+        for name, arguments, seen in stages:
+            made = getattr(native, f"llama_sampler_init_{name}")(*arguments)
+            for token in seen:
+                native.llama_sampler_accept(made, token)
+            native.llama_sampler_chain_add(self._chain, made)
 
     def sample(self) -> int:
         """The next token after the last decode; the chain takes note of it."""

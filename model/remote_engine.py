@@ -21,10 +21,12 @@ from model.engine import (
     Finished,
     Grammar,
     JsonSchema,
+    Logprobs,
     Message,
     Prompt,
     Request,
     Score,
+    TokenLogprob,
     Usage,
 )
 from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
@@ -99,6 +101,8 @@ class RemoteEngine:
                         usage = _usage(chunk["usage"])
                     for choice in chunk.get("choices") or []:
                         finish = choice.get("finish_reason") or finish
+                        if request.sampling.logprobs:
+                            yield from _logprobs(choice)
                         for delta in _deltas(choice):
                             first = first or time.monotonic()
                             text.append("" if delta.reasoning else delta.text)
@@ -186,6 +190,12 @@ class RemoteEngine:
             body["top_k"] = sampling.top_k
         if sampling.min_p:
             body["min_p"] = sampling.min_p
+        if sampling.repetition_penalty != 1:
+            body["repetition_penalty"] = sampling.repetition_penalty
+        if sampling.presence_penalty:
+            body["presence_penalty"] = sampling.presence_penalty
+        if sampling.frequency_penalty:
+            body["frequency_penalty"] = sampling.frequency_penalty
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         match request.constraint:
@@ -202,11 +212,13 @@ class RemoteEngine:
                     "Use a local model for this.",
                 )
         if isinstance(prompt, str):
-            return "completions", body | {"prompt": prompt}
+            asked: dict[str, Any] = {"logprobs": sampling.logprobs} if sampling.logprobs else {}
+            return "completions", body | asked | {"prompt": prompt}
         messages = [message for message in prompt if isinstance(message, Message)]
         if len(messages) != len(prompt):
             raise UnsupportedOperation(f"{self._base} takes messages or text, not token ids.")
-        return "chat/completions", body | {
+        asked = {"logprobs": True, "top_logprobs": sampling.logprobs} if sampling.logprobs else {}
+        return "chat/completions", body | asked | {
             "messages": [{"role": message.role, "content": message.content} for message in messages]
         }
 
@@ -237,6 +249,19 @@ def _deltas(choice: dict[str, Any]) -> Iterator[Delta]:
     text = delta.get("content") or choice.get("text")
     if text:
         yield Delta(str(text))
+
+
+def _logprobs(choice: dict[str, Any]) -> Iterator[Logprobs]:
+    """Those of one streamed choice: objects in chat form, parallel lists in plain form."""
+    given = choice.get("logprobs") or {}
+    for one in given.get("content") or []:
+        likeliest = [TokenLogprob(str(other["token"]), float(other["logprob"])) for other in one["top_logprobs"]]
+        yield Logprobs(TokenLogprob(str(one["token"]), float(one["logprob"])), tuple(likeliest))
+    lists = [given.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs")]
+    for token, logprob, others in zip(*lists, strict=False):
+        best = sorted((others or {}).items(), key=lambda pair: -pair[1])
+        likeliest = [TokenLogprob(text, float(value)) for text, value in best]
+        yield Logprobs(TokenLogprob(str(token), float(logprob)), tuple(likeliest))
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

@@ -1,52 +1,173 @@
-"""Drawing the next token. Pure but for its own seeded generator; knows nothing about models."""
+"""Drawing the next tokens of a batch. Pure but for each sequence's own seeded generator; knows nothing about models.
 
-from collections.abc import Callable
+N sequences, M rows of them, V vocabulary. Everything [V] stays on the logits' device: one step transfers the drawn
+tokens, and log-probabilities where they are asked for.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from model.constraints import TokenConstraint
 from model.engine import Sampling
 
-_TRIES = 48
+_UNIT = 1 << 50
+"""A probability of 1 in integers. Sums of integers do not depend on the order of addition, which a GPU does not fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One drawn token; log-probabilities, the model's own, only where the sampling asks for them."""
+
+    token: int
+    logprob: float = 0.0
+    likeliest: tuple[tuple[int, float], ...] = ()
+    """(token, log-probability), best first."""
 
 
 class Sampler:
-    """Temperature, then the top_k, top_p and min_p cuts. The same seed and logits draw the same tokens."""
+    """What decides the next token of one sequence: its sampling, its tokens so far, its constraint and its seed.
 
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-        self._generator = torch.Generator().manual_seed(sampling.seed)
+    The same seed and logits draw the same tokens on a given device.
+    """
 
-    def draw(self, logits: Tensor, allowed: Tensor | None = None, accepts: Callable[[int], bool] | None = None) -> int:
-        """One token id from logits [vocabulary]: among `allowed` (int64) where given, else among those it `accepts`."""
-        if allowed is not None:
-            return int(allowed[self._pick(logits[allowed.to(logits.device)].float().cpu())])
-        scores = logits.float().cpu()
-        if accepts is None:
-            return self._pick(scores)
-        # Likely tokens are usually accepted; only where many were not, all are asked.
-        scores = scores.clone()
-        for _ in range(_TRIES):
-            token = self._pick(scores)
-            if accepts(token):
-                return token
-            scores[token] = float("-inf")
-        return self.draw(logits, torch.tensor([token for token in range(len(scores)) if accepts(token)]))
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int] = (), constraint: TokenConstraint | None = None
+    ) -> None:
+        self.sampling = sampling
+        self.constraint = constraint
+        self._prompt = prompt
+        self._random = random.Random(sampling.seed)
+        self._answer: list[int] = []  # tokens that the counts below do not hold yet
+        self._counts: tuple[Tensor, Tensor] | None = None
+        s = sampling
+        self._penalises = (s.repetition_penalty, s.presence_penalty, s.frequency_penalty) != (1.0, 0.0, 0.0)
 
-    def _pick(self, scores: Tensor) -> int:
-        s = self._sampling
-        if s.temperature <= 0 or len(scores) == 1:
-            return int(scores.argmax())
-        # Sorted, the cuts keep a beginning; stable, so that ties always fall the same way.
-        shares, order = (scores.double() / s.temperature).softmax(-1).sort(descending=True, stable=True)
-        keep = len(shares) if s.top_k <= 0 else min(s.top_k, len(shares))
-        kept = shares[:keep] / shares[:keep].sum()
-        if s.top_p < 1:
-            before = kept.cumsum(0) - kept
-            kept = kept[: max(int((before < s.top_p).sum()), 1)]
-            kept = kept / kept.sum()
-        if s.min_p > 0:
-            kept = kept[: max(int((kept >= s.min_p * kept[0]).sum()), 1)]
-        ends = kept.cumsum(0)
-        point = torch.rand((), generator=self._generator, dtype=torch.float64) * ends[-1]
-        return int(order[min(int(torch.searchsorted(ends, point, right=True)), len(ends) - 1)])
+    @property
+    def greedy(self) -> bool:
+        return self.sampling.temperature <= 0
+
+    @property
+    def shapes(self) -> bool:
+        """Whether it changes logits before temperature and cuts."""
+        return self._penalises or self.constraint is not None
+
+    def shape(self, logits: Tensor) -> Tensor:
+        """Logits [V] in float32 with penalties, and -inf for what the constraint forbids."""
+        scores = logits.float()
+        if self._penalises:
+            scores = self._penalised(scores)
+        if self.constraint is not None:
+            scores = scores.masked_fill(~self.constraint.allowed().to(scores.device), float("-inf"))
+        return scores
+
+    def point(self) -> float:
+        """The next number in [0, 1) of its generator."""
+        return self._random.random()
+
+    def accept(self, token: int) -> None:
+        """Take note that `token` came."""
+        if self._penalises:
+            self._answer.append(token)
+        if self.constraint is not None:
+            self.constraint.advance(token)
+
+    def _penalised(self, scores: Tensor) -> Tensor:
+        s = self.sampling
+        if self._counts is None:
+            seen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+            known = [token for token in {*self._prompt} if token < len(scores)]
+            seen[torch.tensor(known, dtype=torch.int64, device=scores.device)] = True
+            self._counts = seen, torch.zeros_like(scores)
+        seen, counts = self._counts
+        for token in self._answer:
+            seen[token] = True
+            counts[token] += 1
+        self._answer.clear()
+        repeated = torch.where(scores > 0, scores / s.repetition_penalty, scores * s.repetition_penalty)
+        scores = torch.where(seen, repeated, scores)
+        return scores - s.frequency_penalty * counts - s.presence_penalty * (counts > 0)
+
+
+@torch.inference_mode()
+def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[Drawn]:
+    """One token for each row of logits [N, V]; its sampler has taken note of it.
+
+    Where all are greedy and nothing shapes them, this is one argmax and one transfer of N numbers.
+    """
+    scores = logits
+    if any(sampler.shapes for sampler in samplers):
+        rows = [s.shape(row) if s.shapes else row.float() for row, s in zip(logits, samplers, strict=True)]
+        scores = torch.stack(rows)
+    tokens = scores.argmax(-1)  # [N]
+    if drawn := [number for number, sampler in enumerate(samplers) if not sampler.greedy]:
+        own = [samplers[number] for number in drawn]
+        likely = shares(scores[drawn], [sampler.sampling for sampler in own])
+        tokens[drawn] = pick(likely, [sampler.point() for sampler in own])
+    found = [Drawn(int(token)) for token in tokens.tolist()]
+    if asked := [number for number, sampler in enumerate(samplers) if sampler.sampling.logprobs]:
+        most = max(samplers[number].sampling.logprobs for number in asked)
+        for number, one in zip(asked, logprobs(logits[asked], tokens[asked], most), strict=True):
+            found[number] = Drawn(one.token, one.logprob, one.likeliest[: samplers[number].sampling.logprobs])
+    for sampler, one in zip(samplers, found, strict=True):
+        sampler.accept(one.token)
+    return found
+
+
+def shares(scores: Tensor, samplings: Sequence[Sampling]) -> Tensor:
+    """Probabilities in float64 that scores [M, V] have after temperature (above 0), top_k, top_p and min_p.
+
+    Each cut judges what the one before it left, as a distribution of its own. Of equal tokens at the edge of a cut,
+    those with the lower ids stay.
+    """
+
+    def column(values: Sequence[float], dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=scores.device)[:, None]
+
+    likely = (scores.double() / column([s.temperature for s in samplings])).softmax(-1)
+    if all(s.top_k == 0 and s.top_p >= 1 and s.min_p == 0 for s in samplings):
+        return likely
+    # Sorted, the cuts keep a beginning: each row's first `kept`. A few of many are found faster than sorted.
+    size = scores.shape[-1]
+    limits = [s.top_k or size for s in samplings]
+    best = likely.topk(min(max(limits), size)).values if max(limits) < size else likely.sort(descending=True).values
+    kept = column(limits, torch.int64).clamp(max=size)
+    ends = _whole(best).cumsum(-1)  # [M, width]
+    before = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], -1)
+    enough = column([s.top_p for s in samplings]) * ends.gather(-1, kept - 1)
+    uncut = column([s.top_p >= 1 for s in samplings], torch.bool)
+    kept = torch.minimum(kept, ((before < enough) | uncut).sum(-1, keepdim=True)).clamp(min=1)
+    least = column([s.min_p for s in samplings]) * best[:, :1]
+    kept = torch.minimum(kept, (best >= least).sum(-1, keepdim=True)).clamp(min=1)
+    edge = best.gather(-1, kept - 1)
+    tied = likely == edge
+    room = kept - (likely > edge).sum(-1, keepdim=True)
+    likely = likely.where((likely > edge) | (tied & (tied.cumsum(-1) <= room)), 0.0)
+    return likely / likely.sum(-1, keepdim=True)
+
+
+def pick(shares: Tensor, points: Sequence[float]) -> Tensor:
+    """The tokens, int64 [M], in which `points` of [0, 1) fall when the tokens' shares [M, V] are laid end to end."""
+    ends = _whole(shares).cumsum(-1)
+    where = torch.tensor(points, dtype=torch.float64, device=shares.device)[:, None]
+    return torch.searchsorted(ends, (where * ends[:, -1:]).long(), right=True)[:, 0]
+
+
+def logprobs(logits: Tensor, tokens: Tensor, most: int) -> list[Drawn]:
+    """`tokens` [M] with their log-probabilities by logits [M, V], and the `most` likeliest of each row."""
+    likely = logits.float().log_softmax(-1)
+    values, ids = likely.topk(min(most, likely.shape[-1]))
+    own = likely.gather(-1, tokens[:, None])[:, 0]
+    return [
+        Drawn(token, logprob, tuple(zip(others, theirs, strict=True)))
+        for token, logprob, others, theirs in zip(
+            tokens.tolist(), own.tolist(), ids.tolist(), values.tolist(), strict=True
+        )
+    ]
+
+
+def _whole(shares: Tensor) -> Tensor:
+    return (shares * _UNIT).long()

@@ -15,9 +15,20 @@ from torch import Tensor
 from model.cache import LatentCache
 from model.checkpoint import fingerprint, load_model
 from model.config import read_config
-from model.constraints import TokenConstraint, compile_constraint
+from model.constraints import compile_constraint
 from model.deepseek import DeepseekForCausalLM
-from model.engine import EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
+from model.engine import (
+    EngineInfo,
+    Event,
+    Finished,
+    Logprobs,
+    Prefilling,
+    Prompt,
+    Request,
+    Score,
+    TokenLogprob,
+    Usage,
+)
 from model.errors import BadCheckpoint, ModelError, PromptTooLong
 from model.placement import (
     choose_chunk,
@@ -31,7 +42,7 @@ from model.placement import (
     read_card,
 )
 from model.prefix import read_prefix, write_prefix
-from model.sampling import Sampler
+from model.sampling import Drawn, Sampler, draw
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK, Tokenizer
@@ -96,7 +107,7 @@ class TorchEngine:
         prefilled = time.perf_counter()
 
         # 3. Draw, show, feed back.
-        sampler = Sampler(sampling)
+        sampler = Sampler(sampling, tokens, constraint)
         detokenizer = Detokenizer(self._tokenizer.decode)
         reasoning = self._tokenizer.decode(tokens[-4:]).rstrip().endswith(THINK)
         stream = TextStream(sampling.stop, reasoning)
@@ -107,11 +118,14 @@ class TorchEngine:
                 break
             if made:
                 hidden = self._extend([token])
-            token = self._draw(hidden, sampler, constraint)
+            drawn = self._draw(hidden, sampler)
+            token = drawn.token
             made += 1
             if token in self._ends:
                 ended = True
                 break
+            if sampling.logprobs:
+                yield self._logprobs(drawn)
             yield from stream.push(detokenizer.push(token))
         if not stream.stopped:
             yield from stream.push(detokenizer.flush())
@@ -207,14 +221,16 @@ class TorchEngine:
     # --- Judging
 
     @torch.inference_mode()
-    def _draw(self, hidden: Tensor, sampler: Sampler, constraint: TokenConstraint | None) -> int:
+    def _draw(self, hidden: Tensor, sampler: Sampler) -> Drawn:
         # Embeddings may be padded beyond the tokenizer's vocabulary; such ids have no text.
-        logits = self._loaded().logits(hidden)[0, : self._tokenizer.vocab_size]
-        if constraint is None:
-            return sampler.draw(logits)
-        token = sampler.draw(logits, constraint.allowed(), constraint.accepts)
-        constraint.advance(token)
-        return token
+        return draw(self._loaded().logits(hidden)[:, : self._tokenizer.vocab_size], [sampler])[0]
+
+    def _logprobs(self, drawn: Drawn) -> Logprobs:
+        own, *likeliest = [
+            TokenLogprob(self._tokenizer.decode([token]), logprob, token)
+            for token, logprob in [(drawn.token, drawn.logprob), *drawn.likeliest]
+        ]
+        return Logprobs(own, tuple(likeliest))
 
     @torch.inference_mode()
     def _score(self, hidden: Tensor, rows: list[list[int]]) -> list[float]:

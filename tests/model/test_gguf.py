@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model.engine import Choice, Delta, Finished, Grammar, JsonSchema, Message, Prefilling, Request, Sampling
+from model.engine import Choice, Delta, Finished, Grammar, JsonSchema, Logprobs, Message, Prefilling, Request, Sampling
 from model.errors import BadCheckpoint, PromptTooLong, UnsupportedArchitecture, UnsupportedConstraint
 from model.settings import ModelSettings
 from tests.model.gguf_files import TEXT, with_tokenizer
@@ -75,6 +75,20 @@ def test_both_engines_write_the_same_greedy_tokens(folder: Path, engine: LlamaEn
     request = Request(TEXT[1], Sampling(max_tokens=24))
     torch_events = list(TorchEngine(folder, SETTINGS).generate(request))
     assert text_of(torch_events) == text_of(list(engine.generate(request)))
+
+
+def test_both_engines_penalise_and_report_alike(folder: Path, engine: LlamaEngine) -> None:
+    from model.torch_engine import TorchEngine
+
+    sampling = Sampling(max_tokens=24, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.25, logprobs=3)
+    ours = list(TorchEngine(folder, SETTINGS).generate(Request(TEXT[1], sampling)))
+    theirs = list(engine.generate(Request(TEXT[1], sampling)))
+    plain = list(engine.generate(Request(TEXT[1], Sampling(max_tokens=24))))
+    assert text_of(ours) == text_of(theirs) != text_of(plain)
+    pairs = zip(*([one for one in events if isinstance(one, Logprobs)] for events in (ours, theirs)), strict=True)
+    for mine, other in pairs:
+        assert mine.token.id == other.token.id and mine.token.logprob == pytest.approx(other.token.logprob, abs=1e-3)
+        assert [one.id for one in mine.likeliest] == [one.id for one in other.likeliest]
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt-2"])

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model.engine import Choice, Delta, Finished, JsonSchema, Message, Request, Sampling
+from model.engine import Choice, Delta, Finished, JsonSchema, Logprobs, Message, Request, Sampling, TokenLogprob
 from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
 from model.remote_engine import RemoteEngine
 from model.settings import ModelSettings
@@ -268,6 +268,40 @@ def test_sampling_reaches_the_server(faulty: Faulty) -> None:
     sent = faulty.bodies[0]
     assert (sent["temperature"], sent["top_p"], sent["top_k"], sent["seed"]) == (0.7, 0.9, 40, 5)
     assert (sent["max_tokens"], sent["stop"], sent["model"]) == (11, ["END"], "m")
+
+
+def test_penalties_reach_the_server_only_where_they_are_asked_for(faulty: Faulty) -> None:
+    faulty.replies = [GOOD, GOOD]
+    ask(faulty, repetition_penalty=1.1, presence_penalty=0.5, frequency_penalty=-0.5)
+    ask(faulty)
+    sent, plain = faulty.bodies
+    names = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+    assert [sent[name] for name in names] == [1.1, 0.5, -0.5]
+    assert not {*names, "logprobs", "top_logprobs"} & plain.keys()
+
+
+def test_log_probabilities_are_read_in_both_forms(faulty: Faulty) -> None:
+    entry = {"token": "he", "logprob": -0.1, "top_logprobs": [{"token": "he", "logprob": -0.1}]}
+    chat = {"choices": [{"delta": {"content": "he"}, "logprobs": {"content": [entry]}}]}
+    lists = {"tokens": ["he"], "token_logprobs": [-0.5], "top_logprobs": [{"she": -2.0, "he": -0.5}]}
+    plain = {"choices": [{"text": "he", "logprobs": lists}]}
+    faulty.replies = [reply(200, lines(chat)), reply(200, lines(plain))]
+    assert ask(faulty, logprobs=1)[0] == Logprobs(TokenLogprob("he", -0.1), (TokenLogprob("he", -0.1),))
+    engine = RemoteEngine(faulty.url, QUICK)
+    events = list(engine.generate(Request("oh", Sampling(logprobs=2))))
+    engine.close()
+    assert events[0] == Logprobs(TokenLogprob("he", -0.5), (TokenLogprob("he", -0.5), TokenLogprob("she", -2.0)))
+    assert (faulty.bodies[0]["logprobs"], faulty.bodies[0]["top_logprobs"]) == (True, 1)
+    assert faulty.bodies[1]["logprobs"] == 2
+
+
+def test_a_real_server_reports_log_probabilities(real_server: tuple[str, Path]) -> None:
+    engine = RemoteEngine(real_server[0], QUICK)
+    sampling = Sampling(max_tokens=6, logprobs=2, presence_penalty=0.5)
+    events = [one for one in engine.generate(Request(HELLO, sampling)) if isinstance(one, Logprobs)]
+    engine.close()
+    # It keys the alternatives by their texts, of which broken characters have the same.
+    assert events and all(1 <= len(one.likeliest) <= 2 and one.token.logprob < 0 for one in events)
 
 
 def test_the_window_is_what_the_server_says(faulty: Faulty) -> None:

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import Delta, Message, Sampling
+from model.engine import Delta, Message
 from model.errors import BadCheckpoint
-from model.sampling import Sampler
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import Tokenizer
 
@@ -108,30 +107,3 @@ def test_templates_run_in_a_sandbox(checkpoint, tmp_path) -> None:
     (folder / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
     with pytest.raises(BadCheckpoint):
         Tokenizer(folder).prompt_ids([Message("user", "hi")])
-
-
-def test_sampling_cuts_keep_what_they_should() -> None:
-    import torch
-
-    logits = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0])
-
-    def drawn(**options: float) -> set[int]:
-        sampler = Sampler(Sampling(temperature=1.0, **options))  # type: ignore[arg-type]
-        return {sampler.draw(logits) for _ in range(400)}
-
-    assert drawn() == {0, 1, 2, 3, 4}
-    assert drawn(top_k=2) == {0, 1}
-    assert drawn(top_p=0.6) == {0}
-    assert drawn(top_p=0.7) == {0, 1}
-    assert drawn(min_p=0.3) == {0, 1}
-    assert Sampler(Sampling()).draw(logits) == 0
-    assert Sampler(Sampling()).draw(logits, torch.tensor([4, 2])) == 2
-
-
-def test_draws_follow_the_softmax() -> None:
-    import torch
-
-    logits = torch.tensor([1.0, 0.0, 2.0])
-    sampler = Sampler(Sampling(temperature=0.7, seed=3))
-    counts = torch.bincount(torch.tensor([sampler.draw(logits) for _ in range(4000)]), minlength=3) / 4000
-    assert torch.allclose(counts, (logits / 0.7).softmax(0).float(), atol=0.03)

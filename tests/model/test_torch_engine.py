@@ -17,6 +17,7 @@ from model.engine import (
     Finished,
     Grammar,
     JsonSchema,
+    Logprobs,
     Message,
     Prefilling,
     Request,
@@ -262,3 +263,30 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(checkpoint: Path, tmp
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(BadCheckpoint, match="5001"):
         TorchEngine(folder, ModelSettings())
+
+
+def test_log_probabilities_come_before_their_text_and_pickle(engine: TorchEngine) -> None:
+    events = list(engine.generate(Request(CHAT, Sampling(temperature=1.0, seed=5, max_tokens=10, logprobs=3))))
+    reported = [event for event in events if isinstance(event, Logprobs)]
+    prompt, answer = tokens_of(engine, CHAT), [event.token.id for event in reported]
+    assert len(answer) in (9, 10) and all(token is not None for token in answer)
+    assert engine._model is not None
+    with torch.inference_mode():
+        logits = engine._model(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1]
+    likely = logits[:, : engine._tokenizer.vocab_size].log_softmax(-1)  # of tokens that have a text
+    for row, event in zip(likely, reported, strict=True):
+        assert event.token.logprob == pytest.approx(float(row[event.token.id]), abs=2e-3)
+        assert [one.logprob for one in event.likeliest] == sorted((o.logprob for o in event.likeliest), reverse=True)
+        assert len(event.likeliest) == 3
+    assert pickle.loads(pickle.dumps(events)) == events
+
+
+def test_penalties_keep_a_greedy_answer_from_repeating(engine: TorchEngine) -> None:
+    def tokens(**options: float) -> list[int | None]:
+        request = Request(CHAT, Sampling(max_tokens=60, logprobs=1, **options))  # type: ignore[arg-type]
+        return [event.token.id for event in engine.generate(request) if isinstance(event, Logprobs)]
+
+    free = tokens(presence_penalty=1000.0)
+    assert len(set(free)) == len(free)
+    plain = tokens()
+    assert len(set(plain)) < len(plain)
