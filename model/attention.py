@@ -2,7 +2,8 @@
 
 Expanded: keys and values of every head are computed from the latents; cheaper for many queries. Absorbed: the key and
 value projections are folded into the query and the output, so that all heads attend to the latents themselves; cheaper
-for few queries.
+for few queries. Over a cache, the history is read in blocks whose results are merged (see partial.py): nothing grows
+with the square of the context.
 
 B batch, S new tokens, T all tokens, H heads, N no-position width, P rotary width, R latent rank, V value width,
 C = R + P.
@@ -12,24 +13,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.cache import LatentCache
+from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.layers import Linear, RMSNorm
+from model.partial import Part, attend, merge
 from model.rope import rotate
+from model.step import Branches, Step
 
 # The reference implementations build the latent norms with this epsilon, whatever rms_norm_eps says.
 _LATENT_EPS = 1e-6
 
+_HISTORY_BLOCK = 8192
+"""Tokens of history that are expanded at once."""
+
+_ABSORBED_SCORES = 1 << 25
+"""Scores that absorbed attention holds at once (128 MiB)."""
+
 
 class Attention(nn.Module):
-    """One layer's attention, with or without a cache."""
+    """One layer's attention, over whole sequences or over a cache."""
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
         c = self.config = config
         self.layer = layer
         self.scale = c.softmax_scale
-        heads = c.num_attention_heads
+        heads = self.heads = c.num_attention_heads
         if c.q_lora_rank is None:
             self.q_proj = Linear(c.hidden_size, heads * c.qk_head_dim, bias=False)
         else:
@@ -41,37 +50,48 @@ class Attention(nn.Module):
         self.kv_b_proj = Linear(c.kv_lora_rank, heads * (c.qk_nope_head_dim + c.v_head_dim), bias=False)
         self.o_proj = Linear(heads * c.v_head_dim, c.hidden_size, bias=c.attention_bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        rope: tuple[Tensor, Tensor],
-        cache: LatentCache | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """x [B, S, D] -> [B, S, D].
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Whole sequences x [B, S, D] -> [B, S, D], with gradients.
 
-        With a cache (B = 1), the new tokens follow the T - S that it holds; without, S = T. Attention is causal, or
-        follows `mask` (bool, broadcast to [B, H, S, T], True where a query sees a key).
+        Causal, or by `mask` (bool, broadcast to [B, H, S, S], True where a query sees a key).
         """
         q_nope, q_rope, latents = self._project(x, rope)
-        new = x.shape[1]
-        if cache is not None:
-            latents = cache.write(self.layer, latents)
-            if mask is None and 1 < new < latents.shape[1]:
-                mask = causal_mask(new, latents.shape[1], x.device)
-        if cache is not None and self._absorption_pays(new):
-            out = self._absorbed(q_nope, q_rope, latents, mask)
+        key, value = self._expand(latents)
+        # Flash kernels want equal widths: a narrower value is padded, and the padding cut off again.
+        value = F.pad(value, (0, max(self.config.qk_head_dim - self.config.v_head_dim, 0)))
+        out = F.scaled_dot_product_attention(
+            torch.cat([q_nope, q_rope], dim=-1).transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=self.scale,
+        )
+        result: Tensor = self.o_proj(out[..., : self.config.v_head_dim].transpose(1, 2).flatten(-2))
+        return result
+
+    def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
+        """New tokens x [S, D] -> [S, D], over what `cache` holds of their sequences; a step is written into it."""
+        q_nope, q_rope, latents = self._project(x, rope)
+        if isinstance(what, Branches):
+            out = self._branches(q_nope, q_rope, latents, what, cache)
         else:
-            out = self._expanded(q_nope, q_rope, latents, mask)
-        result: Tensor = self.o_proj(out.flatten(-2))
+            cache.write(self.layer, what.slots, latents)
+            outs, start = [], 0
+            for new, total, pages in zip(what.new, what.totals, what.pages, strict=True):
+                own = slice(start, start + new)
+                outs.append(self._sequence(q_nope[own], q_rope[own], latents[own], total, pages, cache))
+                start += new
+            out = torch.cat(outs, dim=1)
+        result: Tensor = self.o_proj(out.transpose(0, 1).flatten(1))  # [H, S, V] -> [S, D]
         return result
 
     def _project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, S, H, N] and [B, S, H, P], latents [B, S, C] of the new tokens; normalised and rotated."""
+        """Queries [..., S, H, N] and [..., S, H, P], latents [..., S, C]; normalised and rotated."""
         c = self.config
         cos, sin = rope
         q = self.q_proj(x) if c.q_lora_rank is None else self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
-        q = q.unflatten(-1, (c.num_attention_heads, c.qk_head_dim))
+        q = q.unflatten(-1, (self.heads, c.qk_head_dim))
         q_nope, q_rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], dim=-1)
         q_rope = rotate(q_rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)
         kv, k_rope = self.kv_a_proj_with_mqa(x).split([c.kv_lora_rank, c.qk_rope_head_dim], dim=-1)
@@ -88,48 +108,88 @@ class Attention(nn.Module):
         saved = 2 * c.kv_lora_rank + c.qk_rope_head_dim - c.qk_head_dim - c.v_head_dim
         return new * saved < expand
 
-    def _expanded(self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Queries [B, S, H, *] over latents [B, T, C] -> [B, S, H, V].
+    def _sequence(
+        self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, total: int, pages: tuple[int, ...], cache: LatentCache
+    ) -> Tensor:
+        """The last S of one sequence's `total` tokens over all of them -> [H, S, V]."""
+        new = len(latents)
+        if self._absorption_pays(new):
+            return merge(self._absorbed(q_nope, q_rope, pages, total, cache, causal=True))
+        query = torch.cat([q_nope, q_rope], dim=-1).transpose(0, 1)  # [H, S, N + P]
+        own = self._expanded(query, latents, causal=True)
+        return merge([*self._expanded_history(query, pages, total - new, cache), own])
 
-        Without a mask, causal where S = T, and of a single query over everything otherwise.
+    def _branches(
+        self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, branches: Branches, cache: LatentCache
+    ) -> Tensor:
+        """Every continuation over the shared history and itself -> [H, S, V]."""
+        query = torch.cat([q_nope, q_rope], dim=-1)  # [S, H, N + P]
+        # What continuations see of themselves: a batch, each padded at its end to the longest.
+        key, value = self._expand(latents)
+        q, k, v = (x[branches.rows].transpose(1, 2) for x in (query, key, value))  # [N, H, longest, *]
+        own = attend(q, k, v, self.scale, causal=True)
+        out = own.out.transpose(0, 1).flatten(1, 2)[:, branches.cells]  # [N, H, longest, V] -> [H, S, V]
+        lse = own.lse.transpose(0, 1).flatten(1, 2)[:, branches.cells]
+        # What all of them see alike.
+        if self._absorption_pays(len(latents)):
+            parts = self._absorbed(q_nope, q_rope, branches.pages, branches.history, cache, causal=False)
+        else:
+            parts = self._expanded_history(query.transpose(0, 1), branches.pages, branches.history, cache)
+        return merge([*parts, Part(out, lse)])
+
+    def _expand(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents [..., T, C] -> keys [..., T, H, N + P] and values [..., T, H, V] of every head."""
+        c = self.config
+        kv, k_rope = torch.split(latents, [c.kv_lora_rank, c.qk_rope_head_dim], dim=-1)
+        expanded = self.kv_b_proj(kv).unflatten(-1, (self.heads, -1))  # [..., T, H, N + V]
+        k_nope, value = expanded.split([c.qk_nope_head_dim, c.v_head_dim], dim=-1)
+        return torch.cat([k_nope, k_rope.unsqueeze(-2).expand(*k_nope.shape[:-1], -1)], dim=-1), value
+
+    def _expanded(self, query: Tensor, latents: Tensor, causal: bool) -> Part:
+        """Queries [H, S, N + P] over latents [T, C]."""
+        key, value = self._expand(latents)
+        out, lse = attend(query[None], key.transpose(0, 1)[None], value.transpose(0, 1)[None], self.scale, causal)
+        return Part(out[0], lse[0])
+
+    def _expanded_history(self, query: Tensor, pages: tuple[int, ...], history: int, cache: LatentCache) -> list[Part]:
+        """Queries [H, S, N + P] over the first `history` tokens of `pages`, in blocks."""
+        return [
+            self._expanded(query, cache.read(self.layer, pages[start // PAGE :], end - start), causal=False)
+            for start, end in _blocks(history, _HISTORY_BLOCK)
+        ]
+
+    def _absorbed(
+        self, q_nope: Tensor, q_rope: Tensor, pages: tuple[int, ...], total: int, cache: LatentCache, causal: bool
+    ) -> list[Part]:
+        """Queries [S, H, *] over the first `total` tokens of `pages`, in blocks; the softmax is in float32.
+
+        Where `causal`, the queries are the last of these tokens.
         """
         c = self.config
-        kv, k_rope = latents[..., : c.kv_lora_rank], latents[..., c.kv_lora_rank :]
-        expanded = self.kv_b_proj(kv).view(*kv.shape[:-1], c.num_attention_heads, -1)  # [B, T, H, N + V]
-        k_nope, value = expanded.split([c.qk_nope_head_dim, c.v_head_dim], dim=-1)
-        key = torch.cat([k_nope, k_rope.unsqueeze(-2).expand(*k_nope.shape[:-1], -1)], dim=-1)
-        query = torch.cat([q_nope, q_rope], dim=-1)
-        # Flash kernels want equal widths: a narrower value is padded, and the padding cut off again.
-        value = F.pad(value, (0, max(c.qk_head_dim - c.v_head_dim, 0)))
-        out = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            attn_mask=mask,
-            is_causal=mask is None and query.shape[1] == key.shape[1],
-            scale=self.scale,
-        )
-        return out[..., : c.v_head_dim].transpose(1, 2)
-
-    def _absorbed(self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """The same as `_expanded`, on the latents themselves; the softmax is in float32."""
-        c = self.config
-        batch, new, heads, _ = q_nope.shape
-        weight = self.kv_b_proj.weight.to(q_nope.dtype).view(heads, -1, c.kv_lora_rank)
+        new = len(q_nope)
+        weight = self.kv_b_proj.weight.to(q_nope.dtype).view(self.heads, -1, c.kv_lora_rank)
         w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
-        q_latent = torch.matmul(q_nope.transpose(1, 2), w_key)  # [B, H, S, R]
-        query = torch.cat([q_latent, q_rope.transpose(1, 2)], dim=-1) * self.scale  # [B, H, S, C]
+        q_latent = torch.matmul(q_nope.transpose(0, 1), w_key)  # [H, S, R]
         # All heads share the keys, so they are rows of one product.
-        scores = torch.matmul(query.flatten(1, 2), latents.transpose(1, 2)).view(batch, heads, new, -1).float()
-        if mask is None and new > 1:
-            mask = causal_mask(new, new, latents.device)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
-        shares = scores.softmax(-1).to(query.dtype).flatten(1, 2)  # [B, H*S, T]
-        context = torch.matmul(shares, latents[..., : c.kv_lora_rank]).view(batch, heads, new, -1)  # [B, H, S, R]
-        return torch.matmul(context, w_value.transpose(1, 2)).transpose(1, 2)
+        query = (torch.cat([q_latent, q_rope.transpose(0, 1)], dim=-1) * self.scale).flatten(0, 1)  # [H*S, C]
+        before = total - new if causal else total
+        blocks = _blocks(before, max(_ABSORBED_SCORES // len(query) // PAGE, 1) * PAGE) or [(0, 0)]
+        blocks[-1] = blocks[-1][0], total
+        parts = []
+        for start, end in blocks:
+            latents = cache.read(self.layer, pages[start // PAGE :], end - start)
+            scores = torch.matmul(query, latents.T).view(self.heads, new, -1).float()
+            if causal and end == total and new > 1:
+                unseen = torch.ones(new, new, dtype=torch.bool, device=scores.device).triu(1)
+                scores[..., before - start :].masked_fill_(unseen, float("-inf"))
+            shares = scores.softmax(-1).to(query.dtype).flatten(0, 1)  # [H*S, block]
+            context = torch.matmul(shares, latents[:, : c.kv_lora_rank]).view(self.heads, new, -1)  # [H, S, R]
+            # Where one block is all there is, nothing will be merged: its log-sum-exp is not worth a pass.
+            lse = scores.logsumexp(-1) if len(blocks) > 1 or not causal else scores[..., 0]
+            parts.append(Part(torch.matmul(context, w_value.transpose(1, 2)), lse))
+        return parts
 
 
-def causal_mask(new: int, total: int, device: torch.device) -> Tensor:
-    """bool [new, total]: the last `new` of `total` tokens see themselves and all before."""
-    return torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
+def _blocks(length: int, size: int) -> list[tuple[int, int]]:
+    """0 to `length` in steps of `size`."""
+    return [(start, min(start + size, length)) for start in range(0, length, size)]

@@ -1,38 +1,102 @@
-"""The latent key-value cache: per layer and token, one compressed vector and the shared rotary key. One sequence."""
+"""The latent key-value cache in pages: per layer and token, one compressed vector and the shared rotary key.
+
+Knows nothing about who owns a page (see blocks.py) or how queries attend to it (see attention.py).
+
+L layers, T tokens, R latent rank, P rotary width, C = R + P.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from model.config import Config
+from model.errors import ModelError
+
+PAGE = 64
+"""Tokens of one page."""
+
+_GROUP = 128
+"""Values of the latent that share one scale in the FP8 layout."""
+
+_FP8_MAX = 448.0
+"""The largest finite e4m3 value."""
 
 
 class LatentCache:
-    """`latents` [L, capacity, C] (C = kv_lora_rank + qk_rope_head_dim), of which the first `length` tokens are read.
+    """`storage` [L, pages, PAGE, C] in `dtype`; or bytes [L, pages, PAGE, row] in the FP8 layout.
 
-    Grows by doubling up to `limit` tokens, so that a short question does not pay for a long window.
+    A row of that layout is R values e4m3, R/128 float32 scales, P values bfloat16: 656 bytes for R = 512, P = 64. The
+    memory is not touched before it is written: on a CPU, pages that were never used cost nothing.
     """
 
-    def __init__(self, config: Config, limit: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.limit = limit
-        self.length = 0
-        shape = (config.num_hidden_layers, min(limit, 1024), config.latent_dim)
-        self.latents = torch.empty(shape, dtype=dtype, device=device)
+    def __init__(self, config: Config, pages: int, dtype: torch.dtype, device: torch.device, fp8: bool = False) -> None:
+        """`dtype` is what `read` returns.
 
-    def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` more; the caller keeps within `limit`."""
-        needed = self.length + tokens
-        if needed <= self.latents.shape[1]:
-            return
-        layers, capacity, width = self.latents.shape
-        grown = self.latents.new_empty(layers, min(max(needed, 2 * capacity), max(self.limit, needed)), width)
-        grown[:, : self.length] = self.latents[:, : self.length]
-        self.latents = grown
-
-    def write(self, layer: int, latent: Tensor) -> Tensor:
-        """Put the new latents [1, S, C] after the read ones; all of that layer, [1, length + S, C].
-
-        They count as read once `length` is advanced, and are overwritten otherwise.
+        :raises ModelError: the latent does not divide into the groups of the FP8 layout.
         """
-        end = self.length + latent.shape[1]
-        self.latents[layer, self.length : end] = latent[0]
-        return self.latents[layer, None, :end]
+        self.dtype, self.fp8 = dtype, fp8
+        self._rank = config.kv_lora_rank
+        # The draft layers that follow the main ones have caches of their own.
+        layers = config.num_hidden_layers + config.num_nextn_predict_layers
+        if fp8:
+            shape, kept = (layers, pages, PAGE, fp8_row(config)), torch.uint8
+        else:
+            shape, kept = (layers, pages, PAGE, config.latent_dim), dtype
+        self.storage = torch.empty(shape, dtype=kept, device=device)
+
+    def write(self, layer: int, slots: Tensor, latents: Tensor) -> None:
+        """Put `latents` [T, C] where `slots` (int64 [T], page * PAGE + offset) say."""
+        rows = quantise(latents, self._rank) if self.fp8 else latents.to(self.dtype)
+        self.storage[layer].flatten(0, 1).index_copy_(0, slots, rows)
+
+    def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
+        """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
+        count = -(-length // PAGE)
+        first = pages[0] if count else 0
+        if count and pages[count - 1] - first == count - 1 and list(pages[:count]) == list(range(first, first + count)):
+            found = self.storage[layer, first : first + count]
+        else:
+            index = torch.tensor(pages[:count], dtype=torch.int64, device=self.storage.device)
+            found = self.storage[layer, index]
+        rows = found.flatten(0, 1)[:length]
+        return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
+
+
+def token_bytes(config: Config, dtype: torch.dtype, fp8: bool) -> int:
+    """Bytes of one token's cache over all layers."""
+    layers = config.num_hidden_layers + config.num_nextn_predict_layers
+    return layers * (fp8_row(config) if fp8 else config.latent_dim * dtype.itemsize)
+
+
+def fp8_row(config: Config) -> int:
+    """Bytes of one token of one layer in the FP8 layout.
+
+    :raises ModelError: the latent does not divide into its groups.
+    """
+    if config.kv_lora_rank % _GROUP:
+        raise ModelError(
+            f"An FP8 cache needs a kv_lora_rank that {_GROUP} divides, not {config.kv_lora_rank}.",
+            "Leave cache_type at auto.",
+        )
+    return config.kv_lora_rank + 4 * (config.kv_lora_rank // _GROUP) + 2 * config.qk_rope_head_dim
+
+
+def quantise(latents: Tensor, rank: int) -> Tensor:
+    """Rows of the FP8 layout, uint8 [T, row], of `latents` [T, C]: each group is divided by its largest value / 448."""
+    groups = latents[:, :rank].float().reshape(len(latents), -1, _GROUP)  # [T, R/128, 128]
+    scales = groups.abs().amax(-1) / _FP8_MAX
+    divisors = torch.where(scales > 0, scales, 1.0)  # a group of zeros stays one
+    values = (groups / divisors[..., None]).to(torch.float8_e4m3fn).flatten(1)
+    rotary = latents[:, rank:].to(torch.bfloat16).contiguous()
+    return torch.cat([values.view(torch.uint8), scales.view(torch.uint8), rotary.view(torch.uint8)], dim=1)
+
+
+def dequantise(rows: Tensor, rank: int, dtype: torch.dtype) -> Tensor:
+    """`quantise` undone up to rounding: uint8 [T, row] -> [T, C] in `dtype`."""
+    groups = rank // _GROUP
+    values, scales, rotary = torch.split(rows, [rank, 4 * groups, rows.shape[1] - rank - 4 * groups], dim=1)
+    # Copies, since a wider dtype is read only where it is aligned.
+    wide = values.contiguous().view(torch.float8_e4m3fn).float().view(-1, groups, _GROUP)
+    latents = (wide * scales.contiguous().view(torch.float32)[..., None]).flatten(1)
+    return torch.cat([latents.to(dtype), rotary.contiguous().view(torch.bfloat16).to(dtype)], dim=1)

@@ -3,11 +3,10 @@
 Routed experts are stacked in memory (`mlp.experts.gate_up_proj`, `mlp.experts.down_proj`) and split per expert in files
 (see checkpoint.py). Knows nothing about files, tokens' text or sampling.
 
-B batch, S tokens, D hidden width, L layers.
+B batch, S tokens of a sequence, T new tokens of all sequences in a step, D hidden width, L layers.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from model.config import Config
 from model.layers import MLP, Linear, RMSNorm
 from model.moe import Experts, LayerLoad, MoE, Router
 from model.rope import RotaryEmbedding
+from model.step import Branches, Step
 
 
 class Load(NamedTuple):
@@ -44,14 +44,16 @@ class DecoderLayer(nn.Module):
             self.mlp = MoE(config)
 
     def forward(
-        self,
-        x: Tensor,
-        rope: tuple[Tensor, Tensor],
-        cache: LatentCache | None = None,
-        mask: Tensor | None = None,
-        load: bool = False,
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None, load: bool = False
     ) -> tuple[Tensor, LayerLoad | None]:
-        x = x + self.self_attn(self.input_layernorm(x), rope, cache, mask)
+        """Whole sequences [B, S, D]."""
+        return self._mlp(x + self.self_attn(self.input_layernorm(x), rope, mask), load)
+
+    def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
+        """New tokens [T, D] over `cache`."""
+        return self._mlp(x + self.self_attn.read(self.input_layernorm(x), rope, what, cache), False)[0]
+
+    def _mlp(self, x: Tensor, load: bool) -> tuple[Tensor, LayerLoad | None]:
         normed = self.post_attention_layernorm(x)
         if isinstance(self.mlp, MoE):
             out, layer_load = self.mlp(normed, load)
@@ -106,54 +108,11 @@ class DeepseekForCausalLM(nn.Module):
         """
         if positions is None:
             positions = torch.arange(input_ids.shape[-1], device=input_ids.device)
-        return self._run(input_ids, positions, None, mask, load)
-
-    def extend(self, input_ids: Tensor, cache: LatentCache) -> Tensor:
-        """Read S more tokens [1, S] into `cache`; final hidden states [1, S, D]."""
-        new = input_ids.shape[1]
-        cache.reserve(new)
-        positions = torch.arange(cache.length, cache.length + new, device=input_ids.device)
-        hidden, _ = self._run(input_ids, positions, cache, None, False)
-        cache.length += new
-        return hidden
-
-    def branch(self, input_ids: Tensor, lengths: Sequence[int], cache: LatentCache) -> Tensor:
-        """Hidden states [1, S, D] of many continuations of what `cache` holds, which stays as it is.
-
-        The continuations stand one after the other in `input_ids` [1, S], each `lengths` long, and do not see one
-        another.
-        """
-        device = input_ids.device
-        cache.reserve(input_ids.shape[1])
-        sizes = torch.tensor(lengths, device=device)
-        row = torch.repeat_interleave(sizes)  # [S]: which continuation each token belongs to
-        index = torch.arange(len(row), device=device)
-        start = (sizes.cumsum(0) - sizes)[row]
-        own = (row[:, None] == row) & (index[:, None] >= index)
-        mask = torch.cat([own.new_ones(len(row), cache.length), own], dim=1)
-        hidden, _ = self._run(input_ids, cache.length + index - start, cache, mask, False)
-        return hidden
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
-        out: Tensor = self.lm_head(hidden)
-        return out
-
-    def _run(
-        self,
-        input_ids: Tensor,
-        positions: Tensor,
-        cache: LatentCache | None,
-        mask: Tensor | None,
-        load: bool,
-    ) -> tuple[Tensor, Load | None]:
-        x = self.model.embed_tokens(input_ids)
-        if self.compute_dtype is not None:
-            x = x.to(self.compute_dtype)
+        x = self._embed(input_ids)
         rope = self.model.rotary_emb(positions)
         loads: list[LayerLoad] = []
         for layer in self.model.layers:
-            x, layer_load = layer(x, rope, cache, mask, load)
+            x, layer_load = layer(x, rope, mask, load)
             if layer_load is not None:
                 loads.append(layer_load)
         x = self.model.norm(x)
@@ -161,6 +120,31 @@ class DeepseekForCausalLM(nn.Module):
             return x, None
         counts = torch.stack([one.counts for one in loads])
         return x, Load(counts, torch.stack([one.balance for one in loads]).mean())
+
+    def step(self, step: Step, cache: LatentCache) -> Tensor:
+        """Read the step's T tokens into `cache`; final hidden states [T, D]."""
+        return self._read(step, cache)
+
+    def branch(self, branches: Branches, cache: LatentCache) -> Tensor:
+        """Final hidden states [T, D] of many continuations of what `cache` holds, which stays as it is."""
+        return self._read(branches, cache)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
+        out: Tensor = self.lm_head(hidden)
+        return out
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x: Tensor = self.model.embed_tokens(tokens)
+        return x if self.compute_dtype is None else x.to(self.compute_dtype)
+
+    def _read(self, what: Step | Branches, cache: LatentCache) -> Tensor:
+        x = self._embed(what.tokens)
+        rope = self.model.rotary_emb(what.positions)
+        for layer in self.model.layers:
+            x = cast(DecoderLayer, layer).read(x, rope, what, cache)
+        normed: Tensor = self.model.norm(x)
+        return normed
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:

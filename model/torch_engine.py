@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.cache import LatentCache
+from model.cache import PAGE, LatentCache
 from model.checkpoint import fingerprint, load_model
 from model.config import read_config
 from model.constraints import compile_constraint
@@ -44,6 +44,7 @@ from model.placement import (
 from model.prefix import read_prefix, write_prefix
 from model.sampling import Drawn, Sampler, draw
 from model.settings import ModelSettings
+from model.step import Reading, make_branches, make_step
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK, Tokenizer
 
@@ -82,7 +83,8 @@ class TorchEngine:
         # cost up to 20 times what they save.
         self._decodes_alone = settings.threads is None and self._device.type == "cpu" and is_small(active)
         self._model: DeepseekForCausalLM | None = load_model(folder, self._dtype, self._device)
-        self._cache = LatentCache(self._config, self._context, self._dtype, self._device)
+        self._pages = range(-(-self._context // PAGE))
+        self._cache = LatentCache(self._config, len(self._pages), self._dtype, self._device)
         self._held: list[int] = []  # the tokens whose latents the cache holds
 
     # --- The protocol
@@ -148,17 +150,17 @@ class TorchEngine:
     def save_prefix(self, prompt: Prompt, file: Path) -> None:
         tokens = self._prompt(prompt, 0)
         _last(self._read(tokens))
-        write_prefix(file, self._identity(), tokens, self._cache.latents[:, : len(tokens)])
+        layers = range(len(self._cache.storage))
+        latents = torch.stack([self._cache.read(layer, self._pages, len(tokens)) for layer in layers])
+        write_prefix(file, self._identity(), tokens, latents)
 
     @torch.inference_mode()
     def load_prefix(self, file: Path) -> int:
         tokens, latents = read_prefix(file, self._identity(), self._device)
         if len(tokens) > self._context:
             raise PromptTooLong(f"{file} holds {len(tokens)} tokens; the window is {self._context}.")
-        self._keep(0)
-        self._cache.reserve(len(tokens))
-        self._cache.latents[:, : len(tokens)] = latents
-        self._cache.length = len(tokens)
+        for layer, own in enumerate(latents):
+            self._cache.write(layer, torch.arange(len(tokens), device=self._device), own)
         self._held = tokens
         return len(tokens)
 
@@ -189,13 +191,9 @@ class TorchEngine:
         limit = min(len(self._held), len(tokens) - 1)
         return next((n for n in range(limit) if self._held[n] != tokens[n]), limit)
 
-    def _keep(self, tokens: int) -> None:
-        del self._held[tokens:]
-        self._cache.length = tokens
-
     def _read(self, tokens: list[int]) -> Generator[Prefilling, None, Tensor]:
         """Bring the cache to hold exactly `tokens`; the last one's hidden state [1, D]."""
-        self._keep(self._reusable(tokens))
+        del self._held[self._reusable(tokens) :]
         while True:
             hidden = self._extend(tokens[len(self._held) : len(self._held) + self._chunk])
             yield Prefilling(len(self._held), len(tokens))
@@ -206,9 +204,10 @@ class TorchEngine:
     def _extend(self, tokens: list[int]) -> Tensor:
         """Read `tokens` after those held; the last one's hidden state [1, D]."""
         with _threads(1 if self._decodes_alone and len(tokens) == 1 else None):
-            hidden = self._loaded().extend(torch.tensor([tokens], device=self._device), self._cache)
+            step = make_step([Reading(tokens, len(self._held), self._pages)], self._device)
+            hidden = self._loaded().step(step, self._cache)
         self._held += tokens
-        return hidden[:, -1]
+        return hidden[-1:]
 
     def _loaded(self) -> DeepseekForCausalLM:
         if self._model is None:
@@ -241,9 +240,9 @@ class TorchEngine:
         limit = min(_BRANCH_TOKENS, _BRANCH_SCORES // (self._config.num_attention_heads * max(len(self._held), 1)))
         for numbers in _batches([len(row) - 1 for row in rows], limit):
             lengths = [len(rows[number]) - 1 for number in numbers]
-            fed = torch.tensor([[token for number in numbers for token in rows[number][:-1]]], device=self._device)
+            fed = make_branches([rows[number][:-1] for number in numbers], len(self._held), self._pages, self._device)
             wanted = torch.tensor([token for number in numbers for token in rows[number][1:]], device=self._device)
-            logits = model.logits(model.branch(fed, lengths, self._cache))[0].float()
+            logits = model.logits(model.branch(fed, self._cache)).float()
             gains = logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
             for number, own in zip(numbers, torch.split(gains.cpu(), lengths), strict=True):
                 totals[number] += float(own.double().sum())
