@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.engine import Choice, Constraint, JsonSchema
 from model.errors import UnsupportedConstraint
-from model.gbnf import parse_gbnf
+from model.gbnf import gbnf_to_lark
 from model.grammar import GrammarConstraint
 from model.json_schema import schema_grammar
 from model.tokenizer import Tokenizer
@@ -84,5 +84,5 @@ def compile_constraint(
             raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
         return ChoiceConstraint(options, min(ends), tokenizer.vocab_size)
     if isinstance(constraint, JsonSchema):
-        return GrammarConstraint(schema_grammar(constraint.schema), tokenizer.token_bytes(), ends)
-    return GrammarConstraint(parse_gbnf(constraint.gbnf), tokenizer.token_bytes(), ends)
+        return GrammarConstraint(schema_grammar(constraint.schema), tokenizer.guide(ends), ends)
+    return GrammarConstraint(gbnf_to_lark(constraint.gbnf), tokenizer.guide(ends), ends)

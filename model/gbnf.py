@@ -1,47 +1,43 @@
-"""GBNF, the grammar notation of llama.cpp, read into a grammar. Entry is the rule `root`."""
+"""GBNF, the grammar notation of llama.cpp, read into rules. Entry is the rule `root`."""
 
 from model.errors import UnsupportedConstraint
-from model.grammar import Characters, Node, OneOf, Repeated, Rule, Sequential, all_but
+from model.lark import Characters, Node, OneOf, Reference, Repeated, Sequential, to_lark
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
-_ANY = Characters(((0, 0x10FFFF),))
+_ANY = Characters((), negated=True)
+_ROOT = "root"
 
 
-def parse_gbnf(text: str) -> Node:
-    """The grammar that `text` describes.
+def gbnf_to_lark(text: str) -> str:
+    """The grammar that `text` describes, in the form that llguidance reads.
 
-    :raises UnsupportedConstraint: a syntax error, with its line; a missing rule; or one that begins with itself.
+    :raises UnsupportedConstraint: a syntax error, with its line; a missing rule; or a grammar without a sentence.
     """
-    return _Parser(text).grammar()
+    return to_lark(_Parser(text).rules(), _ROOT)
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._rules: dict[str, Rule] = {}
+        self._rules: dict[str, Node] = {}
+        self._needed = {_ROOT: None}  # names of rules, in the order in which they come up
 
-    def grammar(self) -> Node:
+    def rules(self) -> dict[str, Node]:
         self._space(lines=True)
         while self._at < len(self._text):
             name = self._name()
             self._space()
             self._expect("::=")
             self._space(lines=True)
-            rule = self._rule(name)
-            if rule.body is not None:
+            if name in self._rules:
                 raise self._error(f"rule {name} is defined twice")
-            rule.body = self._alternatives(nested=False)
+            self._rules[name] = self._alternatives(nested=False)
             self._space(lines=True)
-        missing = [name for name, rule in {"root": self._rule("root"), **self._rules}.items() if rule.body is None]
-        if missing:
+        if missing := [name for name in self._needed if name not in self._rules]:
             raise UnsupportedConstraint(f"The grammar does not define {', '.join(missing)}.")
-        _refuse_left_recursion(self._rules)
-        return self._rules["root"]
-
-    def _rule(self, name: str) -> Rule:
-        return self._rules.setdefault(name, Rule(name))
+        return self._rules
 
     def _alternatives(self, nested: bool) -> Node:
         options = [self._sequence(nested)]
@@ -74,7 +70,9 @@ class _Parser:
             self._space(lines=True)
             self._expect(")")
         else:
-            nodes = [self._rule(self._name())]
+            name = self._name()
+            self._needed[name] = None
+            nodes = [Reference(name)]
         # A repetition mark after a literal repeats all of it.
         while self._at < len(self._text) and self._text[self._at] in "*+?{":
             nodes = [self._repeated(nodes[0] if len(nodes) == 1 else Sequential(tuple(nodes)))]
@@ -90,6 +88,8 @@ class _Parser:
         if end < 0 or not least.isdecimal() or not (most.isdecimal() or not most):
             raise self._error("a repetition is not of the form {m}, {m,} or {m,n}")
         self._at = end + 1
+        if most and int(most) < int(least):
+            raise self._error(f"a repetition of at least {least} and at most {most} is none")
         return Repeated(node, int(least), int(most) if most else None if comma else int(least))
 
     def _literal(self) -> list[Node]:
@@ -111,10 +111,13 @@ class _Parser:
             if self._peek("-") and not self._text.startswith("-]", self._at):
                 self._at += 1
                 high = self._character()
+                if high < low:
+                    raise self._error("a range of a class goes backwards")
             ranges.append((low, high))
         self._at += 1
-        found = Characters(tuple(ranges))
-        return all_but(found) if negated else found
+        if not ranges and not negated:
+            raise self._error("a class is empty")
+        return Characters(tuple(ranges), negated)
 
     def _character(self) -> int:
         if self._at >= len(self._text) or self._text[self._at] in "\r\n":
@@ -166,45 +169,3 @@ class _Parser:
     def _error(self, what: str) -> UnsupportedConstraint:
         line = self._text.count("\n", 0, self._at) + 1
         return UnsupportedConstraint(f"The grammar is broken in line {line}: {what}.")
-
-
-def _refuse_left_recursion(rules: dict[str, Rule]) -> None:
-    """A rule that can begin with itself would be opened for ever."""
-    for name, rule in rules.items():
-        reached: set[int] = set()
-        pending: list[Node] = [] if rule.body is None else [rule.body]
-        while pending:
-            node = pending.pop()
-            if node is rule:
-                raise UnsupportedConstraint(f"Rule {name} of the grammar begins with itself.")
-            if id(node) in reached:
-                continue
-            reached.add(id(node))
-            pending += _beginnings(node)
-
-
-def _beginnings(node: Node) -> list[Node]:
-    if isinstance(node, OneOf):
-        return list(node.options)
-    if isinstance(node, Repeated):
-        return [node.part]
-    if isinstance(node, Rule):
-        return [] if node.body is None else [node.body]
-    if isinstance(node, Sequential):
-        first = next((n for n, part in enumerate(node.parts) if not _nullable(part, frozenset())), len(node.parts))
-        return list(node.parts[: first + 1])
-    return []
-
-
-def _nullable(node: Node, within: frozenset[int]) -> bool:
-    """Whether `node` can be empty; a rule is not made empty by itself."""
-    if id(node) in within or isinstance(node, Characters):
-        return False
-    within = within | {id(node)}
-    if isinstance(node, OneOf):
-        return any(_nullable(option, within) for option in node.options)
-    if isinstance(node, Repeated):
-        return node.least == 0 or _nullable(node.part, within)
-    if isinstance(node, Rule):
-        return node.body is not None and _nullable(node.body, within)
-    return all(_nullable(part, within) for part in node.parts)

@@ -113,6 +113,38 @@ def write_tokenizer(folder: Path, template: str = CHAT_TEMPLATE) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
 
 
+Fits = Callable[[Any, str], bool]
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tokenizer of `write_tokenizer` alone."""
+    from model.tokenizer import Tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return Tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def fits(byte_tokenizer: Any) -> Fits:
+    """(constraint, text) -> whether `text`, token by token, is an output that the constraint allows."""
+    from model.constraints import compile_constraint
+
+    def check(constraint: Any, text: str) -> bool:
+        state = compile_constraint(constraint, byte_tokenizer, frozenset({1, 5}))
+        assert state is not None
+        for token in byte_tokenizer.encode(text):
+            if not state.allowed()[token]:
+                return False
+            state.advance(token)
+        ends = state.allowed()[[1, 5]].tolist()
+        assert ends[0] == ends[1] and (ends[0] or not state.complete)
+        return bool(ends[0])
+
+    return check
+
+
 @pytest.fixture
 def checkpoint(make_checkpoint: Callable[..., tuple[Path, Any]]) -> Path:
     """A V3 checkpoint folder with a tokenizer; read only."""
