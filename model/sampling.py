@@ -51,6 +51,11 @@ class Sampler:
         return self.sampling.temperature <= 0
 
     @property
+    def plain(self) -> bool:
+        """Whether it takes the largest logit as it stands, and nothing else is asked."""
+        return self.greedy and not self.shapes and not self.sampling.logprobs
+
+    @property
     def shapes(self) -> bool:
         """Whether it changes logits before temperature and cuts."""
         return self._penalises or self.constraint is not None
