@@ -167,7 +167,7 @@ class Attention(nn.Module):
         """
         c = self.config
         new = len(q_nope)
-        weight = self.kv_b_proj.weight.to(q_nope.dtype).view(self.heads, -1, c.kv_lora_rank)
+        weight = self.kv_b_proj.expanded(q_nope.dtype).view(self.heads, -1, c.kv_lora_rank)
         w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
         q_latent = torch.matmul(q_nope.transpose(0, 1), w_key)  # [H, S, R]
         # All heads share the keys, so they are rows of one product.

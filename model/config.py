@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 
+FP8_BLOCK = (128, 128)
+"""Rows and columns of an FP8 weight that share a factor, in every published checkpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class Yarn:
@@ -324,10 +327,9 @@ def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, 
         if key != "weight_block_size" and (key not in wanted or value not in wanted[key]):
             unsupported.append(f"quantization_config.{key} = {value!r}")
     block = values.get("weight_block_size")
-    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(n, int) and n > 0 for n in block)):
+    if block != list(FP8_BLOCK):
         unsupported.append(f"quantization_config.weight_block_size = {block!r}")
-        return None, False
-    return (block[0], block[1]), values.get("scale_fmt") == "ue8m0"
+    return FP8_BLOCK, values.get("scale_fmt") == "ue8m0"
 
 
 def read_config(folder: Path) -> Config:

@@ -11,11 +11,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from model.attention import Attention
 from model.cache import LatentCache
 from model.config import Config
-from model.layers import MLP, Linear, RMSNorm
+from model.decoder_layer import DecoderLayer
+from model.layers import Linear, RMSNorm
 from model.moe import Experts, LayerLoad, MoE, Router
+from model.mtp import MultiTokenPredictor
 from model.rope import RotaryEmbedding
 from model.step import Branches, Step
 
@@ -27,38 +28,6 @@ class Load(NamedTuple):
     """int64 [routed layers, E]"""
     balance: Tensor
     """float32 []: mean over routed layers of the sequence-wise balance loss, 1 when even"""
-
-
-class DecoderLayer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); the first layers' MLPs are dense."""
-
-    def __init__(self, config: Config, layer: int) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp: MLP | MoE
-        if layer < config.first_k_dense_replace:
-            self.mlp = MLP(config.hidden_size, config.intermediate_size)
-        else:
-            self.mlp = MoE(config)
-
-    def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None, load: bool = False
-    ) -> tuple[Tensor, LayerLoad | None]:
-        """Whole sequences [B, S, D]."""
-        return self._mlp(x + self.self_attn(self.input_layernorm(x), rope, mask), load)
-
-    def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
-        """New tokens [T, D] over `cache`."""
-        return self._mlp(x + self.self_attn.read(self.input_layernorm(x), rope, what, cache), False)[0]
-
-    def _mlp(self, x: Tensor, load: bool) -> tuple[Tensor, LayerLoad | None]:
-        normed = self.post_attention_layernorm(x)
-        if isinstance(self.mlp, MoE):
-            out, layer_load = self.mlp(normed, load)
-            return x + out, layer_load
-        return x + self.mlp(normed), None
 
 
 class Decoder(nn.Module):
@@ -86,6 +55,7 @@ class DeepseekForCausalLM(nn.Module):
         self.compute_dtype = compute_dtype
         self.model = Decoder(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.mtp = nn.ModuleList(MultiTokenPredictor(config, k) for k in range(config.num_nextn_predict_layers))
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -128,6 +98,22 @@ class DeepseekForCausalLM(nn.Module):
     def branch(self, branches: Branches, cache: LatentCache) -> Tensor:
         """Final hidden states [T, D] of many continuations of what `cache` holds, which stays as it is."""
         return self._read(branches, cache)
+
+    def draft(self, k: int, step: Step, hidden: Tensor, cache: LatentCache) -> Tensor:
+        """Hidden states [T, D] of predictor `k`, of which `logits` are about the token after `step.tokens`.
+
+        `hidden` [T, D] is what `step` (for later predictors: `draft`) returned at `step.positions`, and `step.tokens`
+        the tokens that follow these positions. The predictor's own cache is written there.
+        """
+        rope = self.model.rotary_emb(step.positions)
+        predictor = cast(MultiTokenPredictor, self.mtp[k])
+        return predictor.read(self._embed(step.tokens), hidden, rope, step, cache)
+
+    def draft_whole(self, k: int, next_ids: Tensor, hidden: Tensor) -> Tensor:
+        """`draft` over whole sequences without a cache: next_ids [B, S] and hidden [B, S, D] -> [B, S, D]."""
+        rope = self.model.rotary_emb(torch.arange(next_ids.shape[-1], device=next_ids.device))
+        drafted: Tensor = self.mtp[k](self._embed(next_ids), hidden, rope)
+        return drafted
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
@@ -186,12 +172,15 @@ def update_router_biases(model: DeepseekForCausalLM, counts: Tensor, speed: floa
 
 
 def parameter_counts(model: DeepseekForCausalLM) -> tuple[int, int]:
-    """Parameters in all, and those that one token uses (its K of E routed experts); tied embeddings count once."""
-    total = sum(parameter.numel() for parameter in model.parameters())
+    """Parameters in all, and those that one token uses (its K of E routed experts), without the predictors.
+
+    Tied embeddings count once.
+    """
+    total = sum(one.numel() for one in model.parameters()) - sum(one.numel() for one in model.mtp.parameters())
     config = model.config
     routed = sum(
         parameter.numel()
-        for module in model.modules()
+        for module in model.model.modules()
         if isinstance(module, Experts)
         for parameter in module.parameters()
     )

@@ -1,4 +1,7 @@
-"""Block-scaled FP8 weights as DeepSeek publishes them: e4m3 values and one factor per block, multiplied on reading."""
+"""Block-scaled FP8 weights as DeepSeek publishes them: e4m3 values and one factor per block, multiplied on reading.
+
+N rows, K columns of a weight.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +15,20 @@ def block_grid(shape: tuple[int, int], block: tuple[int, int]) -> tuple[int, int
     return -(-shape[0] // block[0]), -(-shape[1] // block[1])
 
 
-def _spread(scales: Tensor, shape: tuple[int, int], block: tuple[int, int]) -> Tensor:
-    spread = scales.repeat_interleave(block[0], 0)[: shape[0]]
-    return spread.repeat_interleave(block[1], 1)[:, : shape[1]]
+def linear(x: Tensor, weight: Tensor, scales: Tensor, block: tuple[int, int], bias: Tensor | None = None) -> Tensor:
+    """x [..., K] times a weight kept in FP8 [N, K] -> [..., N]."""
+    return F.linear(x, dequantize(weight, scales, block, x.dtype), bias)
 
 
 def dequantize(values: Tensor, scales: Tensor, block: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """values e4m3 [N, K] times scales [ceil(N / block), ceil(K / block)], rounded once to `dtype`."""
-    shape = (values.shape[0], values.shape[1])
+    """values e4m3 [..., N, K] times scales [..., ceil(N / block), ceil(K / block)], rounded once to `dtype`."""
+    shape = (values.shape[-2], values.shape[-1])
     return (values.float() * _spread(scales.float(), shape, block)).to(dtype)
+
+
+def _spread(scales: Tensor, shape: tuple[int, int], block: tuple[int, int]) -> Tensor:
+    spread = scales.repeat_interleave(block[0], -2)[..., : shape[0], :]
+    return spread.repeat_interleave(block[1], -1)[..., : shape[1]]
 
 
 def quantize(weight: Tensor, block: tuple[int, int], power_of_two: bool = False) -> tuple[Tensor, Tensor]:

@@ -75,14 +75,14 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        with tensor_reader(folder, config) as read:
-            for index, tensor in enumerate(plan):
-                array = np.ascontiguousarray(tensor.make(read), dtype=tensor.dtype)
-                if array.shape != tensor.shape:
-                    raise BadCheckpoint(f"{folder}: {tensor.name} would be {array.shape}, not {tensor.shape}.")
-                writer.write_tensor_data(array)
-                if progress:
-                    progress(index + 1, len(plan))
+        read = tensor_reader(folder, config)
+        for index, tensor in enumerate(plan):
+            array = np.ascontiguousarray(tensor.make(read), dtype=tensor.dtype)
+            if array.shape != tensor.shape:
+                raise BadCheckpoint(f"{folder}: {tensor.name} would be {array.shape}, not {tensor.shape}.")
+            writer.write_tensor_data(array)
+            if progress:
+                progress(index + 1, len(plan))
         writer.close()
         unfinished.replace(file)
     finally:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import Config
+from model import fp8
+from model.config import FP8_BLOCK, Config
 from model.layers import MLP
 
 
@@ -70,20 +71,56 @@ class Router(nn.Module):
         return Routing(weights * c.routed_scaling_factor, experts, scores)
 
 
+class Fp8Matrices:
+    """A stack of FP8 matrices, of which one at a time is expanded."""
+
+    def __init__(self, values: Tensor, scales: Tensor, dtype: torch.dtype) -> None:
+        """`values` [E, ..., N, K] and the `scales` of their blocks; several matrices of one expert are joined."""
+        self._values, self._scales, self._dtype = values, scales, dtype
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, expert: int) -> Tensor:
+        """In the dtype asked for, [rows, K]."""
+        matrices = fp8.dequantize(self._values[expert], self._scales[expert], FP8_BLOCK, self._dtype)
+        return matrices.flatten(0, -2)
+
+
+Matrices = Tensor | Fp8Matrices
+"""One matrix per expert."""
+
+
 class Experts(nn.Module):
-    """All routed experts of a layer, stacked: `gate_up_proj` [E, 2F, D] (gate rows first), `down_proj` [E, D, F]."""
+    """All routed experts of a layer, stacked: `gate_up_proj` [E, 2F, D] (gate rows first), `down_proj` [E, D, F].
+
+    Where they are kept in FP8 as published, `gate_up_scale_inv` [E, 2, ceil(F / 128), ceil(D / 128)] (gate first) and
+    `down_scale_inv` [E, ceil(D / 128), ceil(F / 128)] hold the factors of their blocks, float32; otherwise None.
+    """
+
+    gate_up_scale_inv: Tensor | None
+    down_scale_inv: Tensor | None
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         experts, width, inner = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, width))
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
+        self.register_buffer("gate_up_scale_inv", None)
+        self.register_buffer("down_scale_inv", None)
 
     def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
         """The weighted sum of each token's experts: x [T, D], weights and experts [T, K] -> [T, D]."""
-        gate_up, down = self.gate_up_proj.to(x.dtype), self.down_proj.to(x.dtype)
-        if x.is_cuda and x.dtype == torch.bfloat16:
-            return self._grouped(x, weights, experts, gate_up, down)
+        gate_up: Matrices
+        down: Matrices
+        if self.gate_up_scale_inv is not None and self.down_scale_inv is not None:
+            halves = self.gate_up_proj.view(len(self.gate_up_proj), 2, -1, x.shape[-1])  # [E, 2, F, D]
+            gate_up = Fp8Matrices(halves, self.gate_up_scale_inv, x.dtype)
+            down = Fp8Matrices(self.down_proj, self.down_scale_inv, x.dtype)
+        else:
+            gate_up, down = self.gate_up_proj.to(x.dtype), self.down_proj.to(x.dtype)
+            if x.is_cuda and x.dtype == torch.bfloat16:
+                return self._grouped(x, weights, experts, gate_up, down)
         if len(x) == 1 and not torch.is_grad_enabled():
             return self._single(x, weights, experts, gate_up, down)
         return self._looped(x, weights, experts, gate_up, down)
@@ -102,7 +139,7 @@ class Experts(nn.Module):
         return torch.zeros_like(x).index_add(0, token, out)
 
     @staticmethod
-    def _looped(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    def _looped(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Matrices, down: Matrices) -> Tensor:
         """Expert after expert over its own tokens, sorted so that each expert's rows are contiguous."""
         chosen = experts.flatten()
         order = chosen.argsort(stable=True)
@@ -118,7 +155,7 @@ class Experts(nn.Module):
         return torch.zeros_like(x).index_add(0, token, out)
 
     @staticmethod
-    def _single(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    def _single(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Matrices, down: Matrices) -> Tensor:
         """One token: views of its experts' weights, no sorting and no copies (decode on a CPU)."""
         out = torch.zeros_like(x)
         for weight, expert in zip(weights[0].tolist(), experts[0].tolist(), strict=True):

@@ -11,15 +11,14 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import quantizable
-from model.config import Config, Yarn
+from model.config import FP8_BLOCK, Config, Yarn
 from model.deepseek import DeepseekForCausalLM
 from model.errors import UnknownModel
 from model.fp8 import E4M3_MAX, block_grid
 from model.layers import Linear, RMSNorm
 from model.moe import Experts, Router
+from model.tensors import quantizable
 
-_BLOCK = (128, 128)
 _SPREAD = E4M3_MAX / 5
 """Standard deviation of the e4m3 values: five of them fill the format's range."""
 
@@ -74,7 +73,7 @@ _V3 = replace(
     routed_scaling_factor=2.5,
     norm_topk_prob=True,
     num_nextn_predict_layers=1,
-    fp8_block=_BLOCK,
+    fp8_block=FP8_BLOCK,
     bos_token_id=0,
     eos_token_ids=(1,),
 )
@@ -112,7 +111,7 @@ def random_model(
     factor per block (`weight_scale_inv`, `gate_up_scale_inv`, `down_scale_inv`), as published; routers stay in
     float32, everything else is in `dtype`. No more than one projection is ever held twice.
     """
-    config = replace(config, fp8_block=(config.fp8_block or _BLOCK) if fp8 else None)
+    config = replace(config, fp8_block=(config.fp8_block or FP8_BLOCK) if fp8 else None)
     with torch.device("meta"):
         model = DeepseekForCausalLM(config)
     draw = _Draw(dtype, device, config.fp8_block, torch.Generator(device).manual_seed(seed))
@@ -172,7 +171,7 @@ class _Draw:
 
 def _fill_linear(module: Linear, name: str, draw: _Draw, std: float) -> None:
     shape = module.weight.shape
-    if draw.block is not None and quantizable(name, module.weight):
+    if draw.block is not None and quantizable(name):
         module.weight = _parameter(draw.e4m3(shape))
         module.register_buffer("weight_scale_inv", draw.scales(shape[0], shape[1], std, draw.block))
     else:

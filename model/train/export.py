@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import save_model
 from model.deepseek import DeepseekForCausalLM, parameter_counts
+from model.saving import save_model
 from model.train.tokenizer import END_ID, PAD_ID, PRE_TOKENIZER, tokenizer_config
 
 _BLOCK = (128, 128)

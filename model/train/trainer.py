@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.checkpoint import load_model, save_model
+from model.checkpoint import load_model
 from model.deepseek import DeepseekForCausalLM, parameter_counts, update_router_biases
+from model.saving import save_model
 from model.train.batches import Batch, Mixture, RowStream, Stream, TextStream
 from model.train.corpus import load_packed
 from model.train.optimizer import Optimizer

@@ -13,10 +13,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from model.checkpoint import save_model
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.engine import Finished, Request, Sampling
+from model.saving import save_model
 from model.settings import ModelSettings
 from model.torch_engine import TorchEngine
 

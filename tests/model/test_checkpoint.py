@@ -11,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import fingerprint, load_model, named_tensors, save_model
+from model.checkpoint import fingerprint, load_model
 from model.config import from_json, read_config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.fp8 import dequantize, quantize
+from model.saving import save_model
+from model.tensors import named_tensors
 
 CPU = torch.device("cpu")
 Make = Callable[..., tuple[Path, Any]]
@@ -44,6 +46,7 @@ def change_config(folder: Path, **changes: Any) -> None:
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "linear"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "original_max_position_embeddings"),
         ({"quantization_config": {"quant_method": "awq"}}, "awq"),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 64]}}, "weight_block_size"),
     ],
 )
 def test_what_the_engine_does_not_implement_is_refused_by_name_before_weights_are_read(
@@ -110,12 +113,18 @@ def test_weights_survive_sharding_exactly(checkpoint: Path, tmp_path: Path) -> N
         assert torch.equal(tensor, named_tensors(again)[name]), name
 
 
-def test_multi_token_prediction_layers_are_passed_over(folder: Path) -> None:
+def test_predictors_that_the_files_lack_are_done_without(folder: Path) -> None:
+    assert read_config(folder).num_nextn_predict_layers == 1
+    model = load_model(folder, torch.float32, CPU)
+    assert model.config.num_nextn_predict_layers == len(model.mtp) == 0
+
+
+def test_predictors_that_the_files_have_in_part_are_refused(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["model.layers.3.eh_proj.weight"] = torch.zeros(64, 128)
     save_file(tensors, folder / "model.safetensors")
-    assert read_config(folder).num_nextn_predict_layers == 1
-    load_model(folder, torch.float32, CPU)
+    with pytest.raises(BadCheckpoint, match=r"model\.layers\.3\.enorm\.weight is missing"):
+        load_model(folder, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.checkpoint import load_model, save_model
+from model.checkpoint import load_model
 from model.engine import Delta, Finished, Request, Sampling
+from model.saving import save_model
 from model.settings import ModelSettings
 from model.torch_engine import TorchEngine
 from tests.model.conftest import write_tokenizer

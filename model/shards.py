@@ -1,0 +1,81 @@
+"""The safetensors files of a checkpoint: what their headers say, and their tensors, of one file at a time.
+
+Knows nothing about what the tensors are for.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from model.errors import BadCheckpoint
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+class Header(NamedTuple):
+    """What a file says of one tensor."""
+
+    file: str
+    shape: list[int]
+    dtype: str
+
+
+class Shards:
+    """Headers of all files at once, in the order in which tensors lie in them, and tensors on demand.
+
+    No more than one file is mapped at any time, so that reading in the order of files holds no more than one in memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """:raises BadCheckpoint: a file is missing, damaged or incomplete."""
+        self.folder = folder
+        self.headers: dict[str, Header] = {}
+        self._file: str | None = None
+        self._open: Any = None
+        for name in weight_files(folder):
+            opened = self._at(name)
+            for tensor in opened.offset_keys():
+                piece = opened.get_slice(tensor)
+                self.headers[tensor] = Header(name, piece.get_shape(), piece.get_dtype())
+
+    def read(self, name: str) -> Tensor:
+        """The tensor, mapped from its file: copy what is to outlive the next call."""
+        tensor: Tensor = self._at(self.headers[name].file).get_tensor(name)
+        return tensor
+
+    def _at(self, name: str) -> Any:
+        if self._file != name:
+            self._open = self._file = None  # which unmaps the last one
+            try:
+                self._open = safe_open(self.folder / name, framework="pt", device="cpu")
+            except (OSError, SafetensorError) as error:
+                raise BadCheckpoint(
+                    f"{self.folder / name} is damaged or incomplete: {error}.", "Download or copy it again."
+                ) from error
+            self._file = name
+        return self._open
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the checkpoint's safetensors files.
+
+    :raises BadCheckpoint: the index is unreadable, or files that it names are missing.
+    """
+    index = folder / INDEX
+    if not index.exists():
+        if not (folder / SINGLE).exists():
+            raise BadCheckpoint(f"{folder} has neither {SINGLE} nor {INDEX}.", "Only safetensors weights are read.")
+        return [SINGLE]
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BadCheckpoint(f"{index} is not a safetensors index: {error!r}.") from error
+    if outside := [name for name in names if Path(name).name != name]:
+        raise BadCheckpoint(f"{index} names files outside its folder: {', '.join(map(str, outside))}.")
+    if missing := [name for name in names if not (folder / name).exists()]:
+        raise BadCheckpoint(f"{folder} lacks {', '.join(missing)}.", "Finish the download.")
+    return names
