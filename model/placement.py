@@ -1,7 +1,7 @@
 """Where and how a checkpoint is run: device, dtype, window and capabilities. Knows nothing about generation."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -44,6 +44,15 @@ def choose_dtype(name: str, parameters: int, device: torch.device) -> torch.dtyp
     if name == "auto":
         return torch.float32 if device.type == "cpu" and parameters <= _SMALL_MODEL else torch.bfloat16
     return torch.float32 if name == "float32" else torch.bfloat16
+
+
+def choose_drafts(asked: int | Literal["auto"], predictors: int) -> int:
+    """Tokens to draft before each pass of a checkpoint with so many prediction layers."""
+    if asked == "auto":
+        return min(1, predictors)
+    if asked and not predictors:
+        raise ModelError("The checkpoint has no layers that predict ahead.", "Leave the setting speculate at auto.")
+    return asked
 
 
 def choose_chunk(active_parameters: int, device: torch.device) -> int:

@@ -1,6 +1,6 @@
 """Settings of all engines, in one model; `app` composes it with the other rooms'. Unknown keys are an error."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,9 @@ class ModelSettings(BaseModel):
     """Layers of a GGUF model placed on the GPU; -1 means all that fit."""
     cache_type: Literal["auto", "f32", "f16", "bf16", "q8_0", "q4_0"] = "auto"
     """Element type of a GGUF model's key-value cache."""
+    speculate: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Tokens drafted before each pass by the model's own prediction layers (torch engine); 0 is off, `auto` is 1 where
+    the checkpoint has such layers."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds without a byte from a remote server before it counts as failed."""
     connect_timeout: float = Field(default=10.0, gt=0)

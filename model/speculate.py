@@ -9,14 +9,14 @@ N sequences, T rows of all sequences together, D hidden width, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from model.cache import LatentCache
+from model.deepseek import DeepseekForCausalLM
 from model.sampling import Drawn, Sampler, draw
-from model.step import Reading, Step, make_step
+from model.step import Reading, make_step
 
 
 @torch.inference_mode()
@@ -53,44 +53,37 @@ def _foretold(found: Sequence[Drawn], drafts: Sequence[int], sampler: Sampler, e
     return sampler.constraint is None or not sampler.constraint.complete
 
 
-class Predictor(Protocol):
-    """The parts of a model with multi-token prediction that drafting needs."""
-
-    def predict(self, step: Step, hidden: Tensor, cache: LatentCache) -> Tensor:
-        """The prediction module's hidden states [T, D] at the step's positions, of which `hidden` [T, D] are the main
-        model's own and `step.tokens` are the tokens after them. Written into the module's layer of `cache`."""
-        ...
-
-    def predicted_logits(self, hidden: Tensor) -> Tensor:
-        """[N, D] of `predict` -> [N, vocabulary]"""
-        ...
-
-
 @torch.inference_mode()
-def follow(model: Predictor, cache: LatentCache, readings: Sequence[Reading], hidden: Tensor) -> Tensor:
-    """Let the prediction module read what the main model has read; its hidden states [N, D] at the last positions.
+def follow(model: DeepseekForCausalLM, cache: LatentCache, readings: Sequence[Reading], hidden: Tensor) -> Tensor:
+    """Let the first predictor read what the main model has read; its hidden states [N, D] at the last positions.
 
-    A reading's tokens are those that come *after* the positions, from `held` on, that `hidden` [T, D] belongs to.
+    `hidden` [T, D] are the main model's at the positions from each reading's `held` on, and the reading's tokens are
+    those that come *after* these positions.
     """
-    out = model.predict(make_step(readings, hidden.device), hidden, cache)
+    out = model.draft(0, make_step(readings, hidden.device), hidden, cache)
     starts = _starts([len(one.tokens) for one in readings])
     return out[[start + len(one.tokens) - 1 for start, one in zip(starts, readings, strict=True)]]
 
 
 @torch.inference_mode()
 def draft(
-    model: Predictor, cache: LatentCache, readings: Sequence[Reading], hidden: Tensor, count: int, vocabulary: int
+    model: DeepseekForCausalLM,
+    cache: LatentCache,
+    readings: Sequence[Reading],
+    hidden: Tensor,
+    count: int,
+    vocabulary: int,
 ) -> list[list[int]]:
     """`count` likely tokens after each of `readings` (see `follow`), whose pages have room for `count` - 1 more.
 
-    The module was trained for one token ahead; for more it reads its own drafts and hidden states. What that leaves in
-    its cache lies after what was read, and is written over by the next reading.
+    The predictor was trained for one token ahead; for more it reads its own drafts and hidden states. What that leaves
+    in its cache lies after what was read, and is written over by the next reading.
     """
     out = follow(model, cache, readings, hidden)  # [N, D]
     places = [one.held + len(one.tokens) for one in readings]
     drafts: list[list[int]] = [[] for _ in readings]
     while True:
-        tokens = model.predicted_logits(out)[:, :vocabulary].argmax(-1).tolist()
+        tokens = model.logits(out)[:, :vocabulary].argmax(-1).tolist()
         for own, token in zip(drafts, tokens, strict=True):
             own.append(token)
         if len(drafts[0]) == count:
@@ -99,7 +92,7 @@ def draft(
             Reading([token], place + len(own) - 1, one.pages)
             for token, place, own, one in zip(tokens, places, drafts, readings, strict=True)
         ]
-        out = model.predict(make_step(ahead, out.device), out, cache)
+        out = model.draft(0, make_step(ahead, out.device), out, cache)
 
 
 def _starts(lengths: Sequence[int]) -> list[int]:

@@ -34,6 +34,7 @@ from model.placement import (
     choose_chunk,
     choose_context,
     choose_device,
+    choose_drafts,
     choose_dtype,
     count_parameters,
     end_tokens,
@@ -42,8 +43,9 @@ from model.placement import (
     read_card,
 )
 from model.prefix import read_prefix, write_prefix
-from model.sampling import Drawn, Sampler, draw
+from model.sampling import Drawn, Sampler
 from model.settings import ModelSettings
+from model.speculate import draft, follow, verify
 from model.step import Reading, make_branches, make_step
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK, Tokenizer
@@ -82,10 +84,14 @@ class TorchEngine:
         # One token of a small model is too little work to share: on a busy machine, threads that wait for one another
         # cost up to 20 times what they save.
         self._decodes_alone = settings.threads is None and self._device.type == "cpu" and is_small(active)
-        self._model: DeepseekForCausalLM | None = load_model(folder, self._dtype, self._device)
+        model = load_model(folder, self._dtype, self._device)
+        self._model: DeepseekForCausalLM | None = model
+        self._config = model.config  # without the predictors that were announced and are not there
+        self._drafts = choose_drafts(settings.speculate, len(model.mtp))
         self._pages = range(-(-self._context // PAGE))
         self._cache = LatentCache(self._config, len(self._pages), self._dtype, self._device)
         self._held: list[int] = []  # the tokens whose latents the cache holds
+        self._followed = 0  # how many of them the predictor has read, each with the token after it
 
     # --- The protocol
 
@@ -113,22 +119,18 @@ class TorchEngine:
         detokenizer = Detokenizer(self._tokenizer.decode)
         reasoning = self._tokenizer.decode(tokens[-4:]).rstrip().endswith(THINK)
         stream = TextStream(sampling.stop, reasoning)
-        made, token, ended = 0, -1, False
-        while not stream.stopped and made < sampling.max_tokens:
-            if constraint is not None and constraint.complete:
-                ended = True
-                break
-            if made:
-                hidden = self._extend([token])
-            drawn = self._draw(hidden, sampler)
-            token = drawn.token
+        passes: list[tuple[int, int]] = []  # of each: tokens drafted, drafts kept
+        made, ended = 0, False
+        for drawn in self._decode(hidden, sampler, passes):
             made += 1
-            if token in self._ends:
+            if drawn.token in self._ends:
                 ended = True
                 break
             if sampling.logprobs:
                 yield self._logprobs(drawn)
-            yield from stream.push(detokenizer.push(token))
+            yield from stream.push(detokenizer.push(drawn.token))
+            if stream.stopped:
+                break
         if not stream.stopped:
             yield from stream.push(detokenizer.flush())
             yield from stream.flush()
@@ -136,7 +138,13 @@ class TorchEngine:
         # 4. Account.
         yield Finished(
             reason="stop" if ended or stream.stopped or (constraint and constraint.complete) else "length",
-            usage=Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=made),
+            usage=Usage(
+                prompt_tokens=len(tokens),
+                cached_tokens=cached,
+                completion_tokens=made,
+                drafted=sum(drafted for drafted, _ in passes),
+                accepted=sum(kept for _, kept in passes),
+            ),
             prefill_ms=(prefilled - started) * 1e3,
             decode_ms=(time.perf_counter() - prefilled) * 1e3,
         )
@@ -162,12 +170,14 @@ class TorchEngine:
         for layer, own in enumerate(latents):
             self._cache.write(layer, torch.arange(len(tokens), device=self._device), own)
         self._held = tokens
+        self._followed = len(tokens) - 1
         return len(tokens)
 
     def close(self) -> None:
         self._model = None
         self._cache = LatentCache(self._config, 0, self._dtype, self._device)
         self._held = []
+        self._followed = 0
 
     # --- Reading
 
@@ -189,25 +199,59 @@ class TorchEngine:
     def _reusable(self, tokens: Sequence[int]) -> int:
         """How many of `tokens` the cache holds already; at least the last is read again for its hidden state."""
         limit = min(len(self._held), len(tokens) - 1)
-        return next((n for n in range(limit) if self._held[n] != tokens[n]), limit)
+        common = next((n for n in range(limit) if self._held[n] != tokens[n]), limit)
+        # The predictor knows each token with the one after it, so the last common one too is read again.
+        return max(min(common - 1, self._followed), 0) if self._drafts else common
 
     def _read(self, tokens: list[int]) -> Generator[Prefilling, None, Tensor]:
         """Bring the cache to hold exactly `tokens`; the last one's hidden state [1, D]."""
         del self._held[self._reusable(tokens) :]
         while True:
-            hidden = self._extend(tokens[len(self._held) : len(self._held) + self._chunk])
+            start = len(self._held)
+            hidden = self._extend(tokens[start : start + self._chunk])
+            if self._drafts and (after := tokens[start + 1 : start + 1 + len(hidden)]):
+                reading = Reading(after, start, self._pages)
+                follow(self._loaded(), self._cache, [reading], hidden[: len(after)])
+                self._followed = start + len(after)
             yield Prefilling(len(self._held), len(tokens))
             if len(self._held) == len(tokens):
-                return hidden
+                return hidden[-1:]
 
     @torch.inference_mode()
     def _extend(self, tokens: list[int]) -> Tensor:
-        """Read `tokens` after those held; the last one's hidden state [1, D]."""
-        with _threads(1 if self._decodes_alone and len(tokens) == 1 else None):
+        """Read `tokens` after those held; their hidden states [T, D]."""
+        with _threads(1 if self._decodes_alone and len(tokens) <= 1 + self._drafts else None):
             step = make_step([Reading(tokens, len(self._held), self._pages)], self._device)
             hidden = self._loaded().step(step, self._cache)
         self._held += tokens
-        return hidden[-1:]
+        return hidden
+
+    def _decode(self, hidden: Tensor, sampler: Sampler, passes: list[tuple[int, int]]) -> Iterator[Drawn]:
+        """Draw tokens after those held, whose last hidden state [1, D] is given, and count what each pass brought."""
+        drafts: list[int] = []
+        left = sampler.sampling.max_tokens
+        while left and not (sampler.constraint and sampler.constraint.complete):
+            (found,) = verify(self._logits(hidden), [sampler], [drafts], self._ends)
+            passes.append((len(drafts), len(found) - 1))
+            # Drafts that were read but not kept are forgotten.
+            del self._held[len(self._held) - len(drafts) + len(found) - 1 :]
+            yield from found
+            left -= len(found)
+            tokens = [one.token for one in found]
+            if left and tokens[-1] not in self._ends:
+                room = min(left, self._context - len(self._held)) - 1
+                drafts = self._draft(tokens, hidden[: len(tokens)], room)
+                hidden = self._extend([tokens[-1], *drafts])
+
+    def _draft(self, tokens: list[int], hidden: Tensor, room: int) -> list[int]:
+        """At most `room` likely tokens after `tokens`; `hidden` [T, D] are of the positions before each of these."""
+        count = min(self._drafts, room)
+        if count < 1:
+            return []
+        reading = Reading(tokens, len(self._held) - len(tokens), self._pages)
+        (drafts,) = draft(self._loaded(), self._cache, [reading], hidden, count, self._tokenizer.vocab_size)
+        self._followed = len(self._held)
+        return drafts
 
     def _loaded(self) -> DeepseekForCausalLM:
         if self._model is None:
@@ -215,14 +259,15 @@ class TorchEngine:
         return self._model
 
     def _identity(self) -> str:
-        return f"{fingerprint(self._folder)} {self._dtype}"
+        drafting = " with drafts" if self._drafts else ""  # the predictor has read the prefix as well
+        return f"{fingerprint(self._folder)} {self._dtype}{drafting}"
 
     # --- Judging
 
     @torch.inference_mode()
-    def _draw(self, hidden: Tensor, sampler: Sampler) -> Drawn:
+    def _logits(self, hidden: Tensor) -> Tensor:
         # Embeddings may be padded beyond the tokenizer's vocabulary; such ids have no text.
-        return draw(self._loaded().logits(hidden)[:, : self._tokenizer.vocab_size], [sampler])[0]
+        return self._loaded().logits(hidden)[:, : self._tokenizer.vocab_size]
 
     def _logprobs(self, drawn: Drawn) -> Logprobs:
         own, *likeliest = [
