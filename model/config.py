@@ -1,4 +1,4 @@
-"""The dimensions and features of a DeepSeek-V2/V3-architecture model, read from a Hugging Face `config.json`.
+"""The dimensions and features of a model of DeepSeek-V2/V3's architecture, read from a Hugging Face `config.json`.
 
 Everything in the file that the torch engine does not implement is refused here, by name, before any weight is read.
 Knows nothing about tensors.
@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from model.config_keys import FAMILIES, Architecture, refuse_keys
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 
 FP8_BLOCK = (128, 128)
@@ -49,7 +50,7 @@ def yarn_mscale(factor: float, mscale: float) -> float:
 class Config:
     """Hyperparameters, named as in `config.json`."""
 
-    architecture: Literal["deepseek_v2", "deepseek_v3"]
+    architecture: Architecture
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -130,7 +131,7 @@ class Config:
     @property
     def sigmoid_router(self) -> bool:
         """V3 scores experts by a sigmoid plus a selection bias, V2 by a softmax."""
-        return self.architecture == "deepseek_v3"
+        return FAMILIES[self.architecture].scoring == "sigmoid"
 
     @property
     def num_moe_layers(self) -> int:
@@ -138,9 +139,9 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """The `config.json` that `from_json` (and transformers) read back."""
-        v3 = self.architecture == "deepseek_v3"
+        family = FAMILIES[self.architecture]
         values: dict[str, Any] = {
-            "architectures": ["DeepseekV3ForCausalLM" if v3 else "DeepseekV2ForCausalLM"],
+            "architectures": [family.classes[0]],
             "model_type": self.architecture,
             "hidden_act": "silu",
             "num_key_value_heads": self.num_attention_heads,
@@ -151,11 +152,12 @@ class Config:
             "rope_scaling": None,
         }
         values |= {name: getattr(self, name) for name in _FIELDS if name not in ("rope_interleave",)}
-        if v3:
-            values |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_interleave": self.rope_interleave}
-        else:
-            method = "group_limited_greedy" if self.n_group > 1 else "greedy"
-            values |= {"scoring_func": "softmax", "topk_method": method}
+        method = "noaux_tc" if self.sigmoid_router else "group_limited_greedy" if self.n_group > 1 else "greedy"
+        values |= {"scoring_func": family.scoring, "topk_method": method}
+        if self.sigmoid_router:
+            values["rope_interleave"] = self.rope_interleave
+        if self.architecture == "glm4_moe_lite":
+            values["mlp_layer_types"] = ["dense"] * self.first_k_dense_replace + ["sparse"] * self.num_moe_layers
         if self.yarn:
             values["rope_scaling"] = {
                 "type": "yarn",
@@ -184,43 +186,9 @@ _FIELDS = (
     "rms_norm_eps", "initializer_range", "attention_bias", "tie_word_embeddings", "num_nextn_predict_layers",
 )  # fmt: skip
 
-# Keys that change nothing about inference: bookkeeping, training, generation defaults, and dimensions that
-# transformers derives from others.
-_INERT = frozenset(
-    {
-        "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache",
-        "pretraining_tp", "seq_aux", "aux_loss_alpha", "ep_size", "pad_token_id", "sep_token_id",
-        "attention_dropout", "output_router_logits", "router_aux_loss_coef", "head_dim", "qk_head_dim",
-        "num_key_value_heads", "_name_or_path", "_attn_implementation", "return_dict", "output_attentions",
-        "output_hidden_states", "id2label", "label2id", "num_labels", "problem_type",
-        "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "architecture_version", "name",
-        "num_experts", "num_local_experts", "num_mtp_layers", "_experts_implementation", "pp_size", "tp_size",
-        "unsloth_version", "unsloth_fixed",
-    }
+_READ_APART = (
+    "rope_parameters", "rope_scaling", "quantization_config", "mlp_layer_types", "bos_token_id", "eos_token_id",
 )  # fmt: skip
-
-# Keys with the only values that the engine implements.
-_REQUIRED: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
-    "moe_layer_freq": (1,),
-    "mlp_bias": (False, None),
-    "tie_encoder_decoder": (False, None),
-    "add_cross_attention": (False, None),
-    "cross_attention_hidden_size": (None,),
-    "sliding_window": (None,),
-    "partial_rotary_factor": (None, 1.0),
-}
-
-_SCORING = {"deepseek_v2": "softmax", "deepseek_v3": "sigmoid"}
-_METHODS = {"deepseek_v2": ("greedy", "group_limited_greedy"), "deepseek_v3": ("noaux_tc",)}
-
-# What the two config classes mean by an absent key, where that differs from the dataclass.
-_ABSENT: dict[str, dict[str, Any]] = {
-    "deepseek_v2": {"first_k_dense_replace": 0, "n_shared_experts": 2},
-    "deepseek_v3": {
-        "first_k_dense_replace": 3, "n_group": 8, "topk_group": 4, "routed_scaling_factor": 2.5, "norm_topk_prob": True,
-    },
-}  # fmt: skip
 
 
 def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
@@ -229,46 +197,32 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
     :raises UnsupportedArchitecture: naming every key whose value the engine does not implement.
     :raises BadCheckpoint: naming every missing or malformed key.
     """
-    architecture = values.get("model_type")
-    if architecture not in ("deepseek_v2", "deepseek_v3"):
+    architecture = str(values.get("model_type"))
+    if architecture not in FAMILIES:
         raise UnsupportedArchitecture(
-            f"{where} says model_type {architecture!r}; the torch engine reads deepseek_v2 and deepseek_v3.",
+            f"{where} says model_type {architecture!r}; the torch engine reads {', '.join(FAMILIES)}.",
             "Open the model as GGUF or through a server instead.",
         )
-    unsupported = [
-        f"{key} = {values[key]!r}" for key, allowed in _REQUIRED.items() if key in values and values[key] not in allowed
-    ]
-    scoring = values.get("scoring_func") or _SCORING[architecture]
-    if scoring != _SCORING[architecture]:
-        unsupported.append(f"scoring_func = {scoring!r}")
-    method = values.get("topk_method") or _METHODS[architecture][0]
-    if method not in _METHODS[architecture]:
-        unsupported.append(f"topk_method = {method!r}")
-    if architecture == "deepseek_v2" and values.get("norm_topk_prob"):
-        # The reference code then leaves out the scaling factor and transformers the normalisation.
-        unsupported.append("norm_topk_prob = True with a softmax router")
+    family = FAMILIES[architecture]
+    unsupported = refuse_keys(values, family, {*_FIELDS, *_READ_APART})
     rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
     theta = rope.pop("rope_theta", None) or values.get("rope_theta", 10000.0)
     yarn = _read_yarn(rope, unsupported)
     block, power_of_two = _read_quantization(values.get("quantization_config"), unsupported)
-    known = {
-        *_FIELDS, *_INERT, *_REQUIRED, "model_type", "scoring_func", "topk_method", "rope_parameters", "rope_scaling",
-        "quantization_config", "bos_token_id", "eos_token_id",
-    }  # fmt: skip
-    unsupported += [f"{key} = {values[key]!r}" for key in values if key not in known]
+    dense = _read_layer_types(values.get("mlp_layer_types"), values.get("num_hidden_layers"), unsupported)
     if unsupported:
         raise UnsupportedArchitecture(
             f"{where} asks for what the torch engine does not implement: " + "; ".join(unsupported) + ".",
             "Open the model as GGUF or through a server instead.",
         )
 
-    defaults = {name: field.default for name, field in Config.__dataclass_fields__.items()} | _ABSENT[architecture]
+    defaults = {name: field.default for name, field in Config.__dataclass_fields__.items()} | dict(family.absent)
     read: dict[str, Any] = {"architecture": architecture, "yarn": yarn, "rope_theta": float(theta)}
     problems = []
     for name in _FIELDS:
         if name == "rope_theta":
             continue
-        value = values.get(name)
+        value = dense if name == "first_k_dense_replace" and dense is not None else values.get(name)
         if value is None and name != "q_lora_rank":
             value = defaults[name]
         if not _is_a(Config.__dataclass_fields__[name].type, value):
@@ -281,7 +235,7 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
     read["fp8_block"], read["fp8_power_of_two_scales"] = block, power_of_two
     if problems:
         raise BadCheckpoint(f"{where} is incomplete: " + "; ".join(problems) + ".")
-    if method == "greedy":  # no group limit, whatever n_group says
+    if (values.get("topk_method") or family.methods[0]) == "greedy":  # no group limit, whatever n_group says
         read["n_group"] = read["topk_group"] = 1
     return Config(**read)
 
@@ -295,6 +249,8 @@ def _is_a(kind: Any, value: object) -> bool:
 def _read_yarn(rope: dict[str, Any], unsupported: list[str]) -> Yarn | None:
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
     rope.pop("type", None)
+    if rope.get("partial_rotary_factor") == 1.0:  # qk_rope_head_dim says already how much is rotated
+        del rope["partial_rotary_factor"]
     if kind == "default":
         unsupported += [f"rope_scaling.{key} = {value!r}" for key, value in rope.items() if value is not None]
         return None
@@ -311,6 +267,16 @@ def _read_yarn(rope: dict[str, Any], unsupported: list[str]) -> Yarn | None:
         unsupported.append("rope_scaling of type yarn without factor or original_max_position_embeddings")
         return None
     return Yarn(**found)
+
+
+def _read_layer_types(types: Any, layers: Any, unsupported: list[str]) -> int | None:
+    """How many dense layers come first, where `mlp_layer_types` lists every layer's kind."""
+    if types is None:
+        return None
+    dense = types.index("sparse") if "sparse" in types else len(types)
+    if len(types) != layers or types != ["dense"] * dense + ["sparse"] * (len(types) - dense):
+        unsupported.append(f"mlp_layer_types = {types!r}")
+    return dense
 
 
 def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, int] | None, bool]:

@@ -26,6 +26,12 @@ class Tokenizer:
 
         file = folder / "tokenizer.json"
         if not file.exists():
+            if (folder / "tiktoken.model").exists():
+                raise BadCheckpoint(
+                    f"{folder} has its vocabulary as tiktoken.model, which is not read, and no tokenizer.json.",
+                    "Make one with TikTokenConverter of transformers, with the pattern and special tokens that the "
+                    "tokenization_*.py beside it names, or take it from a copy of the model that has one.",
+                )
             raise BadCheckpoint(f"{folder} has no tokenizer.json.", "Download the whole model folder.")
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(file))

@@ -1,4 +1,4 @@
-"""Small random checkpoints of both architectures, made by transformers, and a byte-level tokenizer."""
+"""Small random checkpoints of every architecture, made by transformers, and a byte-level tokenizer."""
 
 import copy
 import json
@@ -52,11 +52,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+CLASSES = {2: "DeepseekV2", 3: "DeepseekV3", 4: "Glm4MoeLite"}
+"""Names in transformers, by a number that stands for the architecture."""
+
+
 def reference_model(version: int, **changes: Any) -> Any:
     """A transformers model with random weights and biases whose logits have a standard deviation of at least 1."""
     import transformers
 
-    name = f"DeepseekV{version}"
+    name = CLASSES[version]
     config = {**copy.deepcopy(SMALL), **({"topk_method": "group_limited_greedy"} if version == 2 else {}), **changes}
     generator = torch.Generator().manual_seed(version)
     model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**config)).eval()

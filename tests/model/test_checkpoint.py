@@ -18,6 +18,7 @@ from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.fp8 import dequantize, quantize
 from model.saving import save_model
 from model.tensors import named_tensors
+from model.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
 Make = Callable[..., tuple[Path, Any]]
@@ -127,11 +128,12 @@ def test_predictors_that_the_files_have_in_part_are_refused(folder: Path) -> Non
         load_model(folder, torch.float32, CPU)
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_transformers_reads_what_we_write(version: int, make_checkpoint: Make, tmp_path: Path) -> None:
     import transformers
 
-    ours = load_model(make_checkpoint(version)[0], torch.float32, CPU)
+    changes = {"n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", "sparse", "sparse"]} if version == 4 else {}
+    ours = load_model(make_checkpoint(version, **changes)[0], torch.float32, CPU)
     save_model(ours, tmp_path, torch.float32)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids = torch.randint(0, 320, (1, 40), generator=torch.Generator().manual_seed(5))
@@ -186,6 +188,12 @@ def test_an_fp8_checkpoint_is_read_as_its_dequantised_weights(make_checkpoint: M
     assert narrow["lm_head.weight"].dtype == torch.bfloat16
     name = "model.layers.1.mlp.experts.0.down_proj.weight"
     assert torch.equal(narrow[name], again[name].bfloat16())
+
+
+def test_a_vocabulary_in_a_format_that_is_not_read_is_named(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "tiktoken.model")
+    with pytest.raises(BadCheckpoint, match=r"(?s)tiktoken\.model.*TikTokenConverter"):
+        Tokenizer(folder)
 
 
 def test_missing_fp8_scales_are_named(checkpoint: Path, tmp_path: Path) -> None:

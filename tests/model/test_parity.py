@@ -1,4 +1,4 @@
-"""Logits against transformers' DeepseekV2ForCausalLM and DeepseekV3ForCausalLM, and what must break them."""
+"""Logits against transformers' classes of every architecture, and what must break them."""
 
 import copy
 from collections.abc import Callable
@@ -18,6 +18,12 @@ Make = Callable[..., tuple[Path, Any]]
 BAR = 1e-3
 """Largest error allowed, in standard deviations of the logits."""
 
+GLM: dict[str, Any] = {
+    "mlp_layer_types": ["dense", "sparse", "sparse"], "n_group": 1, "topk_group": 1, "rms_norm_eps": 1e-5,
+    "routed_scaling_factor": 1.8, "norm_topk_prob": True, "partial_rotary_factor": 1.0,
+    "rope_scaling": {"rope_type": "default", "rope_theta": 1000000.0},
+}  # fmt: skip
+
 FORMS = {
     "v2": (2, {}),
     "v2-lite": (2, {
@@ -33,6 +39,15 @@ FORMS = {
     "v3-attention-bias": (3, {"attention_bias": True}),
     "v3-tied": (3, {"tie_word_embeddings": True}),
     "v3-wide-values": (3, {"v_head_dim": 32}),
+    "kimi-k2": (3, {"n_group": 1, "topk_group": 1, "routed_scaling_factor": 2.827, "rope_theta": 50000.0,
+        "rope_scaling": {
+            "type": "yarn", "factor": 16.0, "original_max_position_embeddings": 32, "beta_fast": 1.0,
+            "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}}),
+    "glm": (4, GLM),
+    "glm-two-dense": (4, {**GLM, "mlp_layer_types": ["dense", "dense", "sparse"]}),
+    "glm-groups-yarn": (4, {**GLM, "n_group": 4, "topk_group": 2, "rope_scaling": {
+        "type": "yarn", "factor": 16.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1,
+        "mscale": 1.0, "mscale_all_dim": 1.0, "rope_theta": 1000000.0}}),
 }  # fmt: skip
 
 
