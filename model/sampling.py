@@ -128,25 +128,22 @@ def shares(scores: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     Each cut judges what the one before it left, as a distribution of its own. Of equal tokens at the edge of a cut,
     those with the lower ids stay.
     """
-
-    def column(values: Sequence[float], dtype: torch.dtype = torch.float64) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=scores.device)[:, None]
-
-    likely = (scores.double() / column([s.temperature for s in samplings])).softmax(-1)
+    size = scores.shape[-1]
+    knobs = [[s.temperature, s.top_k or size, s.top_p, s.min_p] for s in samplings]
+    columns = torch.tensor(knobs, dtype=torch.float64, device=scores.device).T[..., None]  # [4, M, 1]
+    temperature, top_k, top_p, min_p = columns.unbind()
+    likely = (scores.double() / temperature).softmax(-1)
     if all(s.top_k == 0 and s.top_p >= 1 and s.min_p == 0 for s in samplings):
         return likely
     # Sorted, the cuts keep a beginning: each row's first `kept`. A few of many are found faster than sorted.
-    size = scores.shape[-1]
-    limits = [s.top_k or size for s in samplings]
-    best = likely.topk(min(max(limits), size)).values if max(limits) < size else likely.sort(descending=True).values
-    kept = column(limits, torch.int64).clamp(max=size)
+    most = max(s.top_k or size for s in samplings)
+    best = likely.topk(most).values if most < size else likely.sort(descending=True).values
+    kept = top_k.long().clamp(max=size)
     ends = _whole(best).cumsum(-1)  # [M, width]
     before = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], -1)
-    enough = column([s.top_p for s in samplings]) * ends.gather(-1, kept - 1)
-    uncut = column([s.top_p >= 1 for s in samplings], torch.bool)
-    kept = torch.minimum(kept, ((before < enough) | uncut).sum(-1, keepdim=True)).clamp(min=1)
-    least = column([s.min_p for s in samplings]) * best[:, :1]
-    kept = torch.minimum(kept, (best >= least).sum(-1, keepdim=True)).clamp(min=1)
+    within = (before < top_p * ends.gather(-1, kept - 1)) | (top_p >= 1)
+    kept = torch.minimum(kept, within.sum(-1, keepdim=True)).clamp(min=1)
+    kept = torch.minimum(kept, (best >= min_p * best[:, :1]).sum(-1, keepdim=True)).clamp(min=1)
     edge = best.gather(-1, kept - 1)
     tied = likely == edge
     room = kept - (likely > edge).sum(-1, keepdim=True)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.engine import Choice, Constraint, Delta, Finished, Grammar, JsonSchema, Message, Request, Sampling, Usage
+from model.cache import LatentCache
+from model.engine import (
+    Choice,
+    Constraint,
+    Delta,
+    Finished,
+    Grammar,
+    JsonSchema,
+    Logprobs,
+    Message,
+    Request,
+    Sampling,
+    Usage,
+)
 from model.errors import ModelError
+from model.sampling import Sampler
 from model.settings import ModelSettings
+from model.speculate import draft, follow, verify
+from model.step import Reading, make_step
 from model.torch_engine import TorchEngine
 
 Make = Callable[..., tuple[Path, Any]]
@@ -186,3 +203,53 @@ def test_drafting_is_on_where_there_are_prediction_layers(wise: Path, checkpoint
     assert run(TorchEngine(checkpoint, ModelSettings()), CHAT, max_tokens=5)[1].drafted == 0
     with pytest.raises(ModelError, match="predict ahead"):
         TorchEngine(checkpoint, ModelSettings(speculate=1))
+
+
+def test_a_batch_drafts_and_keeps_what_its_sequences_do_alone(wise: Path) -> None:
+    """Sequences of different lengths and samplings in one cache, their pages interleaved."""
+    device, vocabulary, count = torch.device("cpu"), 262, 2
+    prompts = [[*range(40 + n, 40 + n + 30 * n + 5)] for n in range(4)]
+    settings = [Sampling(), Sampling(temperature=0.8, seed=2), Sampling(presence_penalty=1.0), Sampling()]
+    engine = TorchEngine(wise, ModelSettings(speculate=count))
+    model = engine._model
+    assert model is not None
+    cache = LatentCache(model.config, 4 * len(prompts), torch.float32, device)
+    pages = [range(number, 4 * len(prompts), len(prompts)) for number in range(len(prompts))]
+    samplers = [Sampler(one, prompt) for one, prompt in zip(settings, prompts, strict=True)]
+    with torch.inference_mode():
+        # Every prompt in one pass; the last position waits for the token after it.
+        hidden = model.step(
+            make_step([Reading(p, 0, own) for p, own in zip(prompts, pages, strict=True)], device), cache
+        )
+        rows = torch.split(hidden, [len(p) for p in prompts])
+        after = [Reading(prompt[1:], 0, own) for prompt, own in zip(prompts, pages, strict=True)]
+        follow(model, cache, after, torch.cat([own[:-1] for own in rows]))
+        last = [own[-1:] for own in rows]
+        held, kept = [len(p) for p in prompts], 0
+        drafts: list[list[int]] = [[] for _ in prompts]
+        answers: list[list[int]] = [[] for _ in prompts]
+        for _ in range(12):
+            judged = torch.cat(last)
+            found = verify(model.logits(judged)[:, :vocabulary], samplers, drafts, frozenset())
+            tokens = [[one.token for one in own] for own in found]
+            for answer, own in zip(answers, tokens, strict=True):
+                answer += own
+            kept += sum(len(own) - 1 for own in tokens)
+            accepted = torch.cat([own[: len(new)] for own, new in zip(last, tokens, strict=True)])
+            readings = [
+                Reading(new, n - len(drafted) - 1, own)
+                for new, n, drafted, own in zip(tokens, held, drafts, pages, strict=True)
+            ]
+            held = [one.held + len(one.tokens) for one in readings]
+            drafts = draft(model, cache, readings, accepted, count, vocabulary)
+            reads = [
+                Reading([new[-1], *own], n, mine) for new, own, n, mine in zip(tokens, drafts, held, pages, strict=True)
+            ]
+            hidden = model.step(make_step(reads, device), cache)
+            last = list(torch.split(hidden, [1 + count] * len(prompts)))
+            held = [n + 1 + count for n in held]
+    assert kept > 0
+    for prompt, sampling, answer in zip(prompts, settings, answers, strict=True):
+        request = Request(prompt, replace(sampling, max_tokens=12, logprobs=1))
+        alone = [event.token.id for event in engine.generate(request) if isinstance(event, Logprobs)]
+        assert answer[: len(alone)] == alone
