@@ -1,6 +1,6 @@
 """One opened profile: its library, memory, model and assistant, each made when first asked for and closed together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +23,8 @@ class Workspace:
     def __init__(self, profile: Profile, settings: Settings) -> None:
         self.profile = profile
         self.settings = settings
+        self.loading: Callable[[int, int], None] | None = None
+        """Called with the bytes read and those to read, where an engine tells while its model loads."""
         self._engine: Engine | None = None
 
     @classmethod
@@ -60,7 +62,7 @@ class Workspace:
         if self._engine is None:
             from model.open import open_engine
 
-            self._engine = open_engine(self.settings.model.reference, self.settings.model)
+            self._engine = open_engine(self.settings.model.reference, self.settings.model, self.loading)
         return self._engine
 
     @property

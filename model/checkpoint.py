@@ -42,7 +42,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     keep_fp8: bool | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> DeepseekForCausalLM:
     """The checkpoint in `folder`, in inference mode; routers stay in float32.
 
@@ -124,7 +124,7 @@ def _allocate(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.devi
             setattr(module, name, torch.empty(buffer.shape, dtype=torch.float32, device=device))
 
 
-def _fill(targets: dict[str, Tensor], files: Shards, config: Config, progress: Progress) -> None:
+def _fill(targets: dict[str, Tensor], files: Shards, config: Config, progress: Progress | None) -> None:
     """Copy every tensor to its target, in the order in which they lie in the files."""
     names = [name for name in files.headers if name in targets]
     sizes = {name: math.prod(files.headers[name].shape) * _BYTES[files.headers[name].dtype] for name in names}
@@ -136,7 +136,8 @@ def _fill(targets: dict[str, Tensor], files: Shards, config: Config, progress: P
         else:
             target.copy_(_expanded(name, files, config, target.dtype, target.device))
         done += sizes[name]
-        progress(done, total)
+        if progress is not None:
+            progress(done, total)
 
 
 def _expanded(name: str, files: Shards, config: Config, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,6 +1,7 @@
 """From a reference, as a person writes it, to an engine. The one place that knows which engine serves what."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -49,8 +50,8 @@ def resolve(reference: str) -> Resolved:
     )
 
 
-def open_engine(reference: str, settings: ModelSettings) -> Engine:
-    """Load the model that `reference` names.
+def open_engine(reference: str, settings: ModelSettings, progress: Callable[[int, int], None] | None = None) -> Engine:
+    """Load the model that `reference` names; the torch engine calls `progress` with bytes read and bytes to read.
 
     :raises ModelError: it is unknown, damaged, unsupported, or needs a package that is not installed.
     """
@@ -66,7 +67,7 @@ def open_engine(reference: str, settings: ModelSettings) -> Engine:
         return LlamaEngine(Path(found.target), settings)
     from model.torch_engine import TorchEngine
 
-    return TorchEngine(Path(found.target), settings, reference)
+    return TorchEngine(Path(found.target), settings, reference, progress)
 
 
 def describe_reference(reference: str, settings: ModelSettings | None = None) -> EngineInfo:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.cache import PAGE, LatentCache
-from model.checkpoint import fingerprint, load_model
+from model.checkpoint import Progress, fingerprint, load_model
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.deepseek import DeepseekForCausalLM
@@ -58,8 +58,14 @@ _BRANCH_SCORES = 1 << 25
 class TorchEngine:
     """A checkpoint folder in the Hugging Face layout as an `Engine`."""
 
-    def __init__(self, folder: Path, settings: ModelSettings, reference: str | None = None) -> None:
-        """Load it.
+    def __init__(
+        self,
+        folder: Path,
+        settings: ModelSettings,
+        reference: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Load it, telling `progress` the bytes read and those to read.
 
         :raises UnsupportedArchitecture: the architecture or a feature is not implemented; no weight was read.
         :raises BadCheckpoint: files are missing, damaged or do not fit together.
@@ -84,7 +90,7 @@ class TorchEngine:
         # One token of a small model is too little work to share: on a busy machine, threads that wait for one another
         # cost up to 20 times what they save.
         self._decodes_alone = settings.threads is None and self._device.type == "cpu" and is_small(active)
-        model = load_model(folder, self._dtype, self._device)
+        model = load_model(folder, self._dtype, self._device, progress=progress)
         self._model: DeepseekForCausalLM | None = model
         self._config = model.config  # without the predictors that were announced and are not there
         self._drafts = choose_drafts(settings.speculate, len(model.mtp))
@@ -304,13 +310,14 @@ def describe_folder(folder: Path, settings: ModelSettings, reference: str | None
     device = choose_device(settings.device)
     total, active = count_parameters(config)
     computed = str(choose_dtype(settings.dtype, total, device)).removeprefix("torch.")
+    fp8 = "fp8" if device.type == "cuda" else f"fp8 read as {computed}"
     return EngineInfo(
         reference=reference if reference is not None else str(folder),
         name=str(read_card(folder).get("name") or folder.resolve().name),
         engine="torch",
         architecture=config.architecture,
         context=choose_context(settings.context, config),
-        quantization=f"fp8 read as {computed}" if config.fp8_block else computed,
+        quantization=fp8 if config.fp8_block else computed,
         devices=(str(device),),
         capabilities=read_capabilities(folder),
         total_parameters=total,

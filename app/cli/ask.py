@@ -12,6 +12,7 @@ from app.cli.door import (
     NOTHING,
     AsJson,
     In,
+    LoadMeter,
     Model,
     console,
     leave,
@@ -27,7 +28,6 @@ from app.cli.show import answer_text, model_note, remarks
 
 if TYPE_CHECKING:
     from app.answer import Answer, Ask, Profile
-    from app.assistant import Assistant
     from app.workspace import Workspace
 
 
@@ -93,7 +93,7 @@ def ask(
             max_tokens=max_tokens,
             temperature=temperature,
         )
-        answer = _streamed(opened.assistant(), request) if _watched(as_json) else opened.assistant().ask(request)
+        answer = _streamed(opened, request) if _watched(as_json) else opened.assistant().ask(request)
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
             note(model_note(opened.model_info()))
         if answer.abstained and library:
@@ -186,7 +186,7 @@ def _watched(as_json: bool) -> bool:
     return not as_json and sys.stdout.isatty() and sys.stderr.isatty()
 
 
-def _streamed(assistant: "Assistant", request: "Ask") -> "Answer":
+def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
     """Show the draft as it is written, on stderr; it vanishes when the checked answer takes its place."""
     from rich.live import Live
     from rich.text import Text as Line
@@ -196,7 +196,9 @@ def _streamed(assistant: "Assistant", request: "Ask") -> "Answer":
     labels = {"load": "Loading the model", "retrieve": "Searching", "read": "Reading", "check": "Checking"}
     draft = ""
     with Live(Line(""), console=console(), transient=True, refresh_per_second=12) as live:
-        for event in assistant.turn(request):
+        meter = LoadMeter()
+        opened.loading = lambda done, total: live.update(Line(f"{labels['load']} {meter(done, total)} …"))
+        for event in opened.assistant().turn(request):
             if isinstance(event, Started) and event.stage in labels and not draft:
                 live.update(Line(labels[event.stage] + (f" {event.done}/{event.total}" if event.total else "") + " …"))
             elif isinstance(event, Text) and not event.reasoning:

@@ -4,8 +4,9 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from app.workspace import Workspace
 
 DONE, FAILED, USAGE, NOTHING, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+_SLOW = 1.0
+"""Seconds after which a load is shown."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -52,7 +56,8 @@ def workspace(ctx: typer.Context, **flags: Any) -> "Iterator[Workspace]":
     from app.workspace import Workspace  # pydantic, 0.1 s
 
     given = {key.replace("__", "."): value for key, value in flags.items()}
-    with Workspace.open(profile_name(ctx), given) as opened:
+    with Workspace.open(profile_name(ctx), given) as opened, loading() as moved:
+        opened.loading = moved
         yield opened
 
 
@@ -148,6 +153,40 @@ def leave(code: int) -> NoReturn:
 
 def debugging() -> bool:
     return os.environ.get("LOCI_DEBUG", "") not in ("", "0")
+
+
+class LoadMeter:
+    """Words for a load in progress: bytes read of all, and the rate since the first call."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self.seconds = 0.0
+
+    def __call__(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        self._started = now if self._started is None else self._started
+        self.seconds = now - self._started
+        return f"{done / 1e9:.1f}/{total / 1e9:.1f} GB, {done / 1e6 / max(self.seconds, 1e-3):,.0f} MB/s"
+
+
+@contextmanager
+def loading() -> "Iterator[Callable[[int, int], None]]":
+    """`progress` for a model that takes over a second to load; call it with the bytes read and those to read."""
+    meter = LoadMeter()
+    advance: Callable[[int, int, str], None] | None = None
+    with ExitStack() as bar:
+
+        def moved(done: int, total: int) -> None:
+            nonlocal advance
+            detail = meter(done, total)
+            if advance is None and meter.seconds > _SLOW:
+                advance = bar.enter_context(progress("Loading the model"))
+            if advance is not None:
+                advance(done, total, detail)
+            if done == total:
+                bar.close()
+
+        yield moved
 
 
 @contextmanager

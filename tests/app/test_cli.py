@@ -4,12 +4,14 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from app.cli import door
 from app.cli.main import main
 from app.workspace import Workspace
 from tests.app import schemas
@@ -121,6 +123,26 @@ def test_a_streamed_answer_leaves_only_its_checked_form_on_stdout(loci: Run, mon
     plain = loci("ask", "how many?").out
     monkeypatch.setattr("app.cli.ask._watched", lambda as_json: True)
     assert loci("ask", "how many?").out == plain
+
+
+def test_a_load_is_shown_once_it_takes_over_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[int, int, str]] = []
+    now = [10.0]
+
+    @contextmanager
+    def progress(label: str) -> Iterator[Callable[[int, int, str], None]]:
+        yield lambda done, total, detail: shown.append((done, total, detail))
+
+    monkeypatch.setattr("app.cli.door.progress", progress)
+    monkeypatch.setattr("app.cli.door.time.monotonic", lambda: now[0])
+    with door.loading() as moved:
+        moved(0, 4 * 10**9)
+        now[0] = 10.5
+        moved(10**9, 4 * 10**9)
+        assert not shown
+        now[0] = 12.0
+        moved(3 * 10**9, 4 * 10**9)
+    assert shown == [(3 * 10**9, 4 * 10**9, "3.0/4.0 GB, 1,500 MB/s")]
 
 
 def test_a_refusal_is_code_3(loci: Run) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -81,6 +82,33 @@ def test_missing_unexpected_and_misshapen_tensors_come_in_one_error(folder: Path
         "lm_head.weight is of type I8",
     ):
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_more_than_one_shard_is_in_memory_beside_the_model(
+    checkpoint: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    config = replace(read_config(checkpoint), hidden_size=1024, moe_intermediate_size=512, num_nextn_predict_layers=0)
+    model = DeepseekForCausalLM(config)
+    model.init_weights()
+    save_model(model, tmp_path, torch.float32, shard_bytes=8 << 20)
+    shards = [file.stat().st_size for file in tmp_path.glob("*.safetensors")]
+    assert len(shards) > 10 and max(shards) < 9 << 20
+    del model
+    process, before, extra = psutil.Process(), 0, []
+
+    def watch(done: int, total: int) -> None:
+        nonlocal before
+        # What is mapped from files counts as resident, as what was copied from them does.
+        resident = process.memory_info().rss - done * dtype.itemsize // 4
+        before = before or resident
+        extra.append(resident - before)
+
+    load_model(tmp_path, dtype, CPU, progress=watch)
+    print(
+        f"{sum(shards) / 2**20:.0f} MiB in {len(shards)} shards: at most {max(extra) / 2**20:.1f} MiB beside the model"
+    )
+    assert max(extra) < 16 << 20
 
 
 def test_a_truncated_file_is_named(folder: Path) -> None:

@@ -10,6 +10,14 @@ from model.open import describe_reference, open_engine, resolve
 from model.settings import ModelSettings
 
 
+def test_the_torch_engine_tells_how_much_of_a_model_is_loaded(checkpoint: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    open_engine(str(checkpoint), ModelSettings(), lambda done, total: calls.append((done, total))).close()
+    size = (checkpoint / "model.safetensors").stat().st_size
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert {total for _, total in calls} == {calls[-1][0]} and 0.9 * size < calls[-1][0] < size
+
+
 def test_a_folder_a_gguf_file_and_an_url_find_their_engines(checkpoint: Path, tmp_path: Path) -> None:
     assert resolve(str(checkpoint)).engine == "torch"
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
