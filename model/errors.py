@@ -25,6 +25,18 @@ class UnknownModel(ModelError):
     exit_code = 2
 
 
+class PullFailed(ModelError):
+    """A model could not be fetched: the Hub refuses, is out of reach, or sent something else than it promised."""
+
+    title = "The model could not be fetched"
+
+
+class NotEnoughSpace(ModelError):
+    """What a model needs exceeds what the disk has free."""
+
+    title = "The disk is too full"
+
+
 class BadCheckpoint(ModelError):
     """A checkpoint's files are missing, truncated or do not fit together."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from model.engine import Engine, EngineInfo
 from model.errors import UnknownModel
+from model.hub import of_quantization, parse_reference
 from model.settings import ModelSettings
 
 EMBEDDED = "embedded"
@@ -26,7 +27,7 @@ class Resolved:
 def resolve(reference: str) -> Resolved:
     """Find what `reference` names, without loading or connecting to anything.
 
-    `embedded`, a folder, a `.gguf` file, `hf:ORG/NAME[:QUANT]` in the local Hugging Face cache, or
+    `embedded`, a folder, a `.gguf` file, `hf:ORG/NAME[:QUANT][@REVISION]` in the local Hugging Face cache, or
     `http(s)://host/v1#name`.
 
     :raises UnknownModel: nothing here goes by that name.
@@ -104,11 +105,8 @@ def embedded_folder() -> Path:
     return folder
 
 
-def _from_hub_cache(reference: str) -> Resolved:
-    match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+?)(?::([\w.-]+))?", reference)
-    if match is None:
-        raise UnknownModel(f"{reference!r} is not of the form hf:ORG/NAME or hf:ORG/NAME:QUANT.")
-    repository, quantization = match.groups()
+def _from_hub_cache(text: str) -> Resolved:
+    reference = parse_reference(text)
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -116,19 +114,27 @@ def _from_hub_cache(reference: str) -> Resolved:
         cached = {one.repo_id: one for one in scan_cache_dir(constants.HF_HUB_CACHE).repos if one.repo_type == "model"}
     except CacheNotFound:
         cached = {}
-    missing = UnknownModel(
-        f"{reference} is not in the local Hugging Face cache.",
-        f"Fetch it first: hf download {repository}" + (f" --include '*{quantization}*'" if quantization else ""),
-    )
-    if repository not in cached:
+    missing = UnknownModel(f"{text} is not in the local Hugging Face cache.", f"Fetch it first: loci model pull {text}")
+    if reference.repository not in cached:
         raise missing
-    folder = max(cached[repository].revisions, key=lambda revision: revision.last_modified).snapshot_path
-    if quantization is None:
+    pin = reference.revision
+    revisions = [
+        one
+        for one in cached[reference.repository].revisions
+        if pin is None or pin in one.refs or one.commit_hash.startswith(pin)
+    ]
+    if not revisions:
+        raise missing
+    folder = max(revisions, key=lambda revision: revision.last_modified).snapshot_path
+    if reference.quantization is None:
         if not (folder / "config.json").exists():
-            raise UnknownModel(f"{reference} has no config.json.", f"For GGUF, name the file: {reference}:Q4_K_M")
-        return Resolved(reference, "torch", folder)
-    wanted = re.compile(rf"(?<![A-Za-z0-9]){re.escape(quantization)}(?![A-Za-z0-9_])", re.IGNORECASE)
-    files = sorted(file for file in folder.rglob("*.gguf") if wanted.search(str(file.relative_to(folder))))
+            raise UnknownModel(f"{text} has no config.json.", f"For GGUF, name the file: {text}:Q4_K_M")
+        return Resolved(text, "torch", folder)
+    files = sorted(
+        file
+        for file in folder.rglob("*.gguf")
+        if of_quantization(file.relative_to(folder).as_posix(), reference.quantization)
+    )
     if not files:
         raise missing
-    return Resolved(reference, "llama", files[0])
+    return Resolved(text, "llama", files[0])

@@ -91,3 +91,38 @@ def convert(
     with progress("Converting", "tensors") as advance:
         export(folder, file, type, lambda done, total: advance(done, total, ""))
     note(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+
+
+@app.command()
+def pull(
+    reference: Annotated[
+        str, typer.Argument(metavar="hf:ORG/NAME[:QUANT][@REV]", help="On the Hugging Face Hub.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model from the Hugging Face Hub; run it again to go on after an interruption.
+
+    Fetches what an engine reads and nothing else, and checks it by hash. HF_TOKEN, HF_HOME and HF_ENDPOINT are heeded.
+
+    \b
+    loci model pull hf:deepseek-ai/DeepSeek-V2-Lite-Chat
+    loci model pull hf:unsloth/DeepSeek-V3-GGUF:Q4_K_M
+    loci model pull hf:deepseek-ai/DeepSeek-V3@main --json
+    """
+    from app.cli.transfer import transfer
+    from model.pull import pull
+
+    try:
+        with transfer(f"Fetching {reference}") as advance:
+            pulled = pull(reference, advance)
+    except KeyboardInterrupt:
+        note("Interrupted; what came is kept, and the same command goes on.")
+        raise
+    if as_json:
+        print_json(asdict(pulled) | {"folder": str(pulled.folder)})
+        return
+    say(str(pulled.folder))
+    note(
+        f"{len(pulled.files)} files, {pulled.bytes / 1e9:,.2f} GB, {pulled.fetched / 1e9:,.2f} of them fetched now, "
+        f"revision {pulled.revision}. Ask it with: loci ask --model {reference}"
+    )

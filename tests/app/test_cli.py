@@ -16,6 +16,7 @@ from app.cli.main import main
 from app.workspace import Workspace
 from tests.app import schemas
 from tests.app.fakes import FakeAssistant, FakeEmbedder, FakeEngine
+from tests.model.hub_server import serve
 
 
 class Ran(NamedTuple):
@@ -418,6 +419,20 @@ def test_the_doctor_finds_a_sound_profile_and_an_open_folder(loci: Run, read: Pa
     assert ran.code == 0, ran.out
     assert {"library", "memory", "model"} <= {finding["check"] for finding in ran.json}
     assert {finding["state"] for finding in ran.json} <= {"ok", "warning"}
+
+
+def test_a_model_is_pulled_and_told(loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with serve({"name-Q8_0.gguf": b"GGUF"}) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        told = loci("model", "pull", "hf:org/name:Q8_0", "--json").json
+        assert told["files"] == ["name-Q8_0.gguf"] and told["bytes"] == told["fetched"] == 4
+        again = loci("model", "pull", "hf:org/name:Q8_0")
+        assert again.out.strip() == told["folder"] and "0.00 of them fetched now" in again.err
+        absent = loci("model", "pull", "hf:org/name:Q2_K")
+        assert (absent.code, absent.out) == (2, "") and "It has Q8_0." in absent.err
+    assert loci("model", "pull", "org/name").code == 2
 
 
 def test_models_are_listed_and_shown(loci: Run, home: Path) -> None:
