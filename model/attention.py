@@ -18,6 +18,7 @@ from model.config import Config
 from model.layers import Linear, RMSNorm
 from model.partial import Part, attend, merge
 from model.rope import rotate
+from model.shard import WHOLE, Shard
 from model.step import Branches, Step
 
 # The reference implementations build the latent norms with this epsilon, whatever rms_norm_eps says.
@@ -33,12 +34,13 @@ _ABSORBED_SCORES = 1 << 25
 class Attention(nn.Module):
     """One layer's attention, over whole sequences or over a cache."""
 
-    def __init__(self, config: Config, layer: int) -> None:
+    def __init__(self, config: Config, layer: int, shard: Shard = WHOLE) -> None:
+        """Of a part of a model, only the heads of `shard`: what it returns is then to be summed over the ranks."""
         super().__init__()
         c = self.config = config
         self.layer = layer
         self.scale = c.softmax_scale
-        heads = self.heads = c.num_attention_heads
+        heads = self.heads = c.num_attention_heads // shard.size
         if c.q_lora_rank is None:
             self.q_proj = Linear(c.hidden_size, heads * c.qk_head_dim, bias=False)
         else:
@@ -48,7 +50,7 @@ class Attention(nn.Module):
         self.kv_a_proj_with_mqa = Linear(c.hidden_size, c.latent_dim, bias=c.attention_bias)
         self.kv_a_layernorm = RMSNorm(c.kv_lora_rank, eps=_LATENT_EPS)
         self.kv_b_proj = Linear(c.kv_lora_rank, heads * (c.qk_nope_head_dim + c.v_head_dim), bias=False)
-        self.o_proj = Linear(heads * c.v_head_dim, c.hidden_size, bias=c.attention_bias)
+        self.o_proj = Linear(heads * c.v_head_dim, c.hidden_size, bias=c.attention_bias and shard.first)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
         """Whole sequences x [B, S, D] -> [B, S, D], with gradients.

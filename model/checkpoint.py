@@ -5,7 +5,6 @@ the other, each tensor straight to its device and dtype. Knows nothing about tok
 """
 
 import hashlib
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from model.errors import BadCheckpoint
 from model.fp8 import block_grid, dequantize
 from model.layers import Linear
 from model.moe import Experts, Router
+from model.shard import WHOLE, Shard, check_split
 from model.shards import Shards, weight_files
 from model.tensors import SCALES, is_projection, named_tensors, published_modules
 
@@ -43,29 +43,32 @@ def load_model(
     device: torch.device,
     keep_fp8: bool | None = None,
     progress: Progress | None = None,
+    shard: Shard = WHOLE,
 ) -> DeepseekForCausalLM:
-    """The checkpoint in `folder`, in inference mode; routers stay in float32.
+    """The checkpoint in `folder`, or the part of `shard`, in inference mode; routers stay in float32.
 
     FP8 weights are kept as they are with `keep_fp8` (None: on a GPU), otherwise expanded to `dtype`. A checkpoint
     without the predictors that its config.json announces (transformers drops them) is loaded without.
 
     :raises UnsupportedArchitecture: before any weight is read.
+    :raises CannotSplit: the same, where there are more ranks than its dimensions allow.
     :raises BadCheckpoint: naming all missing, unexpected and misshapen tensors at once, before allocating.
     """
     config = read_config(folder)
+    check_split(config, shard.size)
     files = Shards(folder)
     if not any(_predictors(config).match(name) for name in files.headers):
         config = replace(config, num_nextn_predict_layers=0)
     with torch.device("meta"):
-        model = DeepseekForCausalLM(config)
-    _check(config, named_tensors(model), files)
+        whole = DeepseekForCausalLM(config)
+        model = whole if shard.size == 1 else DeepseekForCausalLM(config, shard=shard)
+    _check(config, named_tensors(whole), files)
     if keep_fp8 if keep_fp8 is not None else device.type == "cuda":
         _keep_fp8(model, files)
     _allocate(model, dtype, device)
     model.model.rotary_emb.reset(device)
-    if config.tie_word_embeddings:
-        model.lm_head.weight = model.model.embed_tokens.weight
-    _fill(named_tensors(model), files, config, progress)
+    model.tie()
+    _fill(model, files, progress)
     return model.eval().requires_grad_(False)
 
 
@@ -92,7 +95,8 @@ def _keep_fp8(model: DeepseekForCausalLM, files: Shards) -> None:
             module.weight, module.weight_scale_inv = _fp8_like(module.weight, model.config.fp8_block)
         elif isinstance(module, Experts):
             parts = ("gate_proj", "up_proj", "down_proj")
-            names = [f"{prefix}.{expert}.{part}.weight" for expert in range(len(module.down_proj)) for part in parts]
+            held = range(module.first, module.first + len(module.down_proj))
+            names = [f"{prefix}.{expert}.{part}.weight" for expert in held for part in parts]
             if all(_is_fp8(name, files) for name in names):
                 module.gate_up_proj, scales = _fp8_like(module.gate_up_proj, model.config.fp8_block, 2)
                 module.gate_up_scale_inv = scales
@@ -124,29 +128,37 @@ def _allocate(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.devi
             setattr(module, name, torch.empty(buffer.shape, dtype=torch.float32, device=device))
 
 
-def _fill(targets: dict[str, Tensor], files: Shards, config: Config, progress: Progress | None) -> None:
-    """Copy every tensor to its target, in the order in which they lie in the files."""
+def _fill(model: DeepseekForCausalLM, files: Shards, progress: Progress | None) -> None:
+    """Copy every tensor, or what the model holds of it, in the order in which they lie in the files."""
+    targets = named_tensors(model)
     names = [name for name in files.headers if name in targets]
-    sizes = {name: math.prod(files.headers[name].shape) * _BYTES[files.headers[name].dtype] for name in names}
+    sizes = {name: targets[name].numel() * _BYTES[files.headers[name].dtype] for name in names}
     done, total = 0, sum(sizes.values())
     for name in names:
         target = targets[name]
         if target.dtype == torch.float8_e4m3fn or name.endswith(SCALES):
-            target.copy_(files.read(name).to(target.dtype))
+            target.copy_(files.read(name, _part(name, files, model.config, model.shard)).to(target.dtype))
         else:
-            target.copy_(_expanded(name, files, config, target.dtype, target.device))
+            target.copy_(_expanded(name, files, model.config, target.dtype, target.device, model.shard))
         done += sizes[name]
         if progress is not None:
             progress(done, total)
 
 
-def _expanded(name: str, files: Shards, config: Config, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _part(name: str, files: Shards, config: Config, shard: Shard) -> tuple[slice, ...] | None:
+    """What `shard` holds of a tensor; None is all of it."""
+    return None if shard.size == 1 else shard.slices(name, tuple(files.headers[name].shape), config)
+
+
+def _expanded(
+    name: str, files: Shards, config: Config, dtype: torch.dtype, device: torch.device, shard: Shard = WHOLE
+) -> Tensor:
     """A tensor as it is in its file; if that is FP8, multiplied out on `device`, in `dtype`."""
-    values = files.read(name)
+    values = files.read(name, _part(name, files, config, shard))
     if values.dtype != torch.float8_e4m3fn or config.fp8_block is None:
         return values
-    values = values.to(device)
-    return dequantize(values, files.read(f"{name}{SCALES}").to(device), config.fp8_block, dtype)
+    scales = files.read(f"{name}{SCALES}", _part(f"{name}{SCALES}", files, config, shard))
+    return dequantize(values.to(device), scales.to(device), config.fp8_block, dtype)
 
 
 def _check(config: Config, expected: dict[str, Tensor], files: Shards) -> None:

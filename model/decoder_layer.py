@@ -10,22 +10,24 @@ from model.cache import LatentCache
 from model.config import Config
 from model.layers import MLP, RMSNorm
 from model.moe import LayerLoad, MoE
+from model.shard import WHOLE, Shard
 from model.step import Branches, Step
 
 
 class DecoderLayer(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); the first layers' MLPs are dense."""
 
-    def __init__(self, config: Config, layer: int) -> None:
+    def __init__(self, config: Config, layer: int, shard: Shard = WHOLE) -> None:
         super().__init__()
+        self.shard = shard
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.self_attn = Attention(config, layer)
+        self.self_attn = Attention(config, layer, shard)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp: MLP | MoE
         if layer < config.first_k_dense_replace:
-            self.mlp = MLP(config.hidden_size, config.intermediate_size)
+            self.mlp = MLP(config.hidden_size, shard.width(config.intermediate_size))
         else:
-            self.mlp = MoE(config)
+            self.mlp = MoE(config, shard)
 
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None, load: bool = False
@@ -35,11 +37,12 @@ class DecoderLayer(nn.Module):
 
     def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
         """New tokens [T, D] over `cache`."""
-        return self._mlp(x + self.self_attn.read(self.input_layernorm(x), rope, what, cache), False)[0]
+        attended = self.self_attn.read(self.input_layernorm(x), rope, what, cache)
+        return self._mlp(x + self.shard.sum(attended), False)[0]
 
     def _mlp(self, x: Tensor, load: bool) -> tuple[Tensor, LayerLoad | None]:
         normed = self.post_attention_layernorm(x)
         if isinstance(self.mlp, MoE):
             out, layer_load = self.mlp(normed, load)
-            return x + out, layer_load
-        return x + self.mlp(normed), None
+            return x + self.shard.sum(out), layer_load
+        return x + self.shard.sum(self.mlp(normed)), None

@@ -18,6 +18,7 @@ from model.layers import Linear, RMSNorm
 from model.moe import Experts, LayerLoad, MoE, Router
 from model.mtp import MultiTokenPredictor
 from model.rope import RotaryEmbedding
+from model.shard import WHOLE, Shard
 from model.step import Branches, Step
 
 
@@ -33,31 +34,42 @@ class Load(NamedTuple):
 class Decoder(nn.Module):
     """Embedding, layers and final norm."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shard: Shard = WHOLE) -> None:
         super().__init__()
         # From an empty tensor, since the usual initialisation loads the compiler (1.5 s) where the device is `meta`.
         empty = torch.empty(config.vocab_size, config.hidden_size)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=empty)
-        self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, layer, shard) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = RotaryEmbedding(config)
 
 
 class DeepseekForCausalLM(nn.Module):
-    """The whole model.
+    """The whole model, or the part of it that one of several ranks holds.
 
     `compute_dtype` is the activations' dtype: None follows the weights; bfloat16 trains on float32 master weights.
+    Every method of a part is called on all ranks at once, and returns the same on all. Only whole models are trained.
     """
 
-    def __init__(self, config: Config, compute_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, config: Config, compute_dtype: torch.dtype | None = None, shard: Shard = WHOLE) -> None:
         super().__init__()
         self.config = config
         self.compute_dtype = compute_dtype
-        self.model = Decoder(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.mtp = nn.ModuleList(MultiTokenPredictor(config, k) for k in range(config.num_nextn_predict_layers))
-        if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.embed_tokens.weight
+        self.shard = shard
+        self.model = Decoder(config, shard)
+        words = shard.part(config.vocab_size)
+        self.lm_head = Linear(config.hidden_size, words.stop - words.start, bias=False)
+        self.mtp = nn.ModuleList(MultiTokenPredictor(config, k, shard) for k in range(config.num_nextn_predict_layers))
+        self.tie()
+
+    def tie(self) -> None:
+        """Make the output head the embedding, where the configuration says so; again after either was replaced."""
+        if self.config.tie_word_embeddings:
+            embedding = self.model.embed_tokens.weight
+            if self.shard.size > 1:
+                rows = embedding.data[self.shard.part(self.config.vocab_size)]
+                embedding = nn.Parameter(rows, requires_grad=False)
+            self.lm_head.weight = embedding
 
     def forward(self, input_ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Logits [B, S, vocabulary] of full causal sequences [B, S]; see `hidden` for the arguments."""
@@ -117,8 +129,7 @@ class DeepseekForCausalLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
-        out: Tensor = self.lm_head(hidden)
-        return out
+        return self.shard.gather(self.lm_head(hidden), self.config.vocab_size)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.model.embed_tokens(tokens)

@@ -85,3 +85,16 @@ class UnsupportedOperation(ModelError):
     """The engine does not offer an optional part of the protocol (scoring, saved prefixes, token-id prompts)."""
 
     title = "Not offered by this engine"
+
+
+class CannotSplit(ModelError):
+    """The model's dimensions do not divide among that many ranks."""
+
+    title = "The model cannot be split so"
+    exit_code = 2
+
+
+class LostRank(ModelError):
+    """A process that held a part of the model ended, or answers no more."""
+
+    title = "A part of the model was lost"

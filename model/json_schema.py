@@ -35,7 +35,7 @@ def schema_grammar(text: str) -> str:
         raise UnsupportedConstraint(f"The schema {schema!r} cannot be honoured.")
     parts = list(_parts(schema))
     for part in parts:
-        _refuse_unsound(part)
+        _refuse_counting(part)
     if any(_is_mixed(part) for part in parts):
         # llguidance tells declared from free keys by their spelling, so "\u0061" would pass for another key than "a".
         escapes: JsonCompileOptions = {"json_allowed_escapes": _ESCAPES}
@@ -62,11 +62,8 @@ def _is_mixed(schema: dict[str, Any]) -> bool:
     return declares and schema.get("additionalProperties") is not False
 
 
-def _refuse_unsound(schema: dict[str, Any]) -> None:
-    """Name what llguidance accepts without honouring it."""
+def _refuse_counting(schema: dict[str, Any]) -> None:
+    """A free key can be written twice, which counts as one property."""
     least, required = schema.get("minProperties"), schema.get("required")
     if isinstance(least, int) and least > max(len(required) if isinstance(required, list) else 0, 1):
-        # A free key can be written twice, which counts as one property.
         raise UnsupportedConstraint(f"The schema's minProperties = {least} cannot be honoured: keys could repeat.")
-    if {"prefixItems", "additionalItems"} <= schema.keys():
-        raise UnsupportedConstraint("The schema's additionalItems cannot be honoured beside prefixItems: use items.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model import fp8
 from model.config import FP8_BLOCK, Config
 from model.layers import MLP
+from model.shard import WHOLE, Shard
 
 
 class Routing(NamedTuple):
@@ -96,14 +97,18 @@ class Experts(nn.Module):
 
     Where they are kept in FP8 as published, `gate_up_scale_inv` [E, 2, ceil(F / 128), ceil(D / 128)] (gate first) and
     `down_scale_inv` [E, ceil(D / 128), ceil(F / 128)] hold the factors of their blocks, float32; otherwise None.
+
+    Of a part of a model, these are the E experts from number `first` on, and those of other ranks add nothing.
     """
 
     gate_up_scale_inv: Tensor | None
     down_scale_inv: Tensor | None
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shard: Shard = WHOLE) -> None:
         super().__init__()
-        experts, width, inner = config.n_routed_experts, config.hidden_size, config.moe_intermediate_size
+        held = shard.part(config.n_routed_experts)
+        self.first, self.partial = held.start, shard.size > 1
+        experts, width, inner = held.stop - held.start, config.hidden_size, config.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, width))
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
         self.register_buffer("gate_up_scale_inv", None)
@@ -111,6 +116,10 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
         """The weighted sum of each token's experts: x [T, D], weights and experts [T, K] -> [T, D]."""
+        if self.partial:
+            here = experts - self.first
+            # Those of other ranks count as one expert after the last, which is left out below.
+            experts = torch.where((here >= 0) & (here < len(self.down_proj)), here, len(self.down_proj))
         gate_up: Matrices
         down: Matrices
         if self.gate_up_scale_inv is not None and self.down_scale_inv is not None:
@@ -120,22 +129,26 @@ class Experts(nn.Module):
         else:
             gate_up, down = self.gate_up_proj.to(x.dtype), self.down_proj.to(x.dtype)
             if x.is_cuda and x.dtype == torch.bfloat16:
-                return self._grouped(x, weights, experts, gate_up, down)
+                return self._grouped(x, weights, experts, gate_up, down, self.partial)
         if len(x) == 1 and not torch.is_grad_enabled():
             return self._single(x, weights, experts, gate_up, down)
         return self._looped(x, weights, experts, gate_up, down)
 
     @staticmethod
-    def _grouped(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    def _grouped(
+        x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor, partial: bool = False
+    ) -> Tensor:
         """One grouped matrix product per projection, without a host synchronisation."""
         chosen = experts.flatten()
         order = chosen.argsort()
         token = order // experts.shape[1]
-        ends = count_tokens(chosen, len(down)).cumsum(0).to(torch.int32)
+        ends = count_tokens(chosen, len(down) + 1)[:-1].cumsum(0).to(torch.int32)
         inner = F.grouped_mm(x[token], gate_up.transpose(-2, -1), offs=ends)  # [T*K, 2F]
         gate, up = inner.chunk(2, dim=-1)
         out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)  # [T*K, D]
         out = out * weights.flatten()[order, None].to(out.dtype)
+        if partial:  # rows of other ranks' experts were never written
+            out.masked_fill_((chosen[order] == len(down))[:, None], 0.0)
         return torch.zeros_like(x).index_add(0, token, out)
 
     @staticmethod
@@ -145,35 +158,38 @@ class Experts(nn.Module):
         order = chosen.argsort(stable=True)
         token = order // experts.shape[1]
         rows = x[token]
-        outs, start = [], 0
-        for expert, count in enumerate(count_tokens(chosen, len(down)).tolist()):
+        outs, start = [x[:0]], 0
+        for expert, count in enumerate(count_tokens(chosen, len(down) + 1)[:-1].tolist()):
             if count:
                 gate, up = F.linear(rows[start : start + count], gate_up[expert]).chunk(2, dim=-1)
                 outs.append(F.linear(F.silu(gate) * up, down[expert]))
                 start += count
-        out = torch.cat(outs) * weights.flatten()[order, None].to(x.dtype)
-        return torch.zeros_like(x).index_add(0, token, out)
+        out = torch.cat(outs) * weights.flatten()[order[:start], None].to(x.dtype)
+        return torch.zeros_like(x).index_add(0, token[:start], out)
 
     @staticmethod
     def _single(x: Tensor, weights: Tensor, experts: Tensor, gate_up: Matrices, down: Matrices) -> Tensor:
         """One token: views of its experts' weights, no sorting and no copies (decode on a CPU)."""
         out = torch.zeros_like(x)
         for weight, expert in zip(weights[0].tolist(), experts[0].tolist(), strict=True):
-            gate, up = F.linear(x, gate_up[expert]).chunk(2, dim=-1)
-            out.add_(F.linear(F.silu(gate) * up, down[expert]), alpha=weight)
+            if expert < len(down):
+                gate, up = F.linear(x, gate_up[expert]).chunk(2, dim=-1)
+                out.add_(F.linear(F.silu(gate) * up, down[expert]), alpha=weight)
         return out
 
 
 class MoE(nn.Module):
     """Shared experts for every token plus K routed ones."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shard: Shard = WHOLE) -> None:
+        """Of a part of a model, what it returns is to be summed over the ranks."""
         super().__init__()
         self.gate = Router(config)
-        self.experts = Experts(config)
+        self.experts = Experts(config, shard)
         self.shared_experts: MLP | None = None
         if config.n_shared_experts:
-            self.shared_experts = MLP(config.hidden_size, config.moe_intermediate_size * config.n_shared_experts)
+            inner = config.moe_intermediate_size * config.n_shared_experts
+            self.shared_experts = MLP(config.hidden_size, shard.width(inner))
 
     def forward(self, x: Tensor, load: bool = False) -> tuple[Tensor, LayerLoad | None]:
         """x [B, S, D] -> [B, S, D], and the load where it is asked for."""

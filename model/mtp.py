@@ -14,6 +14,7 @@ from model.cache import LatentCache
 from model.config import Config
 from model.decoder_layer import DecoderLayer
 from model.layers import Linear, RMSNorm
+from model.shard import WHOLE, Shard
 from model.step import Step
 
 
@@ -26,12 +27,12 @@ class MultiTokenPredictor(nn.Module):
     request 45895). A wrong choice costs acceptance only, since every draft is verified.
     """
 
-    def __init__(self, config: Config, k: int) -> None:
+    def __init__(self, config: Config, k: int, shard: Shard = WHOLE) -> None:
         super().__init__()
         self.enorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.hnorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.eh_proj = Linear(2 * config.hidden_size, config.hidden_size, bias=False)
-        self.block = DecoderLayer(config, config.num_hidden_layers + k)
+        self.block = DecoderLayer(config, config.num_hidden_layers + k, shard)
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, embedded: Tensor, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

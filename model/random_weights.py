@@ -5,6 +5,7 @@ about files.
 """
 
 import re
+import zlib
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from model.errors import UnknownModel
 from model.fp8 import E4M3_MAX, block_grid
 from model.layers import Linear, RMSNorm
 from model.moe import Experts, Router
+from model.shard import WHOLE, Shard, check_split
 from model.tensors import quantizable
 
 _SPREAD = E4M3_MAX / 5
@@ -103,21 +105,31 @@ def shape_config(name: str) -> Config:
 
 
 def random_model(
-    config: Config, dtype: torch.dtype, device: torch.device, fp8: bool = False, seed: int = 0
+    config: Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    fp8: bool = False,
+    seed: int = 0,
+    shard: Shard = WHOLE,
 ) -> DeepseekForCausalLM:
     """A model of `config` in inference mode whose weights are drawn on `device`; the same for the same seed and device.
+
+    Of a part of a model, what every rank holds is the same on all of them, so that they choose the same experts; what
+    is split is drawn anew, and is not the part that it would be of the whole.
 
     Standard deviations are those of `DeepseekForCausalLM.init_weights`. With `fp8` the projections are e4m3 with a
     factor per block (`weight_scale_inv`, `gate_up_scale_inv`, `down_scale_inv`), as published; routers stay in
     float32, everything else is in `dtype`. No more than one projection is ever held twice.
     """
     config = replace(config, fp8_block=(config.fp8_block or FP8_BLOCK) if fp8 else None)
+    check_split(config, shard.size)
     with torch.device("meta"):
-        model = DeepseekForCausalLM(config)
-    draw = _Draw(dtype, device, config.fp8_block, torch.Generator(device).manual_seed(seed))
+        model = DeepseekForCausalLM(config, shard=shard)
+    draw = _Draw(dtype, device, config.fp8_block, torch.Generator(device))
     std = config.initializer_range
     into_residual = std / (2 * config.num_hidden_layers) ** 0.5
     for name, module in model.named_modules():
+        draw.begin(f"{seed} {name} {module.first if isinstance(module, Experts) else 0}")
         if isinstance(module, Experts):
             _fill_experts(module, draw, std, into_residual)
         elif isinstance(module, Linear):
@@ -133,8 +145,7 @@ def random_model(
             module.weight = _parameter(draw.plain(module.weight.shape, std, torch.float32))
             if config.sigmoid_router:
                 module.e_score_correction_bias = torch.zeros(config.n_routed_experts, device=device)
-    if config.tie_word_embeddings:
-        model.lm_head.weight = model.model.embed_tokens.weight
+    model.tie()
     model.model.rotary_emb.reset(device)
     return model.eval().requires_grad_(False)
 
@@ -149,6 +160,10 @@ class _Draw:
         self.device = device
         self.block = block
         self._generator = generator
+
+    def begin(self, name: str) -> None:
+        """Draw from here on what belongs to `name`, whatever was drawn before."""
+        self._generator.manual_seed(zlib.crc32(name.encode()))
 
     def plain(self, shape: torch.Size, std: float, dtype: torch.dtype | None = None) -> Tensor:
         empty = torch.empty(shape, dtype=dtype or self.dtype, device=self.device)

@@ -42,9 +42,10 @@ class Shards:
                 piece = opened.get_slice(tensor)
                 self.headers[tensor] = Header(name, piece.get_shape(), piece.get_dtype())
 
-    def read(self, name: str) -> Tensor:
-        """The tensor, mapped from its file: copy what is to outlive the next call."""
-        tensor: Tensor = self._at(self.headers[name].file).get_tensor(name)
+    def read(self, name: str, part: tuple[slice, ...] | None = None) -> Tensor:
+        """The tensor, mapped from its file (copy what is to outlive the next call), or a copy of a `part` of it."""
+        file = self._at(self.headers[name].file)
+        tensor: Tensor = file.get_tensor(name) if part is None else file.get_slice(name)[part]
         return tensor
 
     def _at(self, name: str) -> Any:

@@ -66,11 +66,12 @@ def _published(path: str, layers: int) -> str:
 def _expert_tensors(prefix: str, module: Experts) -> Iterator[tuple[str, Tensor]]:
     inner = module.down_proj.shape[-1]
     for expert in range(len(module.down_proj)):
+        name = f"{prefix}.{module.first + expert}"
         gate_up = module.gate_up_proj.data[expert]
-        yield f"{prefix}.{expert}.gate_proj.weight", gate_up[:inner]
-        yield f"{prefix}.{expert}.up_proj.weight", gate_up[inner:]
-        yield f"{prefix}.{expert}.down_proj.weight", module.down_proj.data[expert]
+        yield f"{name}.gate_proj.weight", gate_up[:inner]
+        yield f"{name}.up_proj.weight", gate_up[inner:]
+        yield f"{name}.down_proj.weight", module.down_proj.data[expert]
         if module.gate_up_scale_inv is not None and module.down_scale_inv is not None:
-            yield f"{prefix}.{expert}.gate_proj.weight{SCALES}", module.gate_up_scale_inv[expert, 0]
-            yield f"{prefix}.{expert}.up_proj.weight{SCALES}", module.gate_up_scale_inv[expert, 1]
-            yield f"{prefix}.{expert}.down_proj.weight{SCALES}", module.down_scale_inv[expert]
+            yield f"{name}.gate_proj.weight{SCALES}", module.gate_up_scale_inv[expert, 0]
+            yield f"{name}.up_proj.weight{SCALES}", module.gate_up_scale_inv[expert, 1]
+            yield f"{name}.down_proj.weight{SCALES}", module.down_scale_inv[expert]

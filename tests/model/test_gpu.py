@@ -12,7 +12,6 @@ import torch
 
 from model.checkpoint import load_model
 from model.engine import Delta, Finished, Request, Sampling
-from model.sampling import Sampler, draw
 from model.saving import save_model
 from model.settings import ModelSettings
 from model.torch_engine import TorchEngine
@@ -78,32 +77,3 @@ def test_fp8_checkpoints_load_on_the_gpu(make_checkpoint: Make, tmp_path: Path) 
         engine.close()
     for cpu, gpu in zip(*scores, strict=True):
         assert gpu.logprob == pytest.approx(cpu.logprob, abs=1e-2)
-
-
-def test_draws_on_the_gpu_repeat_and_are_those_of_the_cpu() -> None:
-    generator = torch.Generator().manual_seed(3)
-    steps = torch.randn(20, 6, 32000, generator=generator) * 4
-    settings = [
-        Sampling(), Sampling(temperature=0.8, seed=1), Sampling(temperature=1.0, top_p=0.9, seed=2),
-        Sampling(temperature=1.5, top_k=50, min_p=0.02, seed=3), Sampling(frequency_penalty=0.5, logprobs=3),
-        Sampling(temperature=0.7, repetition_penalty=1.2, seed=4),
-    ]  # fmt: skip
-
-    def run(device: torch.device) -> list[list[int]]:
-        samplers = [Sampler(one, range(50)) for one in settings]
-        return [[one.token for one in draw(logits.to(device), samplers)] for logits in steps]
-
-    first = run(GPU)
-    assert run(GPU) == first
-    assert run(CPU) == first
-
-
-def test_a_plain_greedy_batch_is_transferred_once() -> None:
-    logits = torch.randn(32, 32000, device=GPU)
-    samplers = [Sampler(Sampling()) for _ in range(32)]
-    draw(logits, samplers)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        draw(logits, samplers)
-        torch.cuda.synchronize()
-    copies = [event for event in profile.events() if "memcpy" in event.name.lower()]
-    assert len(copies) == 1

@@ -1,0 +1,336 @@
+"""A model spread over several processes of one machine: rank 0 is the caller's, the others are started here.
+
+Every rank builds its part (see shard.py) and then repeats the calls that rank 0 makes, in the same order and with the
+same arguments; inside a call the ranks meet in collectives. Only rank 0 sees results. A rank that ends or freezes ends
+all others, and the caller gets `LostRank`. Knows nothing about models.
+"""
+
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from model.errors import LostRank, ModelError, UnsupportedOperation
+from model.rank import BEAT, READY, STARTED, Task, join, receive, send
+from model.shard import Shard
+
+_START_LIMIT = 180.0
+"""Seconds for a new process to import torch from a cold disk."""
+
+_SILENCE = 20 * BEAT
+"""Seconds without a sign of life after which a rank counts as lost."""
+
+_GRACE = 2.0
+"""Seconds in which the end of a rank explains a failure of rank 0, and in which ranks end by themselves on closing."""
+
+_SHOWN = 12
+"""Last lines of a lost rank's error output that are shown."""
+
+PartT = TypeVar("PartT")
+Result = TypeVar("Result")
+
+
+class _Process:
+    """One started rank, seen from rank 0."""
+
+    def __init__(self, rank: int, folder: Path, threads: int | None) -> None:
+        self.rank = rank
+        self.beat = time.monotonic()
+        ours, theirs = socket.socketpair()
+        self.life, their_life = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
+        # The new process imports what this one does, and nothing from the working folder (-P).
+        paths = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        with theirs, their_life:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "model.rank", str(theirs.fileno()), str(their_life.fileno()), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                pass_fds=(theirs.fileno(), their_life.fileno()),
+                env=environment,
+            )
+        self.calls = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it has ended, or does within `seconds`."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def ending(self) -> str:
+        """How it ended, with the last lines of its error output."""
+        status = self._process.returncode
+        if status is None:
+            how = "closed its connection"
+        else:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+        size = os.fstat(self._stderr.fileno()).st_size
+        tail = os.pread(self._stderr.fileno(), 8192, max(size - 8192, 0)).decode(errors="replace")
+        lines = tail.strip().splitlines()[-_SHOWN:]
+        return "\n".join([f"{how}.", *lines])
+
+    def close(self) -> None:
+        self.kill()
+        self._process.wait()
+        self.calls.close()
+        self.life.close()
+        self._stderr.close()
+
+
+class Ranks(Generic[PartT]):
+    """Rank 0's own `part`, and the processes that mirror it."""
+
+    part: PartT
+
+    def __init__(
+        self,
+        build: Callable[[Shard, torch.device], PartT],
+        devices: list[torch.device],
+        threads: int | None = None,
+    ) -> None:
+        """Start a rank per further device and have each `build` its part; `threads` are the CPU threads of each.
+
+        `build` is pickled: a module's function, or a partial of one.
+
+        :raises LostRank: a process ended before its part was built.
+        :raises ModelError: building failed, or other ranks are open in this process.
+        """
+        if sys.platform == "win32":
+            raise UnsupportedOperation("Several ranks are not offered on Windows.", "Set ranks to 1.")
+        if torch.distributed.is_initialized():
+            raise ModelError("This process has a model of several ranks already.", "Close that one first.")
+        self._loss: str | None = None
+        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        size = len(devices)
+        self._folder = Path(tempfile.mkdtemp(prefix="loci-ranks-"))
+        self._others: list[_Process] = []
+        tasks = [Task(Shard(rank, size), device, self._folder, build) for rank, device in enumerate(devices)]
+        try:
+            # 1. Start them all; each says so once torch is imported.
+            self._others = [_Process(rank, self._folder, threads) for rank in range(1, size)]
+            self._expect(STARTED)
+            threading.Thread(target=self._watch, daemon=True, name="ranks").start()
+            # 2. All meet, and build at the same time.
+            for process, task in zip(self._others, tasks[1:], strict=True):
+                send(process.calls, task)
+            self.part = self._unless_lost(lambda: _join_and_build(tasks[0]))
+            if devices[0].type == "cuda":
+                torch.cuda.set_device(devices[0])  # it is a property of the thread
+            self._expect(READY)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int:
+        return 1 + len(self._others)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the ranks after the first."""
+        return [process.pid for process in self._others]
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """`part.method(*arguments)` on every rank; rank 0's result. Arguments are values of the host.
+
+        :raises LostRank: a rank is gone; so are then all others.
+        """
+        self._send(method, arguments, wanted=False)
+        with self.guard():
+            return getattr(self.part, method)(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> list[Any]:
+        """`call`, but with every rank's result, in order of rank."""
+        self._send(method, arguments, wanted=True)
+        with self.guard():
+            own = getattr(self.part, method)(*arguments)
+            return [own, *(self._receive(process, None) for process in self._others)]
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around whatever uses results of `call`: turns failures that a lost rank causes into `LostRank`.
+
+        Any other failure or interruption leaves the ranks at different places: it ends them.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, LostRank) and isinstance(error, Exception):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._loss is not None, _GRACE)
+            loss = self._loss
+            self.close()
+            if loss is not None and isinstance(error, Exception):
+                raise _lost(loss) from error
+            raise
+        self.check()
+
+    def check(self) -> None:
+        """:raises LostRank: a rank is gone."""
+        if self._loss is not None:
+            loss = self._loss
+            self.close()
+            raise _lost(loss)
+        if self._closed.is_set():
+            raise ModelError("The ranks of this model were closed.", "Open the model again.")
+
+    def close(self) -> None:
+        """End all ranks; can be called again."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        for process in self._others:
+            process.calls.close()  # which asks a waiting rank to end
+        if self._loss is None:
+            deadline = time.monotonic() + _GRACE
+            for process in self._others:
+                process.ended(max(deadline - time.monotonic(), 0))
+        for process in self._others:
+            process.close()
+        _leave()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- Sending and receiving
+
+    def _send(self, method: str, arguments: tuple[Any, ...], wanted: bool) -> None:
+        self.check()
+        message = pickle.dumps((method, arguments, wanted), protocol=pickle.HIGHEST_PROTOCOL)
+        with self.guard():
+            for process in self._others:
+                process.calls.send_bytes(message)
+
+    def _expect(self, word: str) -> None:
+        """Wait until every rank has said `word`."""
+        for process in self._others:
+            said = self._receive(process, _START_LIMIT if word == STARTED else None)
+            if isinstance(said, ModelError):
+                raise said
+            if said != word:
+                raise _lost(f"Rank {process.rank} said {said!r} instead of {word!r}.")
+
+    def _receive(self, process: _Process, limit: float | None) -> Any:
+        """The next message of a rank, unless any rank ends first."""
+        deadline = None if limit is None else time.monotonic() + limit
+        while not process.calls.poll(0.1):
+            if self._loss is not None:
+                raise _lost(self._loss)
+            if deadline is not None and time.monotonic() > deadline:
+                raise _lost(f"Rank {process.rank} did not start within {limit:.0f} s.")
+        try:
+            return receive(process.calls)
+        except (EOFError, ConnectionError) as error:
+            process.ended(_GRACE)
+            raise _lost(self._loss or f"Rank {process.rank} {process.ending()}") from error
+
+    def _unless_lost(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, which runs in a thread of its own: should a rank be lost, it is left behind."""
+        results: list[Result] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001  # raised again by the caller's thread
+                errors.append(error)
+            with self._changed:
+                self._changed.notify_all()
+
+        threading.Thread(target=run, daemon=True, name="rank 0").start()
+        with self._changed:
+            self._changed.wait_for(lambda: results or errors or self._loss is not None)
+            if errors and not isinstance(errors[0], ModelError):  # a peer may notice a loss before it is told here
+                self._changed.wait_for(lambda: self._loss is not None, _GRACE)
+        if self._loss is not None:
+            raise _lost(self._loss)
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    # --- Watching
+
+    def _watch(self) -> None:
+        """Notice the first rank that ends or falls silent, end the others, and free rank 0 from waiting for them."""
+        now = time.monotonic()
+        lives = {process.life: process for process in self._others}
+        for process in self._others:
+            process.beat = now
+        while not self._closed.is_set():
+            try:
+                heard = wait(list(lives), timeout=BEAT)
+            except (OSError, ValueError):
+                return  # closed meanwhile
+            if self._closed.is_set():
+                return
+            now = time.monotonic()
+            for life in heard:
+                process = lives[life]  # type: ignore[index]  # `wait` returns what it was given
+                if not _receive_beat(process.life):
+                    process.ended(_GRACE)
+                    return self._lose(process, process.ending())
+                process.beat = now
+            for process in self._others:
+                if now - process.beat > _SILENCE:
+                    return self._lose(process, f"gave no sign of life for {_SILENCE:.0f} s.")
+
+    def _lose(self, process: _Process, how: str) -> None:
+        if self._closed.is_set():
+            return
+        with self._changed:
+            self._loss = f"Rank {process.rank} {how}"
+            self._changed.notify_all()
+        for other in self._others:
+            other.kill()
+        if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
+            # Kernels of NCCL wait for lost peers for ever; gloo's sockets fail by themselves.
+            torch.distributed.distributed_c10d._abort_process_group()
+
+
+def _receive_beat(life: socket.socket) -> bool:
+    try:
+        return bool(life.recv(4096))
+    except OSError:
+        return False
+
+
+def _join_and_build(task: Task) -> Any:
+    join(task)
+    return task.build(task.shard, task.device)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        if torch.distributed.get_backend() == "nccl":
+            torch.distributed.distributed_c10d._abort_process_group()  # destroying would wait for the others
+        else:
+            torch.distributed.destroy_process_group()
+
+
+def _lost(what: str) -> LostRank:
+    return LostRank(what, "All ranks were ended; open the model again.")

@@ -1,0 +1,112 @@
+"""Parts that ranks build in tests: a model that steps, and ways to be lost. Ranks import it, so it stands alone."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from model.cache import LatentCache
+from model.checkpoint import load_model
+from model.errors import BadCheckpoint
+from model.shard import Shard
+from model.step import Reading, make_step
+
+
+class ModelPart:
+    """A checkpoint's part, with a cache of 32 pages."""
+
+    def __init__(self, folder: Path, keep_fp8: bool, shard: Shard, device: torch.device) -> None:
+        self.model = load_model(folder, torch.float32, device, keep_fp8=keep_fp8, shard=shard)
+        self.cache = LatentCache(self.model.config, 32, torch.float32, device)
+        self.pages = range(32)
+
+    @torch.inference_mode()
+    def read(self, tokens: Sequence[int], held: int) -> Tensor:
+        """Logits [T, vocabulary] after each of `tokens`."""
+        step = make_step([Reading(tokens, held, self.pages)], torch.device("cpu"))
+        return self.model.logits(self.model.step(step, self.cache))
+
+    @torch.inference_mode()
+    def draft(self, tokens: Sequence[int], following: Sequence[int]) -> Tensor:
+        """Logits [T, vocabulary] of the first predictor, after a step over `tokens` of a new sequence."""
+        hidden = self.model.step(make_step([Reading(tokens, 0, self.pages)], torch.device("cpu")), self.cache)
+        step = make_step([Reading(following, 0, self.pages)], torch.device("cpu"))
+        return self.model.logits(self.model.draft(0, step, hidden, self.cache))
+
+    def generate(self, prompt: Sequence[int], count: int) -> list[int]:
+        """Greedily; every rank follows the same tokens by itself."""
+        made: list[int] = []
+        logits = self.read(prompt, 0)
+        for number in range(count):
+            made.append(int(logits[-1].argmax()))
+            logits = self.read(made[-1:], len(prompt) + number)
+        return made
+
+    def weights(self) -> int:
+        """Bytes held."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return sum({one.data_ptr(): one.numel() * one.element_size() for one in tensors}.values())
+
+
+def build_model(folder: Path, keep_fp8: bool, shard: Shard, device: torch.device) -> ModelPart:
+    return ModelPart(folder, keep_fp8, shard, device)
+
+
+class Fragile:
+    """Sums over ranks, or is lost in one of many ways."""
+
+    def __init__(self, shard: Shard, device: torch.device) -> None:
+        self.shard = shard
+
+    def sum(self, value: int) -> int:
+        total = torch.tensor([value + self.shard.rank])
+        dist.all_reduce(total)
+        return int(total)
+
+    def nothing(self, readings: object) -> None:
+        """What a call costs."""
+
+    def fail(self, rank: int) -> int:
+        """An error in one rank, while the others wait for it."""
+        if self.shard.rank == rank:
+            raise ValueError(f"rank {rank} cannot")
+        return self.sum(0)
+
+    def vanish(self, rank: int, seconds: float = 0.0) -> int:
+        """Killed in a step, without a word."""
+        if self.shard.rank == rank:
+            print("the last words of a rank", file=sys.stderr, flush=True)
+            time.sleep(seconds)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.sum(0)
+
+    def stop(self, rank: int) -> int:
+        """Frozen: alive, but silent."""
+        if self.shard.rank == rank:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return self.sum(0)
+
+
+def build_fragile(shard: Shard, device: torch.device) -> Fragile:
+    return Fragile(shard, device)
+
+
+def vanish_in_build(rank: int, shard: Shard, device: torch.device) -> Fragile:
+    """One rank is killed while the others load."""
+    if shard.rank == rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60.0)
+    return Fragile(shard, device)
+
+
+def refuse_in_build(rank: int, shard: Shard, device: torch.device) -> Fragile:
+    """One rank finds its files damaged."""
+    if shard.rank == rank:
+        raise BadCheckpoint("a file is damaged", "mend it")
+    return Fragile(shard, device)

@@ -1,0 +1,165 @@
+"""Several ranks over gloo: what they compute together, and a clear error within seconds whenever one is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from model import parallel
+from model.errors import BadCheckpoint, LostRank, ModelError
+from model.parallel import Ranks
+from tests.model.rank_parts import Fragile, build_fragile, refuse_in_build, vanish_in_build
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Ranks[Any]]]:
+    """Starts ranks of one thread each, and closes them."""
+    opened: list[Ranks[Any]] = []
+
+    def make(build: Callable[..., Any] = build_fragile, size: int = 2) -> Ranks[Any]:
+        opened.append(Ranks(build, [CPU] * size, threads=1))
+        return opened[-1]
+
+    yield make
+    for ranks in opened:
+        ranks.close()
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether the processes end within 10 s."""
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_every_rank_makes_every_call(start: Callable[..., Ranks[Fragile]]) -> None:
+    ranks = start(size=3)
+    assert ranks.size == 3
+    assert ranks.call("sum", 5) == 18  # 5 + 6 + 7
+    assert ranks.ask("sum", 1) == [6, 6, 6]
+
+
+def test_closing_ends_the_processes_and_another_model_can_follow(start: Callable[..., Ranks[Fragile]]) -> None:
+    ranks = start()
+    pids = ranks.pids
+    with pytest.raises(ModelError, match="already"):
+        start()
+    ranks.close()
+    assert gone(pids)
+    with pytest.raises(ModelError, match="closed"):
+        ranks.call("sum", 1)
+    assert start().call("sum", 5) == 11
+
+
+def test_a_call_costs_little(start: Callable[..., Ranks[Fragile]]) -> None:
+    ranks = start()
+    readings = [([number], 1000 + number, tuple(range(17))) for number in range(16)]  # 16 sequences of 1000 tokens
+    seconds = []
+    for _ in range(200):
+        begun = time.perf_counter()
+        ranks.call("nothing", readings)
+        seconds.append(time.perf_counter() - begun)
+    typical = sorted(seconds)[100]
+    print(f"a call: {typical * 1e6:.0f} us in rank 0")
+    assert typical < 200e-6
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("vanish", "Rank 1 was killed by SIGKILL.\nthe last words"), ("fail", "Rank 1 ended with exit code 1")],
+)
+def test_a_rank_lost_in_a_step_is_named_and_takes_the_others_along(
+    start: Callable[..., Ranks[Fragile]], method: str, said: str
+) -> None:
+    ranks = start(size=3)
+    pids = ranks.pids
+    begun = time.monotonic()
+    with pytest.raises(LostRank) as lost:
+        ranks.call(method, 1)
+    assert time.monotonic() - begun < 10
+    assert said in lost.value.message
+    if method == "fail":
+        assert "ValueError: rank 1 cannot" in lost.value.message
+    assert gone(pids)
+    with pytest.raises(LostRank, match="Rank 1"):
+        ranks.call("sum", 1)
+
+
+def test_a_rank_killed_between_steps_is_noticed_by_the_next(start: Callable[..., Ranks[Fragile]]) -> None:
+    ranks = start()
+    assert ranks.call("sum", 5) == 11
+    os.kill(ranks.pids[0], signal.SIGKILL)
+    with pytest.raises(LostRank, match="Rank 1 was killed by SIGKILL"):
+        ranks.call("sum", 5)
+
+
+def test_a_frozen_rank_is_lost(start: Callable[..., Ranks[Fragile]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_SILENCE", 3.0)
+    ranks = start()
+    pids = ranks.pids
+    with pytest.raises(LostRank, match="Rank 1 gave no sign of life"):
+        ranks.call("stop", 1)
+    assert gone(pids)
+
+
+def test_a_failure_of_rank_0_is_raised_as_it_is_and_ends_the_others(start: Callable[..., Ranks[Fragile]]) -> None:
+    ranks = start()
+    pids = ranks.pids
+    with pytest.raises(ValueError, match="rank 0 cannot"):
+        ranks.call("fail", 0)
+    assert gone(pids)
+
+
+def test_a_rank_lost_while_loading_does_not_wait_for_rank_0(start: Callable[..., Ranks[Fragile]]) -> None:
+    begun = time.monotonic()
+    with pytest.raises(LostRank, match="Rank 2 was killed by SIGKILL"):
+        start(partial(vanish_in_build, 2), size=3)
+    assert time.monotonic() - begun < 30  # most of it to start
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_a_rank_cannot_load_is_raised_as_it_is(start: Callable[..., Ranks[Fragile]], rank: int) -> None:
+    with pytest.raises(BadCheckpoint, match="a file is damaged mend it"):
+        start(partial(refuse_in_build, rank))
+
+
+SCRIPT = """
+import sys, torch
+from tests.model.rank_parts import build_fragile
+from model.parallel import Ranks
+ranks = Ranks(build_fragile, [torch.device("cpu")] * 3, threads=1)
+print(*ranks.pids, ranks._folder, flush=True)
+while True:
+    ranks.call("sum", 1)
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_rank_outlives_its_parent(ending: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert parent.stdout is not None and parent.stderr is not None
+    first, second, folder = parent.stdout.readline().split()
+    time.sleep(0.3)
+    parent.send_signal(ending)
+    _, errors = parent.communicate(timeout=20)
+    assert gone([int(first), int(second)])
+    assert not os.path.exists(folder)  # noqa: PTH110
+    if ending == signal.SIGINT:
+        assert "KeyboardInterrupt" in errors
