@@ -6,7 +6,7 @@ the other, each tensor straight to its device and dtype. Knows nothing about tok
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from model.deepseek import DeepseekForCausalLM
 from model.errors import BadCheckpoint
 from model.fp8 import block_grid, dequantize
 from model.layers import Linear
+from model.lora import SETTINGS, WEIGHTS, Factors, check_targets, read_adapter
 from model.moe import Experts, Router
 from model.shard import WHOLE, Shard, check_split
 from model.shards import Shards, weight_files
@@ -44,14 +45,17 @@ def load_model(
     keep_fp8: bool | None = None,
     progress: Progress | None = None,
     shard: Shard = WHOLE,
+    adapter: Path | None = None,
 ) -> DeepseekForCausalLM:
     """The checkpoint in `folder`, or the part of `shard`, in inference mode; routers stay in float32.
 
     FP8 weights are kept as they are with `keep_fp8` (None: on a GPU), otherwise expanded to `dtype`. A checkpoint
-    without the predictors that its config.json announces (transformers drops them) is loaded without.
+    without the predictors that its config.json announces (transformers drops them) is loaded without. The LoRA adapter
+    in the folder `adapter` is merged; FP8 weights that it changes are expanded.
 
     :raises UnsupportedArchitecture: before any weight is read.
     :raises CannotSplit: the same, where there are more ranks than its dimensions allow.
+    :raises UnsupportedAdapter: it is no plain LoRA of projections.
     :raises BadCheckpoint: naming all missing, unexpected and misshapen tensors at once, before allocating.
     """
     config = read_config(folder)
@@ -62,13 +66,17 @@ def load_model(
     with torch.device("meta"):
         whole = DeepseekForCausalLM(config)
         model = whole if shard.size == 1 else DeepseekForCausalLM(config, shard=shard)
-    _check(config, named_tensors(whole), files)
+    expected = named_tensors(whole)
+    _check(config, expected, files)
+    added = read_adapter(adapter, config) if adapter is not None else {}
+    if adapter is not None:
+        check_targets(added, expected, adapter)
     if keep_fp8 if keep_fp8 is not None else device.type == "cuda":
-        _keep_fp8(model, files)
+        _keep_fp8(model, files, added)
     _allocate(model, dtype, device)
     model.model.rotary_emb.reset(device)
     model.tie()
-    _fill(model, files, progress)
+    _fill(model, files, added, progress)
     return model.eval().requires_grad_(False)
 
 
@@ -86,26 +94,26 @@ def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.fl
     return read
 
 
-def _keep_fp8(model: DeepseekForCausalLM, files: Shards) -> None:
-    """Give weights of a model on `meta` the types in which the files hold them, where these are FP8."""
+def _keep_fp8(model: DeepseekForCausalLM, files: Shards, changed: Container[str]) -> None:
+    """Give weights of a model on `meta` the types in which the files hold them, where these are FP8 and unchanged."""
     if model.config.fp8_block is None:
         return
+
+    def stays(name: str) -> bool:
+        return name in files.headers and files.headers[name].dtype == _FP8 and name not in changed
+
     for prefix, module in published_modules(model):
-        if isinstance(module, Linear) and _is_fp8(f"{prefix}.weight", files):
+        if isinstance(module, Linear) and stays(f"{prefix}.weight"):
             module.weight, module.weight_scale_inv = _fp8_like(module.weight, model.config.fp8_block)
         elif isinstance(module, Experts):
             parts = ("gate_proj", "up_proj", "down_proj")
             held = range(module.first, module.first + len(module.down_proj))
             names = [f"{prefix}.{expert}.{part}.weight" for expert in held for part in parts]
-            if all(_is_fp8(name, files) for name in names):
+            if all(stays(name) for name in names):
                 module.gate_up_proj, scales = _fp8_like(module.gate_up_proj, model.config.fp8_block, 2)
                 module.gate_up_scale_inv = scales
                 module.down_proj, scales = _fp8_like(module.down_proj, model.config.fp8_block)
                 module.down_scale_inv = scales
-
-
-def _is_fp8(name: str, files: Shards) -> bool:
-    return name in files.headers and files.headers[name].dtype == _FP8
 
 
 def _fp8_like(weight: Tensor, block: tuple[int, int], joined: int = 1) -> tuple[nn.Parameter, Tensor]:
@@ -128,8 +136,8 @@ def _allocate(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.devi
             setattr(module, name, torch.empty(buffer.shape, dtype=torch.float32, device=device))
 
 
-def _fill(model: DeepseekForCausalLM, files: Shards, progress: Progress | None) -> None:
-    """Copy every tensor, or what the model holds of it, in the order in which they lie in the files."""
+def _fill(model: DeepseekForCausalLM, files: Shards, added: Mapping[str, Factors], progress: Progress | None) -> None:
+    """Copy every tensor, or what the model holds of it, with what is `added` to it, in the order of the files."""
     targets = named_tensors(model)
     names = [name for name in files.headers if name in targets]
     sizes = {name: targets[name].numel() * _BYTES[files.headers[name].dtype] for name in names}
@@ -138,6 +146,10 @@ def _fill(model: DeepseekForCausalLM, files: Shards, progress: Progress | None) 
         target = targets[name]
         if target.dtype == torch.float8_e4m3fn or name.endswith(SCALES):
             target.copy_(files.read(name, _part(name, files, model.config, model.shard)).to(target.dtype))
+        elif name in added:
+            values = _expanded(name, files, model.config, torch.float32, target.device, model.shard)
+            delta = added[name].delta(target.device)[_part(name, files, model.config, model.shard) or ()]
+            target.copy_(values.to(target.device, torch.float32) + delta)
         else:
             target.copy_(_expanded(name, files, model.config, target.dtype, target.device, model.shard))
         done += sizes[name]
@@ -210,8 +222,8 @@ def _predictors(config: Config) -> re.Pattern[str]:
     return re.compile(rf"model\.layers\.(?:{'|'.join(layers) or '(?!)'})\.")
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash that tells models apart without reading all of a large one.
+def fingerprint(folder: Path, adapter: Path | None = None) -> str:
+    """A hash that tells models, with the adapter merged into them, apart without reading all of a large one.
 
     Covers config.json, tokenizer.json, and of each weight file its size, its header and 64 evenly spaced pages: any two
     trainings of one architecture differ in them.
@@ -220,10 +232,14 @@ def fingerprint(folder: Path) -> str:
     for name in ("config.json", "tokenizer.json"):
         if (folder / name).exists():
             digest.update((folder / name).read_bytes())
-    for name in weight_files(folder):
-        with (folder / name).open("rb") as file:
+    files = [folder / name for name in weight_files(folder)]
+    if adapter is not None:
+        digest.update((adapter / SETTINGS).read_bytes())
+        files.append(adapter / WEIGHTS)
+    for one in files:
+        with one.open("rb") as file:
             size = file.seek(0, 2)
-            digest.update(f"{name} {size}".encode())
+            digest.update(f"{one.name} {size}".encode())
             for page in range(64):
                 file.seek(size * page // 64)
                 digest.update(file.read(4096))

@@ -49,6 +49,12 @@ class UnsupportedArchitecture(ModelError):
     title = "Unsupported architecture"
 
 
+class UnsupportedAdapter(ModelError):
+    """An adapter changes a model in a way that the engine does not implement."""
+
+    title = "Unsupported adapter"
+
+
 class MissingExtra(ModelError):
     """An optional package is needed; the mend is the exact install command."""
 

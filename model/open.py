@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.engine import Engine, EngineInfo
-from model.errors import UnknownModel
+from model.errors import UnknownModel, UnsupportedOperation
 from model.hub import of_quantization, parse_reference
 from model.settings import ModelSettings
 
@@ -57,6 +57,10 @@ def open_engine(reference: str, settings: ModelSettings, progress: Callable[[int
     :raises ModelError: it is unknown, damaged, unsupported, or needs a package that is not installed.
     """
     found = resolve(reference)
+    if settings.adapter is not None and found.engine != "torch":
+        raise UnsupportedOperation(
+            f"An adapter is merged into a folder of safetensors, which {reference} is not.", "Unset model.adapter."
+        )
     # Each engine brings its own heavy imports: torch takes about 2 s, llama_cpp about 0.5 s.
     if found.engine == "remote":
         from model.remote_engine import RemoteEngine

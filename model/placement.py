@@ -10,6 +10,7 @@ from model.deepseek import DeepseekForCausalLM, parameter_counts
 from model.engine import Capability
 from model.errors import BadCheckpoint, ModelError
 from model.files import read_object
+from model.settings import ModelSettings
 from model.tokenizer import Tokenizer, has_chat_template
 
 _SMALL_MODEL = 1 << 30
@@ -23,6 +24,11 @@ def count_parameters(config: Config) -> tuple[int, int]:
     """Total and active parameters, without allocating any."""
     with torch.device("meta"):
         return parameter_counts(DeepseekForCausalLM(config))
+
+
+def adapter_folder(settings: ModelSettings) -> Path | None:
+    """Folder of the LoRA adapter, if there is one."""
+    return None if settings.adapter is None else Path(settings.adapter).expanduser()
 
 
 def choose_device(name: str) -> torch.device:

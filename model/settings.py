@@ -12,6 +12,8 @@ class ModelSettings(BaseModel):
 
     reference: str = "embedded"
     """`embedded`, a folder of safetensors, a .gguf file, `hf:ORG/NAME[:QUANT]`, or `http(s)://host/v1#name`."""
+    adapter: str | None = None
+    """Folder of a PEFT LoRA adapter that is merged into the model (torch engine)."""
     context: int | None = Field(default=None, ge=16)
     """Tokens of prompt and answer together; None takes what the model was made for."""
     device: str = "auto"

@@ -31,6 +31,7 @@ from model.engine import (
 )
 from model.errors import BadCheckpoint, ModelError, PromptTooLong
 from model.placement import (
+    adapter_folder,
     choose_chunk,
     choose_context,
     choose_device,
@@ -73,6 +74,7 @@ class TorchEngine:
         self._info = describe_folder(folder, settings, reference)
         self._config = read_config(folder)
         self._folder = folder
+        self._adapter = adapter_folder(settings)
         self._tokenizer = Tokenizer(folder)
         if self._tokenizer.vocab_size > self._config.vocab_size:
             raise BadCheckpoint(
@@ -90,7 +92,7 @@ class TorchEngine:
         # One token of a small model is too little work to share: on a busy machine, threads that wait for one another
         # cost up to 20 times what they save.
         self._decodes_alone = settings.threads is None and self._device.type == "cpu" and is_small(active)
-        model = load_model(folder, self._dtype, self._device, progress=progress)
+        model = load_model(folder, self._dtype, self._device, progress=progress, adapter=self._adapter)
         self._model: DeepseekForCausalLM | None = model
         self._config = model.config  # without the predictors that were announced and are not there
         self._drafts = choose_drafts(settings.speculate, len(model.mtp))
@@ -266,7 +268,7 @@ class TorchEngine:
 
     def _identity(self) -> str:
         drafting = " with drafts" if self._drafts else ""  # the predictor has read the prefix as well
-        return f"{fingerprint(self._folder)} {self._dtype}{drafting}"
+        return f"{fingerprint(self._folder, self._adapter)} {self._dtype}{drafting}"
 
     # --- Judging
 
@@ -310,10 +312,11 @@ def describe_folder(folder: Path, settings: ModelSettings, reference: str | None
     device = choose_device(settings.device)
     total, active = count_parameters(config)
     computed = str(choose_dtype(settings.dtype, total, device)).removeprefix("torch.")
+    name, adapter = str(read_card(folder).get("name") or folder.resolve().name), adapter_folder(settings)
     fp8 = "fp8" if device.type == "cuda" else f"fp8 read as {computed}"
     return EngineInfo(
         reference=reference if reference is not None else str(folder),
-        name=str(read_card(folder).get("name") or folder.resolve().name),
+        name=name if adapter is None else f"{name} with {adapter.resolve().name}",
         engine="torch",
         architecture=config.architecture,
         context=choose_context(settings.context, config),
