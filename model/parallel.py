@@ -158,18 +158,20 @@ class Ranks(Generic[PartT]):
         return [process.pid for process in self._others]
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """`part.method(*arguments)` on every rank; rank 0's result. Arguments are values of the host.
+        """`part.method(*arguments)` on every rank, in inference mode; rank 0's result.
+
+        Arguments are values of the host.
 
         :raises LostRank: a rank is gone; so are then all others.
         """
         self._send(method, arguments, wanted=False)
-        with self.guard():
+        with self.guard(), torch.inference_mode():
             return getattr(self.part, method)(*arguments)
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:
         """`call`, but with every rank's result, in order of rank."""
         self._send(method, arguments, wanted=True)
-        with self.guard():
+        with self.guard(), torch.inference_mode():
             own = getattr(self.part, method)(*arguments)
             return [own, *(self._receive(process, None) for process in self._others)]
 
