@@ -4,7 +4,7 @@
     PYTHONPATH=. python tests/bench/parallel_bench.py toy --device cpu        # a rehearsal without a GPU
 
 Weights are drawn on each device, by part; nothing is read. First, logits of a toy model on several ranks are compared
-with those of one. `loop` is a step where every rank repeats it by itself, `driven` one that rank 0 asks for each time, as
+with those of one. `loop` is a step that every rank repeats by itself, `driven` one that rank 0 asks for each time, as
 an engine does. The kernels of model/fast_decode.py are used where they are there and know the model, in a CUDA graph.
 """
 
