@@ -55,6 +55,12 @@ class UnsupportedAdapter(ModelError):
     title = "Unsupported adapter"
 
 
+class BenchFailed(ModelError):
+    """A measurement could not be made."""
+
+    title = "Nothing could be measured"
+
+
 class MissingExtra(ModelError):
     """An optional package is needed; the mend is the exact install command."""
 

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.bench import bench
 from app.cli.door import AsJson, group, note, print_json, progress, say, table, workspace
 
 app = group("The models that can answer.")
+app.command()(bench)
 
 Reference = Annotated[
     str | None,

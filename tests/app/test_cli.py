@@ -435,6 +435,27 @@ def test_a_model_is_pulled_and_told(loci: Run, tmp_path: Path, monkeypatch: pyte
     assert loci("model", "pull", "org/name").code == 2
 
 
+def test_a_model_is_measured_beside_its_ceiling(loci: Run, tmp_path: Path) -> None:
+    drawn = tmp_path / "rates.svg"
+    words = ("model", "bench", "--random", "embedded", "--tokens", "2", "--repeats", "1", "--contexts", "8,16")
+    told = loci(*words, "--batches", "1,2", "--json", "--plot", drawn).json
+    assert [(row["context"], row["batch"]) for row in told["rows"]] == [(8, 1), (16, 1), (8, 2), (16, 2)]
+    assert all(row["decode"] > 0 and row["decode_ceiling"] > 0 for row in told["rows"])
+    assert told["cache_bytes_per_token"] == 7 * 160 * 4 and told["device"]["measured"]
+    assert drawn.read_text("utf-8").startswith("<?xml") and "batch 2" in drawn.read_text("utf-8")
+    shown = loci("model", "bench", "embedded", "--tokens", "2", "--repeats", "1", "--contexts", "8")
+    assert "decode tok/s" in shown.out and len(shown.out.splitlines()) == 2 and "GB/s" in shown.err
+
+
+def test_a_bench_that_cannot_be_is_refused_first(loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loci("model", "bench", "--contexts", "0").code == 2
+    assert loci("model", "bench", "--random", "v9").code == 2
+    assert loci("model", "bench", "--plot", tmp_path / "a.gif").code == 2
+    monkeypatch.setattr("app.bench_plot.find_spec", lambda name: None)
+    missing = loci("model", "bench", "--plot", tmp_path / "a.svg")
+    assert missing.code == 1 and "[plot]" in missing.err
+
+
 def test_models_are_listed_and_shown(loci: Run, home: Path) -> None:
     assert loci("model", "list", "--json").json == [{"reference": "embedded", "in_use": True}]
     assert loci("model", "show", "--json").json["active_parameters"] == 30_800_000

@@ -1,0 +1,46 @@
+"""Pictures of measurements, by matplotlib, which only they need."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import BadInput
+from model.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from model.bench import Row
+
+
+def check_plot(file: Path) -> None:
+    """Refuse before anything is measured.
+
+    :raises BadInput: `file` is no .svg or .png, or its folder does not exist.
+    :raises MissingExtra: matplotlib is not installed.
+    """
+    if file.suffix not in (".svg", ".png"):
+        raise BadInput(f"{file} is neither .svg nor .png.", "Name it so.")
+    if not file.absolute().parent.is_dir():
+        raise BadInput(f"There is no folder {file.absolute().parent}.", "Make it first.")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("A plot needs matplotlib.", "Install it with: pip install 'loci-assistant[plot]'")
+
+
+def draw(title: str, rows: Sequence["Row"], file: Path) -> None:
+    """Rates over context lengths, a line per batch size, with their ceilings dashed."""
+    from matplotlib.figure import Figure  # 0.5 s
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure.suptitle(title)
+    for axes, kind in zip(figure.subplots(1, 2), ("prefill", "decode"), strict=True):
+        for number, batch in enumerate(sorted({row.batch for row in rows})):
+            own = sorted((row for row in rows if row.batch == batch), key=lambda row: row.context)
+            contexts = [row.context for row in own]
+            axes.plot(contexts, [getattr(row, kind) for row in own], f"C{number}o-", label=f"batch {batch}")
+            ceilings = [getattr(row, f"{kind}_ceiling") for row in own]
+            if None not in ceilings:
+                axes.plot(contexts, ceilings, f"C{number}--", label=f"ceiling of batch {batch}")
+        axes.set(title=kind, xlabel="tokens of context", ylabel="tokens per second", xscale="log", yscale="log")
+        axes.grid(True, which="both", alpha=0.3)
+        axes.legend()
+    figure.savefig(file)

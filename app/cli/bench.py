@@ -1,0 +1,171 @@
+"""`loci model bench`: how fast a model is here, beside what the device could do at best."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.door import AsJson, note, print_json, say, workspace
+
+if TYPE_CHECKING:
+    from model.bench import Ceiling, Row, Subject
+    from model.settings import ModelSettings
+
+_HEADINGS = "  context  batch    prefill tok/s  of ceiling     decode tok/s  of ceiling  experts hit"
+
+
+def bench(
+    ctx: typer.Context,
+    reference: Annotated[
+        str | None,
+        typer.Argument(metavar="[REF]", help="A reference as for --model. Default: the one in use."),
+    ] = None,
+    contexts: Annotated[str, typer.Option("--contexts", metavar="N,N", help="Tokens of the prompts.")] = "128,1024",
+    batches: Annotated[str, typer.Option("--batches", metavar="N,N", help="Sequences at once.")] = "1",
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens to write after each prompt.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="The median of so many is shown.")] = 3,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--random", metavar="SHAPE", help="Random weights, no download: v2-lite, v2, v3, v3-layers=8, embedded."
+        ),
+    ] = None,
+    fp8: Annotated[bool, typer.Option("--fp8", help="With --random: weights and cache in FP8.")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it: .svg or .png.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a model reads and writes, beside the ceiling of the device.
+
+    The ceiling is what reading each weight and cached token once, or the arithmetic, must take. Ctrl-C keeps what was
+    measured.
+
+    \b
+    loci model bench
+    loci model bench hf:deepseek-ai/DeepSeek-V2-Lite-Chat --contexts 1024,32768 --batches 1,32
+    loci model bench --random v3-layers=8 --fp8 --json
+    """
+    from app.bench_plot import check_plot, draw
+
+    lengths, sizes = _numbers(contexts, "--contexts"), _numbers(batches, "--batches")
+    if plot is not None:
+        check_plot(plot)
+    from model.bench import bench as measure  # torch, 2 s
+
+    rows: list[Row] = []
+    with workspace(ctx, model__reference=None if shape else reference) as opened:
+        settings = opened.settings.model
+        with _subject(shape, fp8, settings) as (name, subject, ceiling):
+            described = _describe(name, ceiling)
+            if not as_json:
+                _introduce(described)
+            try:
+                for row in measure(subject, ceiling, lengths, sizes, tokens, repeats):
+                    rows.append(row)
+                    (note if as_json else say)(_line(row))
+            except KeyboardInterrupt:
+                note("Interrupted; this was measured before.")
+                if not rows:
+                    raise
+    if as_json:
+        print_json(described | {"tokens": tokens, "rows": [_values(row) for row in rows]})
+    if plot is not None:
+        draw(name, rows, plot)
+        note(f"Drawn into {plot}.")
+
+
+@contextmanager
+def _subject(
+    shape: str | None, fp8: bool, settings: "ModelSettings"
+) -> "Iterator[tuple[str, Subject, Ceiling | None]]":
+    """What is measured, under which name, and its ceiling where its dimensions are known."""
+    from model.bench import Ceiling, EngineSubject, ModelSubject
+    from model.ceiling import Held
+    from model.config import read_config
+    from model.device_rates import device_rates
+    from model.open import embedded_folder, open_engine, resolve
+    from model.placement import choose_chunk, choose_device, choose_dtype, count_parameters
+    from model.random_weights import random_model, shape_config
+
+    device = choose_device(settings.device)
+    if shape is not None:
+        config = read_config(embedded_folder()) if shape == "embedded" else shape_config(shape)
+        total, active = count_parameters(config)
+        dtype = choose_dtype(settings.dtype, total, device)
+        held = Held(dtype.itemsize, fp8, fp8)
+        ceiling = Ceiling(config, held, device_rates(device, dtype))
+        note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
+        model = random_model(config, dtype, device, fp8)
+        yield f"random {shape}", ModelSubject(model, dtype, device, choose_chunk(active, device), fp8), ceiling
+        return
+    found = resolve(settings.reference)
+    engine = open_engine(settings.reference, settings)
+    try:
+        if found.engine != "torch":
+            yield settings.reference, EngineSubject(engine, 1000), None
+            return
+        config = read_config(Path(found.target))
+        total, _ = count_parameters(config)
+        dtype = choose_dtype(settings.dtype, total, device)
+        held = Held(dtype.itemsize, config.fp8_block is not None and device.type == "cuda")
+        ceiling = Ceiling(config, held, device_rates(device, dtype))
+        yield settings.reference, EngineSubject(engine, config.vocab_size), ceiling
+    finally:
+        engine.close()
+
+
+def _describe(name: str, ceiling: "Ceiling | None") -> dict[str, object]:
+    """What the figures are of."""
+    if ceiling is None:
+        return {"reference": name, "device": None, "held": None, "cache_bytes_per_token": None}
+    from model.ceiling import cache_token_bytes
+
+    return {
+        "reference": name,
+        "device": asdict(ceiling.device),
+        "held": asdict(ceiling.held),
+        "cache_bytes_per_token": cache_token_bytes(ceiling.config, ceiling.held),
+    }
+
+
+def _introduce(described: dict[str, object]) -> None:
+    device = described["device"]
+    if isinstance(device, dict):
+        how = "measured just now" if device["measured"] else "known"
+        note(
+            f"{described['reference']} on {device['name']}: {device['bandwidth'] / 1e9:,.0f} GB/s and "
+            f"{device['matrix'] / 1e12:,.2f} TFLOP/s ({how}); a cached token takes "
+            f"{described['cache_bytes_per_token']:,} bytes."
+        )
+    else:
+        note(f"{described['reference']}: its dimensions are not known here, so neither is its ceiling.")
+    say(_HEADINGS)
+
+
+def _line(row: "Row") -> str:
+    def share(of: float | None) -> str:
+        return "-" if of is None else f"{of:.1%}"
+
+    experts = "-" if row.experts is None else f"{row.experts:.1f}"
+    return (
+        f"{row.context:9,}  {row.batch:5}  {row.prefill:15,.1f}  {share(row.prefill_share):>10}  {row.decode:15,.1f}  "
+        f"{share(row.decode_share):>10}  {experts:>11}"
+    )
+
+
+def _values(row: "Row") -> dict[str, object]:
+    return asdict(row) | {"prefill_share": row.prefill_share, "decode_share": row.decode_share}
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    from app.errors import BadInput
+
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        raise BadInput(f"{option} {text!r} is not a list of positive whole numbers.", "Write it as in 128,1024.")
+    return numbers

@@ -1,0 +1,179 @@
+"""Measures how fast a model reads and writes, beside what its device could do at best.
+
+A subject is timed, not inspected: an engine through its protocol, or a model of random weights through its steps. Knows
+nothing about how results are shown.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from model.cache import PAGE, LatentCache
+from model.ceiling import Device, Held, decode_seconds, expected_experts, prefill_seconds
+from model.config import Config
+from model.deepseek import DeepseekForCausalLM
+from model.device_rates import synchronise
+from model.engine import Engine, Finished, Request, Sampling
+from model.errors import BenchFailed, UnsupportedOperation
+from model.step import Reading, make_step
+
+_PROMPTS = 5
+"""Prompts tried until one does not end after a few tokens."""
+
+
+class Subject(Protocol):
+    """What can be timed."""
+
+    def time(self, context: int, batch: int, tokens: int, seed: int) -> "Timed":
+        """Read `batch` distinct prompts of `context` tokens, then write about `tokens` more to each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    prefill: float
+    """seconds"""
+    decode: float
+    """seconds"""
+    decoded: int
+    """tokens that were read one at a time, over all sequences"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One context length and batch size; rates in tokens per second over the whole batch, None where unknown."""
+
+    context: int
+    batch: int
+    prefill: float
+    prefill_ceiling: float | None
+    decode: float
+    decode_ceiling: float | None
+    experts: float | None
+    """distinct experts of a layer that the ceiling of decoding assumes a step to hit"""
+    repeats: int
+
+    @property
+    def prefill_share(self) -> float | None:
+        return self.prefill / self.prefill_ceiling if self.prefill_ceiling else None
+
+    @property
+    def decode_share(self) -> float | None:
+        return self.decode / self.decode_ceiling if self.decode_ceiling else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the best possible rates follow from."""
+
+    config: Config
+    held: Held
+    device: Device
+
+    def prefill(self, context: int, batch: int) -> float:
+        return batch * context / prefill_seconds(self.config, self.held, self.device, context, batch)
+
+    def decode(self, context: float, batch: int) -> float:
+        return batch / decode_seconds(self.config, self.held, self.device, context, batch)
+
+
+def bench(
+    subject: Subject,
+    ceiling: Ceiling | None,
+    contexts: Sequence[int],
+    batches: Sequence[int],
+    tokens: int = 64,
+    repeats: int = 3,
+) -> Iterator[Row]:
+    """A row for each batch size and context length, as it is measured: the median of `repeats` after a warm-up."""
+    for batch in batches:
+        for context in contexts:
+            subject.time(context, batch, min(tokens, 8), seed=0)
+            timed = [subject.time(context, batch, tokens, seed) for seed in range(1, repeats + 1)]
+            yield Row(
+                context=context,
+                batch=batch,
+                prefill=statistics.median(batch * context / one.prefill for one in timed),
+                prefill_ceiling=ceiling.prefill(context, batch) if ceiling else None,
+                decode=statistics.median(one.decoded / one.decode for one in timed),
+                # The cache grows while tokens are written; its middle stands for all of it.
+                decode_ceiling=ceiling.decode(context + tokens / 2, batch) if ceiling else None,
+                experts=expected_experts(ceiling.config, batch) if ceiling else None,
+                repeats=repeats,
+            )
+
+
+class EngineSubject:
+    """An engine, through its protocol. Prompts are token ids that it has not seen, so that no cache helps."""
+
+    def __init__(self, engine: Engine, vocabulary: int) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+
+    def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
+        """:raises BenchFailed: the model ends every answer at once."""
+        draw = random.Random(f"{seed} {context} {batch}")
+        for _ in range(_PROMPTS):
+            prompts = [[draw.randrange(self._vocabulary) for _ in range(context)] for _ in range(batch)]
+            # Drawn at random, so that a model with a favourite last word does not always say it.
+            started = time.perf_counter()
+            first = self._finish(prompts, Sampling(temperature=1.0, seed=seed, max_tokens=1))
+            read = time.perf_counter() - started
+            done = self._finish(prompts, Sampling(temperature=1.0, seed=seed, max_tokens=tokens + 1))
+            decoded = sum(one.usage.completion_tokens - 1 for one in done)
+            if 2 * decoded >= batch * tokens:
+                prefill = first[0].prefill_ms / 1e3 if batch == 1 else read
+                return Timed(prefill, max(one.decode_ms for one in done) / 1e3, decoded)
+        raise BenchFailed(f"The model ended {_PROMPTS} answers before half of {tokens} tokens.", "Ask for fewer.")
+
+    def _finish(self, prompts: list[list[int]], sampling: Sampling) -> list[Finished]:
+        requests = [Request(prompt, sampling) for prompt in prompts]
+        if len(requests) == 1:
+            return [event for event in self._engine.generate(requests[0]) if isinstance(event, Finished)]
+        together = getattr(self._engine, "generate_all", None)
+        if together is None:
+            raise UnsupportedOperation("This engine writes one answer at a time.", "Measure batch 1.")
+        return [event for _, event in together(requests) if isinstance(event, Finished)]
+
+
+class ModelSubject:
+    """A model without a tokenizer, step by step; the likeliest token is fed back."""
+
+    def __init__(
+        self, model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device, chunk: int, fp8_cache: bool = False
+    ) -> None:
+        """`chunk` tokens are read in a step of a prefill."""
+        self._model, self._dtype, self._device = model, dtype, device
+        self._chunk, self._fp8_cache = chunk, fp8_cache
+
+    @torch.inference_mode()
+    def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
+        own = -(-(context + tokens) // PAGE)
+        pages = [range(own * number, own * (number + 1)) for number in range(batch)]
+        cache = LatentCache(self._model.config, own * batch, self._dtype, self._device, self._fp8_cache)
+        draw = random.Random(seed)
+        vocabulary = self._model.config.vocab_size
+        started = self._now()
+        last = []
+        for table in pages:
+            prompt = [draw.randrange(vocabulary) for _ in range(context)]
+            for start in range(0, context, self._chunk):
+                reading = Reading(prompt[start : start + self._chunk], start, table)
+                hidden = self._model.step(make_step([reading], self._device), cache)
+            last.append(int(self._model.logits(hidden[-1:]).argmax()))
+        read = self._now()
+        for held in range(context, context + tokens):
+            step = make_step(
+                [Reading([token], held, table) for token, table in zip(last, pages, strict=True)], self._device
+            )
+            last = self._model.logits(self._model.step(step, cache)).argmax(-1).tolist()
+        return Timed(read - started, self._now() - read, tokens * batch)
+
+    def _now(self) -> float:
+        synchronise(self._device)
+        return time.perf_counter()
