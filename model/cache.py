@@ -50,15 +50,23 @@ class LatentCache:
         rows = quantise(latents, self._rank) if self.fp8 else latents.to(self.dtype)
         self.storage[layer].flatten(0, 1).index_copy_(0, slots, rows)
 
+    def rows(self, pages: Sequence[int], length: int) -> Tensor:
+        """The first `length` tokens of `pages` in all layers, as they are stored [L, length, C or row]."""
+        index = torch.tensor(pages, dtype=torch.int64, device=self.storage.device)
+        return self.storage[:, index].flatten(1, 2)[:, :length]
+
+    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
+        """The inverse of `rows`: rows [L, length, C or row] into `pages`."""
+        for number, some in enumerate(torch.split(rows, PAGE, dim=1)):
+            self.storage[:, pages[number], : some.shape[1]] = some.to(self.storage.device)
+
     def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
         """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
-        count = -(-length // PAGE)
-        first = pages[0] if count else 0
-        if count and pages[count - 1] - first == count - 1 and list(pages[:count]) == list(range(first, first + count)):
-            found = self.storage[layer, first : first + count]
+        own = pages[: -(-length // PAGE)]
+        if own and list(own) == list(range(own[0], own[0] + len(own))):
+            found = self.storage[layer, own[0] : own[0] + len(own)]
         else:
-            index = torch.tensor(pages[:count], dtype=torch.int64, device=self.storage.device)
-            found = self.storage[layer, index]
+            found = self.storage[layer, torch.tensor(own, dtype=torch.int64, device=self.storage.device)]
         rows = found.flatten(0, 1)[:length]
         return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
 

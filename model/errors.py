@@ -110,3 +110,9 @@ class LostRank(ModelError):
     """A process that held a part of the model ended, or answers no more."""
 
     title = "A part of the model was lost"
+
+
+class NotEnoughMemory(ModelError):
+    """The window asked for does not fit the memory that there is."""
+
+    title = "Not enough memory"

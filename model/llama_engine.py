@@ -34,7 +34,7 @@ from model.engine import (
     TokenLogprob,
     Usage,
 )
-from model.errors import BadCheckpoint, PromptTooLong, UnsupportedConstraint
+from model.errors import BadCheckpoint, ModelError, PromptTooLong, UnsupportedConstraint
 from model.llama_native import NativeModel, Stage
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
@@ -54,6 +54,8 @@ class LlamaEngine:
     def __init__(self, file: Path, settings: ModelSettings, reference: str | None = None) -> None:
         if not file.is_file():
             raise BadCheckpoint(f"{file} does not exist.", "Check the path.")
+        if settings.cache_type == "fp8":
+            raise ModelError("GGUF models have no fp8 cache.", "Set cache_type to q8_0 or auto.")
         self._file = file
         self._reference = reference or str(file)
         self._settings = settings

@@ -1,25 +1,24 @@
-"""Files that hold the state after reading a prompt: its tokens and their latents, tied to one model."""
+"""Files that hold the state after reading a prompt: its tokens and their part of the cache, tied to one model."""
 
 import json
 import os
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from model.errors import BadCheckpoint, ModelError
 
-_FORMAT = "loci-prefix-1"
+_FORMAT = "loci-prefix-2"
 
 
-def write_prefix(file: Path, fingerprint: str, tokens: list[int], latents: Tensor) -> None:
-    """Write atomically: latents [L, tokens, C] of the model that `fingerprint` names."""
+def write_prefix(file: Path, fingerprint: str, tokens: list[int], rows: Tensor) -> None:
+    """Write atomically: rows [L, tokens, C] as the cache of the model that `fingerprint` names stores them."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.part")
     metadata = {"format": _FORMAT, "model": fingerprint, "tokens": json.dumps(tokens)}
     try:
-        save_file({"latents": latents.to("cpu").contiguous()}, partial, metadata=metadata)
+        save_file({"rows": rows.to("cpu").contiguous()}, partial, metadata=metadata)
         partial.replace(file)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} cannot be written: {error}.") from error
@@ -27,8 +26,8 @@ def write_prefix(file: Path, fingerprint: str, tokens: list[int], latents: Tenso
         partial.unlink(missing_ok=True)
 
 
-def read_prefix(file: Path, fingerprint: str, device: torch.device) -> tuple[list[int], Tensor]:
-    """Tokens and latents [L, tokens, C].
+def read_prefix(file: Path, fingerprint: str) -> tuple[list[int], Tensor]:
+    """Tokens and rows [L, tokens, C].
 
     :raises BadCheckpoint: the file is missing, damaged, or was written with another model or dtype.
     """
@@ -40,9 +39,9 @@ def read_prefix(file: Path, fingerprint: str, device: torch.device) -> tuple[lis
             if metadata.get("model") != fingerprint:
                 raise BadCheckpoint(f"{file} was saved with another model or dtype.", "Save the prefix again.")
             tokens = [int(token) for token in json.loads(metadata["tokens"])]
-            latents: Tensor = opened.get_tensor("latents")
+            rows: Tensor = opened.get_tensor("rows")
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise BadCheckpoint(f"{file} cannot be read: {error}.", "Save the prefix again.") from error
-    if latents.shape[1] != len(tokens):
-        raise BadCheckpoint(f"{file} is damaged: {len(tokens)} tokens, but latents of {latents.shape[1]}.")
-    return tokens, latents.to(device)
+    if rows.shape[1] != len(tokens):
+        raise BadCheckpoint(f"{file} is damaged: {len(tokens)} tokens, but rows of {rows.shape[1]}.")
+    return tokens, rows

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.cache import LatentCache
 from model.engine import (
     Choice,
     Constraint,
@@ -19,17 +18,14 @@ from model.engine import (
     Finished,
     Grammar,
     JsonSchema,
-    Logprobs,
     Message,
     Request,
     Sampling,
     Usage,
 )
 from model.errors import ModelError
-from model.sampling import Sampler
+from model.sequence import TokenSequence
 from model.settings import ModelSettings
-from model.speculate import draft, follow, verify
-from model.step import Reading, make_step
 from model.torch_engine import TorchEngine
 
 Make = Callable[..., tuple[Path, Any]]
@@ -133,18 +129,16 @@ def test_constraints_hold_and_choose_the_same(wise: Path, constraint: Constraint
 
 def test_the_predictor_drafts_as_it_would_over_the_whole_sequence(wise: Path) -> None:
     engine = TorchEngine(wise, ModelSettings(speculate=1))
-    engine._chunk = 7
-    model, text = engine._model, "Where the old harbour was, a mill stands."
-    assert model is not None
+    engine._scheduler.chunk = 7
+    model, text = engine._batch._runner.model, "Where the old harbour was, a mill stands."
     seen: list[tuple[list[int], list[int]]] = []
-    draft = engine._draft
+    draft = engine._batch._draft
 
-    def noted(tokens: list[int], hidden: torch.Tensor, room: int) -> list[int]:
-        drafts = draft(tokens, hidden, room)
-        seen.append(([*engine._held, tokens[-1]], drafts))
-        return drafts
+    def noted(drawn: list[tuple[TokenSequence, int, torch.Tensor]]) -> None:
+        draft(drawn)
+        seen.extend((list(sequence.tokens), sequence.drafts) for sequence, _, _ in drawn)
 
-    engine._draft = noted  # type: ignore[method-assign]
+    engine._batch._draft = noted  # type: ignore[method-assign]
     run(engine, text, max_tokens=25)
     run(engine, text[:20] + " is", max_tokens=25)  # goes back into what is held
     assert len(seen) > 10
@@ -205,51 +199,24 @@ def test_drafting_is_on_where_there_are_prediction_layers(wise: Path, checkpoint
         TorchEngine(checkpoint, ModelSettings(speculate=1))
 
 
-def test_a_batch_drafts_and_keeps_what_its_sequences_do_alone(wise: Path) -> None:
-    """Sequences of different lengths and samplings in one cache, their pages interleaved."""
-    device, vocabulary, count = torch.device("cpu"), 262, 2
-    prompts = [[*range(40 + n, 40 + n + 30 * n + 5)] for n in range(4)]
-    settings = [Sampling(), Sampling(temperature=0.8, seed=2), Sampling(presence_penalty=1.0), Sampling()]
-    engine = TorchEngine(wise, ModelSettings(speculate=count))
-    model = engine._model
-    assert model is not None
-    cache = LatentCache(model.config, 4 * len(prompts), torch.float32, device)
-    pages = [range(number, 4 * len(prompts), len(prompts)) for number in range(len(prompts))]
-    samplers = [Sampler(one, prompt) for one, prompt in zip(settings, prompts, strict=True)]
-    with torch.inference_mode():
-        # Every prompt in one pass; the last position waits for the token after it.
-        hidden = model.step(
-            make_step([Reading(p, 0, own) for p, own in zip(prompts, pages, strict=True)], device), cache
-        )
-        rows = torch.split(hidden, [len(p) for p in prompts])
-        after = [Reading(prompt[1:], 0, own) for prompt, own in zip(prompts, pages, strict=True)]
-        follow(model, cache, after, torch.cat([own[:-1] for own in rows]))
-        last = [own[-1:] for own in rows]
-        held, kept = [len(p) for p in prompts], 0
-        drafts: list[list[int]] = [[] for _ in prompts]
-        answers: list[list[int]] = [[] for _ in prompts]
-        for _ in range(12):
-            judged = torch.cat(last)
-            found = verify(model.logits(judged)[:, :vocabulary], samplers, drafts, frozenset())
-            tokens = [[one.token for one in own] for own in found]
-            for answer, own in zip(answers, tokens, strict=True):
-                answer += own
-            kept += sum(len(own) - 1 for own in tokens)
-            accepted = torch.cat([own[: len(new)] for own, new in zip(last, tokens, strict=True)])
-            readings = [
-                Reading(new, n - len(drafted) - 1, own)
-                for new, n, drafted, own in zip(tokens, held, drafts, pages, strict=True)
-            ]
-            held = [one.held + len(one.tokens) for one in readings]
-            drafts = draft(model, cache, readings, accepted, count, vocabulary)
-            reads = [
-                Reading([new[-1], *own], n, mine) for new, own, n, mine in zip(tokens, drafts, held, pages, strict=True)
-            ]
-            hidden = model.step(make_step(reads, device), cache)
-            last = list(torch.split(hidden, [1 + count] * len(prompts)))
-            held = [n + 1 + count for n in held]
-    assert kept > 0
-    for prompt, sampling, answer in zip(prompts, settings, answers, strict=True):
-        request = Request(prompt, replace(sampling, max_tokens=12, logprobs=1))
-        alone = [event.token.id for event in engine.generate(request) if isinstance(event, Logprobs)]
-        assert answer[: len(alone)] == alone
+@pytest.mark.parametrize("pages", [None, 9])
+def test_a_batch_with_drafts_gives_each_request_what_it_has_alone(wise: Path, pages: int | None) -> None:
+    samplings = [Sampling(), Sampling(temperature=0.8, seed=2), Sampling(presence_penalty=1.0)] * 2
+    several = [
+        Request(prompt * n, replace(sampling, max_tokens=30 + n))
+        for n, (prompt, sampling) in enumerate(zip(PROMPTS[:6], samplings, strict=True), 1)
+    ]
+    plain = TorchEngine(wise, ModelSettings(speculate=0))
+    drafting = TorchEngine(wise, ModelSettings(speculate=2))
+    if pages is not None:
+        drafting._blocks.__init__(pages)  # type: ignore[misc]  # fewer than a window, to meet their end
+    texts, accepted = [""] * len(several), 0
+    for number, event in drafting.generate_all(several):
+        if isinstance(event, Delta):
+            texts[number] += event.text
+        elif isinstance(event, Finished):
+            accepted += event.usage.accepted
+    assert accepted > 0
+    for text, request in zip(texts, several, strict=True):
+        assert text == run(plain, request.prompt, **asdict(request.sampling))[0]
+    assert drafting._blocks.available == drafting._blocks.count

@@ -50,7 +50,7 @@ def test_greedy_decoding_matches_transformers(make_checkpoint: Make) -> None:
     for version in (2, 3):
         folder, reference = make_checkpoint(version)
         engine = TorchEngine(folder, ModelSettings())
-        engine._chunk = 7  # read in chunks, too
+        engine._scheduler.chunk = 7  # read in chunks, too
         ids = list(range(10, 90))
         with torch.inference_mode():
             rows = torch.tensor([ids])
@@ -58,12 +58,12 @@ def test_greedy_decoding_matches_transformers(make_checkpoint: Make) -> None:
                 rows = torch.cat([rows, reference(rows).logits[:, -1:, : engine._tokenizer.vocab_size].argmax(-1)], 1)
         expected = rows[0, len(ids) :].tolist()
         expected = expected[: expected.index(1)] if 1 in expected else expected
-        list(engine.generate(Request(ids, Sampling(max_tokens=40))))
-        assert (engine._held + [0] * 2)[len(ids) : len(ids) + len(expected) - 1] == expected[:-1]
+        events = engine.generate(Request(ids, Sampling(max_tokens=40, logprobs=1)))
+        assert [event.token.id for event in events if isinstance(event, Logprobs)] == expected
 
 
 def test_the_events_of_a_generation(engine: TorchEngine) -> None:
-    engine._chunk = 10
+    engine._scheduler.chunk = 10
     total = engine.count_tokens(CHAT)
     events = list(engine.generate(Request(CHAT, Sampling(max_tokens=12))))
     reading = [event for event in events if isinstance(event, Prefilling)]
@@ -89,7 +89,7 @@ def test_a_follow_up_reads_only_what_is_new_and_answers_the_same(engine: TorchEn
 
 
 def test_closing_the_generator_between_chunks_leaves_a_usable_engine(engine: TorchEngine, checkpoint: Path) -> None:
-    engine._chunk = 5
+    engine._scheduler.chunk = 5
     generation = engine.generate(Request(CHAT, Sampling(max_tokens=20)))
     assert next(generation) == Prefilling(5, engine.count_tokens(CHAT))
     generation.close()
@@ -116,9 +116,9 @@ def test_sampling_is_deterministic_by_seed(engine: TorchEngine) -> None:
 
 
 def full_logprob(engine: TorchEngine, prompt: list[int], candidate: list[int]) -> float:
-    assert engine._model is not None
+    assert engine._runner is not None
     with torch.inference_mode():
-        shares = engine._model(torch.tensor([prompt + candidate]))[0].double().log_softmax(-1)
+        shares = engine._runner.model(torch.tensor([prompt + candidate]))[0].double().log_softmax(-1)
     return sum(float(shares[len(prompt) + n - 1, token]) for n, token in enumerate(candidate))
 
 
@@ -135,14 +135,14 @@ def test_scores_match_full_recomputation(engine: TorchEngine) -> None:
 def test_scoring_in_small_batches_changes_nothing(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = ["abc" * (n % 5) + "x" for n in range(20)]
     whole = engine.score("Some text", candidates)
-    monkeypatch.setattr("model.torch_engine._BRANCH_TOKENS", 7)
+    monkeypatch.setattr("model.scoring._BRANCH_TOKENS", 7)
     for one, other in zip(whole, engine.score("Some text", candidates), strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
 
 
 def test_scoring_reads_the_prompt_once_and_keeps_it(engine: TorchEngine) -> None:
     engine.score(CHAT, ["a", "bcd"])
-    assert engine._held == tokens_of(engine, CHAT)
+    assert run(engine, CHAT, max_tokens=1)[1].usage.cached_tokens == engine.count_tokens(CHAT) - 1
 
 
 def test_a_choice_yields_exactly_one_option(engine: TorchEngine) -> None:
@@ -183,8 +183,9 @@ def test_a_prompt_that_does_not_fit_is_refused_before_it_is_read(checkpoint: Pat
     assert engine.describe().context == 64
     with pytest.raises(PromptTooLong, match="64"):
         run(engine, "x" * 60, max_tokens=10)
-    assert not engine._held
-    assert run(engine, "x" * 54, max_tokens=10)[1].usage.completion_tokens <= 10
+    usage = run(engine, "x" * 54, max_tokens=10)[1].usage
+    assert usage.cached_tokens == 0
+    assert usage.completion_tokens <= 10
     with pytest.raises(PromptTooLong):
         engine.score("x" * 60, ["abcdefgh"])
     with pytest.raises(ModelError, match="512"):
@@ -269,9 +270,9 @@ def test_log_probabilities_come_before_their_text_and_pickle(engine: TorchEngine
     reported = [event for event in events if isinstance(event, Logprobs)]
     prompt, answer = tokens_of(engine, CHAT), [event.token.id for event in reported]
     assert len(answer) in (9, 10) and all(token is not None for token in answer)
-    assert engine._model is not None
+    assert engine._runner is not None
     with torch.inference_mode():
-        logits = engine._model(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1]
+        logits = engine._runner.model(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1]
     likely = logits[:, : engine._tokenizer.vocab_size].log_softmax(-1)  # of tokens that have a text
     for row, event in zip(likely, reported, strict=True):
         assert event.token.logprob == pytest.approx(float(row[event.token.id]), abs=2e-3)

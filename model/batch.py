@@ -1,0 +1,154 @@
+"""All sequences that are open, advanced together: one step reads what is planned, draws, and drafts what may follow.
+
+Knows nothing about text; a `Judge` decides what is drawn and when a sequence ends.
+
+T tokens of a step, D hidden width, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.runner import Runner
+from model.sampling import Drawn, Sampler
+from model.scheduler import Scheduler
+from model.sequence import TokenSequence
+from model.speculate import draft, follow, verify
+from model.step import Reading
+
+
+class Judge(Protocol):
+    """Whoever waits for a sequence's tokens."""
+
+    sampler: Sampler
+
+    @property
+    def left(self) -> int:
+        """Tokens that may still be drawn; 0 where the sequence has ended."""
+        ...
+
+    def read(self, held: int) -> None:
+        """`held` tokens of the prompt are in the cache."""
+        ...
+
+    def accept(self, drawn: Sequence[Drawn], drafted: int) -> None:
+        """Take these tokens, of which all but the last were among `drafted` drafts."""
+        ...
+
+
+class Batch:
+    """Sequences with a judge are continued until it has enough; those without are read, and kept for their state."""
+
+    def __init__(
+        self, runner: Runner, scheduler: Scheduler, ends: frozenset[int], vocabulary: int, context: int, drafts: int
+    ) -> None:
+        """`vocabulary`: ids from there on have no text. `drafts`: tokens drafted before each pass."""
+        self._runner, self._scheduler = runner, scheduler
+        self._ends, self._vocabulary, self._context, self._drafts = ends, vocabulary, context, drafts
+        self._judges: dict[TokenSequence, Judge] = {}
+
+    def add(self, sequence: TokenSequence, judge: Judge | None = None) -> None:
+        sequence.followed = 0 if self._drafts else None
+        self._scheduler.add(sequence)
+        if judge is not None:
+            self._judges[sequence] = judge
+
+    def remove(self, sequence: TokenSequence) -> None:
+        """Take `sequence` out, whatever state it is in; what was read of it stays known."""
+        self._judges.pop(sequence, None)
+        self._scheduler.stop(sequence)
+        self._scheduler.blocks.close(sequence)
+
+    def close(self) -> None:
+        """Let model and cache go; sequences can still be removed."""
+        del self._runner
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        # 1. Read. Drafts lie in the cache beyond what counts as held until they are judged.
+        plan = self._scheduler.plan()
+        hidden = self._runner.run(plan)  # [T, D]
+        ends = accumulate(count for _, count in plan.reads)
+        states = {one: hidden[end - count : end] for (one, count), end in zip(plan.reads, ends, strict=True)}
+        for sequence, count in plan.reads:
+            sequence.held += count - len(sequence.drafts)
+        self._follow(states)
+        # 2. Judge those that are read to their end.
+        drawing: list[TokenSequence] = []
+        for sequence, own in states.items():
+            judge = self._judges.get(sequence)
+            if judge is not None:
+                judge.read(sequence.held)
+            if sequence.pending == 0 and judge is not None and judge.left:
+                drawing.append(sequence)
+            elif sequence.pending == 0 and judge is not None:
+                self.remove(sequence)
+            elif sequence.pending == 0:
+                sequence.last = own[-1:]
+                self._scheduler.stop(sequence)
+        if drawing:
+            rows = {one: states[one][-1 - len(one.drafts) :] for one in drawing}
+            found = verify(
+                self.logits(torch.cat(list(rows.values()))),
+                [self._judges[one].sampler for one in drawing],
+                [one.drafts for one in drawing],
+                self._ends,
+            )
+            going = []
+            for sequence, drawn in zip(drawing, found, strict=True):
+                drafted = len(sequence.drafts)
+                sequence.held += len(drawn) - 1  # drafts that came are read already
+                sequence.tokens += [one.token for one in drawn]
+                sequence.drafts = []
+                self._judges[sequence].accept(drawn, drafted)
+                if self._judges[sequence].left:
+                    going.append((sequence, len(drawn), rows[sequence][: len(drawn)]))
+                else:
+                    self.remove(sequence)
+            # 3. Draft what may come next.
+            self._draft(going)
+        for sequence in states:
+            self._scheduler.blocks.record(sequence)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[T, D] -> [T, V]. Embeddings may be padded beyond the tokenizer's vocabulary; such ids have no text."""
+        return self._runner.model.logits(hidden)[:, : self._vocabulary]
+
+    def _follow(self, states: dict[TokenSequence, Tensor]) -> None:
+        """The predictor reads the prompts, too: each token's state with the token after it."""
+        if not self._drafts:
+            return
+        readings, rows = [], []
+        for sequence, own in states.items():
+            start = sequence.held - len(own)
+            after = sequence.tokens[start + 1 : sequence.held + 1]
+            if len(after) and not sequence.drafts and start == sequence.followed:
+                readings.append(Reading(after, start, sequence.pages))
+                rows.append(own[: len(after)])
+                sequence.followed = start + len(after)
+        if readings:
+            follow(self._runner.model, self._runner.cache, readings, torch.cat(rows))
+
+    def _draft(self, drawn: list[tuple[TokenSequence, int, Tensor]]) -> None:
+        """Likely tokens after the `count` last ones, whose preceding positions have the hidden states [count, D]."""
+        by_number: dict[int, list[tuple[Reading, Tensor, TokenSequence]]] = {}
+        for sequence, count, states in drawn:
+            left = self._judges[sequence].left
+            number = min(self._drafts, left - 1, self._context - sequence.held - 1)
+            # Where a round of drafting was left out, the predictor's cache has a hole, and drafting ends.
+            complete = sequence.followed == sequence.held - count
+            if number > 0 and complete and self._scheduler.blocks.grow(sequence, sequence.held + number - 1):
+                reading = Reading(sequence.tokens[-count:], sequence.held - count, sequence.pages)
+                by_number.setdefault(number, []).append((reading, states, sequence))
+        for number, group in by_number.items():
+            readings, states_of, sequences = zip(*group, strict=True)
+            drafts = draft(
+                self._runner.model, self._runner.cache, readings, torch.cat(states_of), number, self._vocabulary
+            )
+            for sequence, own in zip(sequences, drafts, strict=True):
+                sequence.drafts = own
+                sequence.followed = sequence.held

@@ -1,0 +1,69 @@
+"""How many pages the cache gets, and the window that they make possible. Knows nothing about what fills them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.cache import PAGE, token_bytes
+from model.config import Config
+from model.errors import NotEnoughMemory
+from model.placement import choose_context
+from model.settings import ModelSettings
+
+_GIB = 1 << 30
+_WINDOWS = 4
+"""Windows that the cache holds where memory allows: running answers and beginnings that may come again."""
+_CPU_CACHE = _GIB
+"""Up to this size a CPU's cache holds several windows; its memory is not touched before it is used."""
+_WORKSPACE = 3 * _GIB
+"""GPU memory left to a step's intermediate results, at most."""
+_LEAST_CONTEXT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    context: int
+    """tokens of prompt and answer together"""
+    pages: int
+    """at least those of one window"""
+
+
+def choose_capacity(
+    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, weights: int
+) -> Capacity:
+    """What the cache can hold beside `weights` bytes that are still to be loaded onto `device`.
+
+    Where no window is asked for, it is what the model was made for, or what fits.
+
+    :raises NotEnoughMemory: the window asked for does not fit.
+    """
+    page = token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE
+    context = choose_context(settings.context, config)
+    window = -(-context // PAGE)
+    wanted = _WINDOWS * window * page
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        room = free - weights - min(_WORKSPACE, total // 7)
+    else:
+        room = max(min(wanted, _CPU_CACHE), window * page)
+    if settings.cache_gib is not None:
+        wanted = int(settings.cache_gib * _GIB)
+        room = min(room, wanted) if device.type == "cuda" else wanted
+    pages = min(room, wanted) // page
+    if pages >= window:
+        return Capacity(context, pages)
+    if settings.context is not None or pages * PAGE < min(_LEAST_CONTEXT, context):
+        raise NotEnoughMemory(
+            f"A window of {context} tokens takes {window * page / _GIB:.2f} GiB of cache; "
+            f"{max(room, 0) / _GIB:.2f} GiB are to be had on {device}.",
+            "Lower the setting context, raise cache_gib where memory allows, or set cache_type to fp8.",
+        )
+    return Capacity(pages * PAGE, pages)
+
+
+def weight_bytes(folder: Path, config: Config, parameters: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Bytes that the weights of the checkpoint in `folder` will take on `device`."""
+    if config.fp8_block and device.type == "cuda":  # kept as published
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return parameters * dtype.itemsize
