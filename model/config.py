@@ -287,10 +287,11 @@ def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, 
         "fmt": ("e4m3", None),
         "activation_scheme": ("dynamic", None),
         "scale_fmt": ("ue8m0", "float", None),
-        "modules_to_not_convert": (None, [], ["lm_head"]),
     }
+    # Which weights are not quantised is seen in the files, tensor by tensor.
+    read_apart = ("weight_block_size", "modules_to_not_convert", "ignored_layers")
     for key, value in values.items():
-        if key != "weight_block_size" and (key not in wanted or value not in wanted[key]):
+        if key not in read_apart and (key not in wanted or value not in wanted[key]):
             unsupported.append(f"quantization_config.{key} = {value!r}")
     block = values.get("weight_block_size")
     if block != list(FP8_BLOCK):

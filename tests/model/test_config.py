@@ -164,6 +164,11 @@ def test_layer_types_say_how_many_layers_are_dense() -> None:
             read(wrong)
 
 
+def test_a_list_of_what_is_not_quantised_is_no_obstacle() -> None:
+    values = V3 | {"quantization_config": FP8 | {"modules_to_not_convert": ["lm_head", "model.layers.0.self_attn"]}}
+    assert from_json(values) == from_json(V3)
+
+
 V3_2 = V3 | {
     "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "index_head_dim": 128,
     "index_n_heads": 64, "index_topk": 2048,

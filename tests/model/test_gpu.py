@@ -66,6 +66,19 @@ def test_greedy_text_is_that_of_the_cpu(version: int, make_checkpoint: Make) -> 
     assert texts[0] == texts[1]
 
 
+def test_fp8_weights_are_kept_on_the_gpu(make_checkpoint: Make, tmp_path: Path) -> None:
+    save_model(load_model(make_checkpoint(3)[0], torch.float32, CPU), tmp_path, torch.bfloat16, fp8_block=(128, 128))
+    kept = load_model(tmp_path, torch.float32, GPU)
+    weights = {name: one.dtype for name, one in kept.named_parameters() if name.endswith("_proj.weight")}
+    assert set(weights.values()) == {torch.float8_e4m3fn}
+    ids = torch.arange(6, 70)[None]
+    with torch.inference_mode():
+        expected = load_model(tmp_path, torch.float32, CPU)(ids)
+        error = float((kept(ids.to(GPU)).cpu() - expected).abs().max() / expected.std())
+    print(f"FP8 kept: largest error {error:.1e} standard deviations")
+    assert error < 0.05  # kernels round activations to FP8, plain torch does not
+
+
 def test_fp8_checkpoints_load_on_the_gpu(make_checkpoint: Make, tmp_path: Path) -> None:
     model = load_model(make_checkpoint(3)[0], torch.float32, CPU)
     save_model(model, tmp_path, torch.bfloat16, fp8_block=(128, 128))
