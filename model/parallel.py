@@ -5,26 +5,26 @@ same arguments; inside a call the ranks meet in collectives. Only rank 0 sees re
 all others, and the caller gets `LostRank`. Knows nothing about models.
 """
 
-import os
 import pickle
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from model.errors import LostRank, ModelError, UnsupportedOperation
-from model.rank import BEAT, READY, STARTED, Task, join, receive, send
+from model.rank import BEAT, READY, STARTED, Coming, Task, join, receive, send
+from model.rank_process import RankProcess
 from model.shard import Shard
 
 _START_LIMIT = 180.0
@@ -36,71 +36,8 @@ _SILENCE = 20 * BEAT
 _GRACE = 2.0
 """Seconds in which the end of a rank explains a failure of rank 0, and in which ranks end by themselves on closing."""
 
-_SHOWN = 12
-"""Last lines of a lost rank's error output that are shown."""
-
 PartT = TypeVar("PartT")
 Result = TypeVar("Result")
-
-
-class _Process:
-    """One started rank, seen from rank 0."""
-
-    def __init__(self, rank: int, folder: Path, threads: int | None) -> None:
-        self.rank = rank
-        self.beat = time.monotonic()
-        ours, theirs = socket.socketpair()
-        self.life, their_life = socket.socketpair()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
-        # The new process imports what this one does, and nothing from the working folder (-P).
-        paths = [str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        if threads is not None:
-            environment["OMP_NUM_THREADS"] = str(threads)
-        with theirs, their_life:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "model.rank", str(theirs.fileno()), str(their_life.fileno()), str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(), their_life.fileno()),
-                env=environment,
-            )
-        self.calls = Connection(ours.detach())
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def ended(self, seconds: float) -> bool:
-        """Whether it has ended, or does within `seconds`."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def ending(self) -> str:
-        """How it ended, with the last lines of its error output."""
-        status = self._process.returncode
-        if status is None:
-            how = "closed its connection"
-        else:
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
-        size = os.fstat(self._stderr.fileno()).st_size
-        tail = os.pread(self._stderr.fileno(), 8192, max(size - 8192, 0)).decode(errors="replace")
-        lines = tail.strip().splitlines()[-_SHOWN:]
-        return "\n".join([f"{how}.", *lines])
-
-    def close(self) -> None:
-        self.kill()
-        self._process.wait()
-        self.calls.close()
-        self.life.close()
-        self._stderr.close()
 
 
 class Ranks(Generic[PartT]):
@@ -111,12 +48,14 @@ class Ranks(Generic[PartT]):
     def __init__(
         self,
         build: Callable[[Shard, torch.device], PartT],
-        devices: list[torch.device],
+        devices: Sequence[torch.device],
         threads: int | None = None,
+        build_first: Callable[[Shard, torch.device], PartT] | None = None,
     ) -> None:
         """Start a rank per further device and have each `build` its part; `threads` are the CPU threads of each.
 
-        `build` is pickled: a module's function, or a partial of one.
+        `build` is pickled: a module's function, or a partial of one. `build_first` is used in its place by rank 0, and
+        may be anything.
 
         :raises LostRank: a process ended before its part was built.
         :raises ModelError: building failed, or other ranks are open in this process.
@@ -125,22 +64,24 @@ class Ranks(Generic[PartT]):
             raise UnsupportedOperation("Several ranks are not offered on Windows.", "Set ranks to 1.")
         if torch.distributed.is_initialized():
             raise ModelError("This process has a model of several ranks already.", "Close that one first.")
+        self.devices = tuple(devices)
         self._loss: str | None = None
         self._closed = threading.Event()
         self._changed = threading.Condition()
         size = len(devices)
         self._folder = Path(tempfile.mkdtemp(prefix="loci-ranks-"))
-        self._others: list[_Process] = []
+        self._others: list[RankProcess] = []
         tasks = [Task(Shard(rank, size), device, self._folder, build) for rank, device in enumerate(devices)]
         try:
             # 1. Start them all; each says so once torch is imported.
-            self._others = [_Process(rank, self._folder, threads) for rank in range(1, size)]
+            self._others = [RankProcess(rank, self._folder, threads) for rank in range(1, size)]
             self._expect(STARTED)
             threading.Thread(target=self._watch, daemon=True, name="ranks").start()
             # 2. All meet, and build at the same time.
             for process, task in zip(self._others, tasks[1:], strict=True):
                 send(process.calls, task)
-            self.part = self._unless_lost(lambda: _join_and_build(tasks[0]))
+            first = replace(tasks[0], build=build_first or build)
+            self.part = self._unless_lost(lambda: _join_and_build(first))
             if devices[0].type == "cuda":
                 torch.cuda.set_device(devices[0])  # it is a property of the thread
             self._expect(READY)
@@ -160,46 +101,40 @@ class Ranks(Generic[PartT]):
     def call(self, method: str, *arguments: Any) -> Any:
         """`part.method(*arguments)` on every rank, in inference mode; rank 0's result.
 
-        Arguments are values of the host.
+        Arguments are values of the host, or tensors, which all ranks get on their devices.
 
         :raises LostRank: a rank is gone; so are then all others.
         """
-        self._send(method, arguments, wanted=False)
-        with self.guard(), torch.inference_mode():
-            return getattr(self.part, method)(*arguments)
+        return self._call(method, arguments, wanted=False)[0]
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:
         """`call`, but with every rank's result, in order of rank."""
-        self._send(method, arguments, wanted=True)
-        with self.guard(), torch.inference_mode():
-            own = getattr(self.part, method)(*arguments)
-            return [own, *(self._receive(process, None) for process in self._others)]
+        return self._call(method, arguments, wanted=True)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Around whatever uses results of `call`: turns failures that a lost rank causes into `LostRank`.
+        """Around what waits for results of calls: what a lost rank makes of it is raised as `LostRank`.
 
-        Any other failure or interruption leaves the ranks at different places: it ends them.
+        On a GPU a call returns before its results are there; if a rank is lost then, they are worthless.
         """
         try:
             yield
-        except BaseException as error:
-            if not isinstance(error, LostRank) and isinstance(error, Exception):
-                with self._changed:
-                    self._changed.wait_for(lambda: self._loss is not None, _GRACE)
-            loss = self._loss
-            self.close()
-            if loss is not None and isinstance(error, Exception):
-                raise _lost(loss) from error
+        except ModelError:
+            raise
+        except Exception as error:
+            with self._changed:
+                self._changed.wait_for(lambda: self._loss is not None, _GRACE)
+            if self._loss is not None:
+                self.close()
+                raise _lost(self._loss) from error
             raise
         self.check()
 
     def check(self) -> None:
         """:raises LostRank: a rank is gone."""
         if self._loss is not None:
-            loss = self._loss
             self.close()
-            raise _lost(loss)
+            raise _lost(self._loss)
         if self._closed.is_set():
             raise ModelError("The ranks of this model were closed.", "Open the model again.")
 
@@ -221,12 +156,27 @@ class Ranks(Generic[PartT]):
 
     # --- Sending and receiving
 
-    def _send(self, method: str, arguments: tuple[Any, ...], wanted: bool) -> None:
+    def _call(self, method: str, arguments: tuple[Any, ...], wanted: bool) -> list[Any]:
+        """Rank 0's result, and where `wanted` those of the others."""
         self.check()
-        message = pickle.dumps((method, arguments, wanted), protocol=pickle.HIGHEST_PROTOCOL)
-        with self.guard():
-            for process in self._others:
-                process.calls.send_bytes(message)
+        tensors = {
+            place: one.to(self.devices[0]).contiguous()
+            for place, one in enumerate(arguments)
+            if isinstance(one, Tensor)
+        }
+        sent = [Coming(one.shape, one.dtype) if isinstance(one, Tensor) else one for one in arguments]
+        message = pickle.dumps((method, sent, wanted), protocol=pickle.HIGHEST_PROTOCOL)
+        try:
+            with self.guard(), torch.inference_mode():
+                for process in self._others:
+                    process.calls.send_bytes(message)
+                for one in tensors.values():
+                    torch.distributed.broadcast(one, 0)
+                own = getattr(self.part, method)(*(tensors.get(place, one) for place, one in enumerate(arguments)))
+                return [own, *(self._receive(process, None) for process in self._others if wanted)]
+        except BaseException:
+            self.close()  # the ranks are at different places now
+            raise
 
     def _expect(self, word: str) -> None:
         """Wait until every rank has said `word`."""
@@ -237,7 +187,7 @@ class Ranks(Generic[PartT]):
             if said != word:
                 raise _lost(f"Rank {process.rank} said {said!r} instead of {word!r}.")
 
-    def _receive(self, process: _Process, limit: float | None) -> Any:
+    def _receive(self, process: RankProcess, limit: float | None) -> Any:
         """The next message of a rank, unless any rank ends first."""
         deadline = None if limit is None else time.monotonic() + limit
         while not process.calls.poll(0.1):
@@ -301,7 +251,7 @@ class Ranks(Generic[PartT]):
                 if now - process.beat > _SILENCE:
                     return self._lose(process, f"gave no sign of life for {_SILENCE:.0f} s.")
 
-    def _lose(self, process: _Process, how: str) -> None:
+    def _lose(self, process: RankProcess, how: str) -> None:
         if self._closed.is_set():
             return
         with self._changed:

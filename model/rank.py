@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from model.shard import Shard
 
@@ -76,6 +77,22 @@ def join(task: Task) -> None:
         torch.cuda.synchronize()
 
 
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Stands in a message for a tensor that rank 0 broadcasts after it."""
+
+    shape: "torch.Size"
+    dtype: "torch.dtype"
+
+    def receive(self, device: "torch.device") -> "Tensor":
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.empty(self.shape, dtype=self.dtype, device=device)
+        dist.broadcast(tensor, 0)
+        return tensor
+
+
 def send(calls: Connection, message: Any) -> None:
     """Pickled whole: `Connection.send` would hand over tensors by file descriptors."""
     calls.send_bytes(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
@@ -117,7 +134,8 @@ def _serve(calls: Connection) -> NoReturn:
     with torch.inference_mode():
         while True:
             method, arguments, wanted = receive(calls)
-            result = getattr(part, method)(*arguments)
+            given = [one.receive(task.device) if isinstance(one, Coming) else one for one in arguments]
+            result = getattr(part, method)(*given)
             if wanted:
                 send(calls, result)
 
@@ -145,4 +163,7 @@ def _end(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name, by which rank 0 names the classes here.
+    from model.rank import main as imported
+
+    imported()

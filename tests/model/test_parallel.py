@@ -52,6 +52,13 @@ def test_every_rank_makes_every_call(start: Callable[..., Ranks[Fragile]]) -> No
     assert ranks.ask("sum", 1) == [6, 6, 6]
 
 
+def test_tensors_reach_every_rank(start: Callable[..., Ranks[Fragile]]) -> None:
+    values, others = torch.randn(3, 4)[:, ::2], torch.arange(2, dtype=torch.bfloat16)
+    expected = values * 2 + others.float() + 7
+    own, other = start().ask("add", values, 7, others)
+    assert torch.equal(own, expected) and torch.equal(other, expected + 1)
+
+
 def test_closing_ends_the_processes_and_another_model_can_follow(start: Callable[..., Ranks[Fragile]]) -> None:
     ranks = start()
     pids = ranks.pids
