@@ -16,7 +16,7 @@ from model.runner import Runner
 from model.sampling import Drawn, Sampler
 from model.scheduler import Scheduler
 from model.sequence import TokenSequence
-from model.speculate import draft, follow, verify
+from model.speculate import verify
 from model.step import Reading
 
 
@@ -116,7 +116,7 @@ class Batch:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, D] -> [T, V]. Embeddings may be padded beyond the tokenizer's vocabulary; such ids have no text."""
-        return self._runner.model.logits(hidden)[:, : self._vocabulary]
+        return self._runner.logits(hidden)[:, : self._vocabulary]
 
     def _follow(self, states: dict[TokenSequence, Tensor]) -> None:
         """The predictor reads the prompts, too: each token's state with the token after it."""
@@ -131,7 +131,7 @@ class Batch:
                 rows.append(own[: len(after)])
                 sequence.followed = start + len(after)
         if readings:
-            follow(self._runner.model, self._runner.cache, readings, torch.cat(rows))
+            self._runner.follow(readings, torch.cat(rows))
 
     def _draft(self, drawn: list[tuple[TokenSequence, int, Tensor]]) -> None:
         """Likely tokens after the `count` last ones, whose preceding positions have the hidden states [count, D]."""
@@ -146,9 +146,7 @@ class Batch:
                 by_number.setdefault(number, []).append((reading, states, sequence))
         for number, group in by_number.items():
             readings, states_of, sequences = zip(*group, strict=True)
-            drafts = draft(
-                self._runner.model, self._runner.cache, readings, torch.cat(states_of), number, self._vocabulary
-            )
+            drafts = self._runner.draft(readings, torch.cat(states_of), number, self._vocabulary)
             for sequence, own in zip(sequences, drafts, strict=True):
                 sequence.drafts = own
                 sequence.followed = sequence.held

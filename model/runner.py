@@ -1,43 +1,104 @@
-"""From a plan to hidden states: the one place where sequences become tensors and the model runs."""
+"""From a plan to hidden states: the one place where sequences become tensors and the model runs.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+T tokens of a call, N sequences, D hidden width, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 from model.cache import LatentCache
+from model.capacity import Capacity, choose_capacity
 from model.deepseek import DeepseekForCausalLM
 from model.scheduler import Plan
-from model.step import Reading, make_step
+from model.settings import ModelSettings
+from model.speculate import draft, follow
+from model.step import Reading, make_branches, make_step
 
 
 class Runner:
-    """A model with its cache on one device."""
+    """A model with its cache on one device; of a model on several, the part of one rank (see spread.py).
+
+    Arguments are values of the host and hidden states, so that a call can be repeated by other processes.
+    """
 
     def __init__(
-        self, model: DeepseekForCausalLM, cache: LatentCache, device: torch.device, decodes_alone: bool
+        self, model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device, decodes_alone: bool = False
     ) -> None:
         """`decodes_alone`: one thread computes a single token.
 
         A token of a small model is too little work to share: on a busy machine, threads that wait for one another cost
         up to 20 times what they save.
         """
-        self.model, self.cache, self.device = model, cache, device
+        self.model, self.dtype, self.device = model, dtype, device
         self._decodes_alone = decodes_alone
+        self.cache = LatentCache(model.config, 0, dtype, device)
 
-    @torch.inference_mode()
+    def capacity(self, settings: ModelSettings) -> Capacity:
+        """What the cache can hold beside the model.
+
+        :raises NotEnoughMemory: less than the window that is asked for.
+        """
+        return choose_capacity(self.model.config, settings, self.dtype, self.device, 0)
+
+    def open_cache(self, pages: int, fp8: bool) -> None:
+        self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
+
     def run(self, plan: Plan) -> Tensor:
         """Read what is planned; the hidden states [T, D], one sequence after the other."""
-        for copy in plan.copies:
-            self.cache.storage[:, copy.target] = self.cache.storage[:, copy.source]
+        copies = [(copy.source, copy.target) for copy in plan.copies]
         readings = [
             Reading([*sequence.tokens[sequence.held :], *sequence.drafts][:count], sequence.held, sequence.pages)
             for sequence, count in plan.reads
         ]
         alone = self._decodes_alone and len(plan.reads) == 1 and plan.reads[0][0].pending == 1
+        return self.read(copies, readings, alone)
+
+    @torch.inference_mode()
+    def read(self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], alone: bool) -> Tensor:
+        """Copy pages (source, target), then read; `alone` on one thread. Hidden states [T, D]."""
+        for source, target in copies:
+            self.cache.storage[:, target] = self.cache.storage[:, source]
         with _threads(1 if alone else None):
             return self.model.step(make_step(readings, self.device), self.cache)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[T, D] -> [T, V]"""
+        return self.model.logits(hidden)
+
+    @torch.inference_mode()
+    def branch(self, continuations: Sequence[Sequence[int]], history: int, pages: Sequence[int]) -> Tensor:
+        """Logits [T, V] after each token of `continuations` of the first `history` tokens that `pages` hold."""
+        return self.model.logits(
+            self.model.branch(make_branches(continuations, history, pages, self.device), self.cache)
+        )
+
+    def follow(self, readings: Sequence[Reading], hidden: Tensor) -> None:
+        """Let the first predictor read what the model has read (see speculate.py)."""
+        follow(self.model, self.cache, readings, hidden)
+
+    def draft(self, readings: Sequence[Reading], hidden: Tensor, count: int, vocabulary: int) -> list[list[int]]:
+        """`count` likely tokens after each of `readings` (see speculate.py)."""
+        return draft(self.model, self.cache, readings, hidden, count, vocabulary)
+
+    def rows(self, pages: Sequence[int], length: int) -> Tensor:
+        """What the cache holds of the first `length` tokens of `pages` [L, length, C or row]."""
+        return self.cache.rows(pages, length)
+
+    @torch.inference_mode()
+    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
+        """The inverse of `rows`."""
+        self.cache.put_rows(pages, rows)
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Around what waits for results."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """End what runs elsewhere; model and cache go with this object."""
 
 
 @contextmanager

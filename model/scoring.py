@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from model.cache import LatentCache
-from model.deepseek import DeepseekForCausalLM
-from model.step import make_branches
+from model.runner import Runner
 
 _BRANCH_TOKENS = 1024
 """Tokens that one pass scores at most, where one continuation alone does not exceed them; padding counts."""
@@ -18,23 +16,17 @@ _BRANCH_TOKENS = 1024
 
 @torch.inference_mode()
 def score(
-    model: DeepseekForCausalLM,
-    cache: LatentCache,
-    pages: Sequence[int],
-    history: int,
-    last: Tensor,
-    rows: Sequence[Sequence[int]],
+    runner: Runner, pages: Sequence[int], history: int, last: Tensor, rows: Sequence[Sequence[int]]
 ) -> list[float]:
     """The log-probability of each row of tokens after the `history` tokens that `pages` hold.
 
     `last` [1, D] is the final hidden state of the last of these.
     """
-    first = model.logits(last)[0].float().log_softmax(-1).cpu()
+    first = runner.logits(last)[0].float().log_softmax(-1).cpu()
     totals = [float(first[row[0]]) if row else 0.0 for row in rows]
     for numbers in _batches([len(row) - 1 for row in rows], _BRANCH_TOKENS):
-        fed = make_branches([rows[number][:-1] for number in numbers], history, pages, last.device)
         wanted = torch.tensor([token for number in numbers for token in rows[number][1:]], device=last.device)
-        logits = model.logits(model.branch(fed, cache)).float()  # [T, V]
+        logits = runner.branch([rows[number][:-1] for number in numbers], history, pages).float()  # [T, V]
         gains = logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(-1)
         lengths = [len(rows[number]) - 1 for number in numbers]
         for number, own in zip(numbers, torch.split(gains.cpu(), lengths), strict=True):

@@ -20,6 +20,9 @@ class ModelSettings(BaseModel):
     """`auto`, `cpu`, `cuda` or `cuda:N` (torch engine)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of computation (torch engine); `auto` is bfloat16 on a GPU and for large models on a CPU."""
+    ranks: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes that the torch engine spreads a model over, each with a GPU of its own, or all on the CPU; `auto` is as
+    many GPUs as the weights need."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None leaves the choice to the library."""
     gpu_layers: int = Field(default=-1, ge=-1)

@@ -15,9 +15,7 @@ import torch
 
 from model.batch import Batch
 from model.blocks import Blocks
-from model.cache import LatentCache
-from model.capacity import choose_capacity, weight_bytes
-from model.checkpoint import Progress, fingerprint, load_model
+from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import EngineInfo, Event, Prompt, Request, Score
@@ -42,6 +40,7 @@ from model.scheduler import Scheduler
 from model.scoring import score
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
+from model.spread import choose_devices, load_runner
 from model.tokenizer import Tokenizer
 
 
@@ -76,22 +75,25 @@ class TorchEngine:
         device = choose_device(settings.device)
         total, active = count_parameters(config)
         dtype = choose_dtype(settings.dtype, total, device)
-        weights = weight_bytes(folder, config, total, dtype, device)
-        choose_capacity(config, settings, dtype, device, weights)
+        devices = choose_devices(folder, config, settings, dtype, device, total)
         # 2. The model, and a cache in what it leaves.
-        model = load_model(folder, dtype, device, progress=progress, adapter=adapter)
-        self._config = config = model.config  # without the predictors that were announced and are not there
-        drafts = choose_drafts(settings.speculate, len(model.mtp))
-        capacity = choose_capacity(config, settings, dtype, device, 0)
+        decodes_alone = settings.threads is None and device.type == "cpu" and is_small(active)
+        runner = load_runner(folder, dtype, devices, settings, adapter, progress, decodes_alone)
+        self._runner: Runner | None = runner
+        self._config = runner.model.config  # without the predictors that were announced and are not there
+        try:
+            drafts = choose_drafts(settings.speculate, len(runner.model.mtp))
+            capacity = runner.capacity(settings)
+        except ModelError:
+            runner.close()
+            raise
         self._context = capacity.context
-        self._info = replace(info, context=capacity.context)
+        self._info = replace(info, context=capacity.context, devices=tuple(map(str, devices)))
         self._blocks = Blocks(capacity.pages)
         fp8 = settings.cache_type == "fp8"
-        cache = LatentCache(config, capacity.pages, dtype, device, fp8)
+        runner.open_cache(capacity.pages, fp8)
         # 3. What advances sequences.
         self._scheduler = Scheduler(self._blocks, choose_chunk(active, device))
-        decodes_alone = settings.threads is None and device.type == "cpu" and is_small(active)
-        self._runner: Runner | None = Runner(model, cache, device, decodes_alone)
         self._batch = Batch(
             self._runner, self._scheduler, self._ends, self._tokenizer.vocab_size, self._context, drafts
         )
@@ -140,12 +142,13 @@ class TorchEngine:
         with self._reading(tokens) as sequence:
             assert sequence.last is not None  # it was read
             runner = self._loaded()
-            totals = score(runner.model, runner.cache, sequence.pages, sequence.held, sequence.last, rows)
+            with runner.guard():
+                totals = score(runner, sequence.pages, sequence.held, sequence.last, rows)
         return [Score(total, len(row)) for total, row in zip(totals, rows, strict=True)]
 
     def save_prefix(self, prompt: Prompt, file: Path) -> None:
         with self._reading(self._prompt(prompt, 0)) as sequence:
-            rows = self._loaded().cache.rows(sequence.pages, sequence.held)
+            rows = self._loaded().rows(sequence.pages, sequence.held)
             write_prefix(file, self._identity, sequence.tokens, rows)
 
     def load_prefix(self, file: Path) -> int:
@@ -155,14 +158,16 @@ class TorchEngine:
         sequence = TokenSequence(tokens, self._root)
         if not self._blocks.grow(sequence, len(tokens)):
             raise ModelError("Answers that are being written take all of the cache.", "Let them end first.")
-        self._loaded().cache.put_rows(sequence.pages, rows)
+        self._loaded().put_rows(sequence.pages, rows)
         sequence.held = len(tokens)
         self._blocks.close(sequence)
         return len(tokens)
 
     def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+            self._batch.close()
         self._runner = None
-        self._batch.close()
 
     # --- Sequences
 
@@ -190,8 +195,8 @@ class TorchEngine:
             self._batch.remove(sequence)
 
     def _step(self) -> None:
-        self._loaded()
-        self._batch.step()
+        with self._loaded().guard():
+            self._batch.step()
 
     def _loaded(self) -> Runner:
         if self._runner is None:

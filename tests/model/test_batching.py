@@ -216,7 +216,7 @@ def test_the_cache_in_fp8_writes_nearly_the_same(make_checkpoint: Make) -> None:
 def test_a_window_that_does_not_fit_is_refused_before_loading(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.torch_engine.load_model", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("model.spread.load_model", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(NotEnoughMemory, match="512 tokens"):
         TorchEngine(checkpoint, ModelSettings(context=512, cache_gib=1e-5))
 

@@ -1,0 +1,168 @@
+"""A model on several devices: how many it takes, and a runner whose every call is made by all of their processes.
+
+Each rank holds its part of the weights (see shard.py) and the whole latent cache: attention is split by heads, which
+all read the same latents. Ranks add no room for tokens, then, and each reads the whole history. Two other layouts
+would: data-parallel attention (a rank holds all attention weights and the caches of its own sequences, and tokens
+travel to their experts) and a cache split by pages (a rank attends with all heads to its own pages, and the ranks'
+results are merged by their log-sum-exp, as partial.py does within one).
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.cache import PAGE
+from model.capacity import Capacity, choose_capacity, weight_bytes
+from model.checkpoint import Progress, load_model
+from model.config import Config
+from model.deepseek import DeepseekForCausalLM
+from model.errors import CannotSplit, ModelError, NotEnoughMemory
+from model.parallel import Ranks
+from model.runner import Runner
+from model.settings import ModelSettings
+from model.shard import WHOLE, Shard, check_split
+from model.step import Reading
+
+_PIECE = 64
+"""Pages that are sent to other ranks at once."""
+
+
+class SpreadRunner(Runner):
+    """The runners of all ranks as one."""
+
+    def __init__(self, ranks: Ranks[Runner]) -> None:
+        first = ranks.part
+        super().__init__(first.model, first.dtype, first.device)
+        self._ranks = ranks
+
+    def capacity(self, settings: ModelSettings) -> Capacity:
+        found: list[Capacity] = self._ranks.ask("capacity", settings)
+        return min(found, key=lambda one: one.pages)
+
+    def open_cache(self, pages: int, fp8: bool) -> None:
+        self._ranks.call("open_cache", pages, fp8)
+        self.cache = self._ranks.part.cache
+
+    def read(self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], alone: bool) -> Tensor:
+        hidden: Tensor = self._ranks.call("read", copies, readings, alone)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._ranks.call("logits", hidden)
+        return logits
+
+    def branch(self, continuations: Sequence[Sequence[int]], history: int, pages: Sequence[int]) -> Tensor:
+        logits: Tensor = self._ranks.call("branch", continuations, history, pages)
+        return logits
+
+    def follow(self, readings: Sequence[Reading], hidden: Tensor) -> None:
+        self._ranks.call("follow", readings, hidden)
+
+    def draft(self, readings: Sequence[Reading], hidden: Tensor, count: int, vocabulary: int) -> list[list[int]]:
+        drafts: list[list[int]] = self._ranks.call("draft", readings, hidden, count, vocabulary)
+        return drafts
+
+    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
+        for start in range(0, len(pages), _PIECE):
+            piece = rows[:, start * PAGE : (start + _PIECE) * PAGE]
+            if piece.shape[1]:
+                self._ranks.call("put_rows", pages[start : start + _PIECE], piece)
+
+    def guard(self) -> AbstractContextManager[None]:
+        return self._ranks.guard()
+
+    def close(self) -> None:
+        self._ranks.close()
+
+
+def load_runner(
+    folder: Path,
+    dtype: torch.dtype,
+    devices: Sequence[torch.device],
+    settings: ModelSettings,
+    adapter: Path | None = None,
+    progress: Progress | None = None,
+    decodes_alone: bool = False,
+) -> Runner:
+    """The checkpoint in `folder` on `devices`, one or several; its cache is to be opened yet.
+
+    :raises BadCheckpoint: see `load_model`.
+    :raises LostRank: a process ended while it loaded.
+    """
+    if len(devices) == 1:
+        return _load_part(folder, dtype, adapter, progress, decodes_alone, WHOLE, devices[0])
+    load = partial(_load_part, folder, dtype, adapter)
+    threads = None
+    if devices[0].type == "cpu":
+        threads = settings.threads or max((os.cpu_count() or 1) // len(devices), 1)
+        torch.set_num_threads(threads)
+    return SpreadRunner(Ranks(partial(load, None, False), devices, threads, build_first=partial(load, progress, False)))
+
+
+def _load_part(
+    folder: Path,
+    dtype: torch.dtype,
+    adapter: Path | None,
+    progress: Progress | None,
+    decodes_alone: bool,
+    shard: Shard,
+    device: torch.device,
+) -> Runner:
+    model = load_model(folder, dtype, device, progress=progress, shard=shard, adapter=adapter)
+    return Runner(model, dtype, device, decodes_alone)
+
+
+def choose_devices(
+    folder: Path, config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, parameters: int
+) -> list[torch.device]:
+    """The devices of all ranks: as many as are asked for, or the fewest whose memory holds weights and a window.
+
+    :raises CannotSplit: the model's dimensions do not allow as many as are asked for.
+    :raises NotEnoughMemory: they do not fit; no weight was read.
+    :raises ModelError: there are not so many GPUs.
+    """
+    several = device.type == "cuda" and device.index is None
+    here = torch.cuda.device_count() if several else 1
+    if settings.ranks == "auto":
+        sizes = [size for size in range(1, here + 1) if _splits(config, size)]
+    else:
+        check_split(config, settings.ranks)
+        if settings.ranks > here and device.type == "cuda":
+            raise ModelError(
+                f"There are {here} GPUs for {settings.ranks} ranks.", "Lower the setting ranks; let device be auto."
+            )
+        sizes = [settings.ranks]
+    weights = weight_bytes(folder, config, parameters, dtype, device)
+    for size in sizes:
+        try:
+            choose_capacity(config, settings, dtype, device, int(weights * held_share(config, size)))
+        except NotEnoughMemory:
+            if size == sizes[-1]:
+                raise
+        else:
+            break
+    return [torch.device("cuda", rank) if several else device for rank in range(size)]
+
+
+def held_share(config: Config, size: int) -> float:
+    """The part of all weights that each of `size` ranks holds."""
+    if size == 1:
+        return 1.0
+    with torch.device("meta"):
+        # The last rank's part is never the smallest (see `Shard.part`).
+        models = [DeepseekForCausalLM(config, shard=shard) for shard in (WHOLE, Shard(size - 1, size))]
+    whole, part = (sum(one.numel() for one in model.parameters()) for model in models)
+    return part / whole
+
+
+def _splits(config: Config, size: int) -> bool:
+    try:
+        check_split(config, size)
+    except CannotSplit:
+        return False
+    return True
