@@ -44,13 +44,13 @@ SMALL = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A random checkpoint of each shape."""
-    made = {}
+    made, generator = {}, torch.Generator().manual_seed(0)
     for shape, config in SMALL.items():
         model = random_model(config, torch.float32, CPU, fp8=shape == "fp8")
         with torch.no_grad():
             for name, tensor in named_tensors(model).items():
                 if name.endswith(("bias", "norm.weight")):  # so that one counted twice is noticed
-                    tensor.normal_(1.0 if name.endswith("norm.weight") else 0.0, 0.3)
+                    tensor.normal_(1.0 if name.endswith("norm.weight") else 0.0, 0.3, generator=generator)
         made[shape] = tmp_path_factory.mktemp(shape)
         save_model(model, made[shape], torch.float32)
     return made
@@ -78,7 +78,7 @@ def test_ranks_compute_what_the_whole_model_computes(
             largest = max(largest, float((ranks.call("draft", tokens[:8], tokens[1:9]) - expected).abs().max()))
         print(f"{shape}, {size} ranks: largest difference of logits {largest:.1e}, spread {expected.std():.2f}")
         assert expected.std() > 0.1
-        assert largest < 2e-5
+        assert largest < 5e-5
 
         assert ranks.call("generate", tokens[:20], 24) == whole.generate(tokens[:20], 24)
 
