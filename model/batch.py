@@ -51,7 +51,6 @@ class Batch:
         self._judges: dict[TokenSequence, Judge] = {}
 
     def add(self, sequence: TokenSequence, judge: Judge | None = None) -> None:
-        sequence.followed = 0 if self._drafts else None
         self._scheduler.add(sequence)
         if judge is not None:
             self._judges[sequence] = judge

@@ -50,25 +50,41 @@ class LatentCache:
         rows = quantise(latents, self._rank) if self.fp8 else latents.to(self.dtype)
         self.storage[layer].flatten(0, 1).index_copy_(0, slots, rows)
 
-    def rows(self, pages: Sequence[int], length: int) -> Tensor:
-        """The first `length` tokens of `pages` in all layers, as they are stored [L, length, C or row]."""
-        index = torch.tensor(pages, dtype=torch.int64, device=self.storage.device)
-        return self.storage[:, index].flatten(1, 2)[:, :length]
-
-    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
-        """The inverse of `rows`: rows [L, length, C or row] into `pages`."""
-        for number, some in enumerate(torch.split(rows, PAGE, dim=1)):
-            self.storage[:, pages[number], : some.shape[1]] = some.to(self.storage.device)
-
-    def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
-        """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
+    def stored(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
+        """The first `length` tokens of `pages` as they are stored [length, C or row]; a view where consecutive."""
         own = pages[: -(-length // PAGE)]
-        if own and list(own) == list(range(own[0], own[0] + len(own))):
+        if _consecutive(own):
             found = self.storage[layer, own[0] : own[0] + len(own)]
         else:
             found = self.storage[layer, torch.tensor(own, dtype=torch.int64, device=self.storage.device)]
-        rows = found.flatten(0, 1)[:length]
+        return found.flatten(0, 1)[:length]
+
+    def fill(self, layer: int, pages: Sequence[int], rows: Tensor) -> None:
+        """The inverse of `stored`: rows [length, C or row] into `pages`."""
+        own = pages[: -(-len(rows) // PAGE)]
+        if _consecutive(own):
+            self.storage[layer].flatten(0, 1)[own[0] * PAGE : own[0] * PAGE + len(rows)] = rows
+            return
+        for page, some in zip(own, torch.split(rows, PAGE), strict=True):
+            self.storage[layer, page, : len(some)] = some
+
+    def rows(self, pages: Sequence[int], length: int) -> Tensor:
+        """`stored` of all layers [L, length, C or row]; a copy."""
+        return torch.stack([self.stored(layer, pages, length) for layer in range(len(self.storage))])
+
+    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
+        """The inverse of `rows`."""
+        for layer, own in enumerate(rows):
+            self.fill(layer, pages, own.to(self.storage.device))
+
+    def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
+        """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
+        rows = self.stored(layer, pages, length)
         return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
+
+
+def _consecutive(pages: Sequence[int]) -> bool:
+    return len(pages) > 0 and list(pages) == list(range(pages[0], pages[0] + len(pages)))
 
 
 def token_bytes(config: Config, dtype: torch.dtype, fp8: bool) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from model.cache import LatentCache
 from model.capacity import Capacity, choose_capacity
 from model.deepseek import DeepseekForCausalLM
+from model.prefix import PrefixFile, read_prefix
 from model.scheduler import Plan
 from model.settings import ModelSettings
 from model.speculate import draft, follow
@@ -84,13 +85,16 @@ class Runner:
         """`count` likely tokens after each of `readings` (see speculate.py)."""
         return draft(self.model, self.cache, readings, hidden, count, vocabulary)
 
-    def rows(self, pages: Sequence[int], length: int) -> Tensor:
-        """What the cache holds of the first `length` tokens of `pages` [L, length, C or row]."""
-        return self.cache.rows(pages, length)
+    def restore(self, prefix: PrefixFile, pages: Sequence[int], length: int) -> None:
+        """Put the first `length` tokens of a file into `pages`.
+
+        :raises BadCheckpoint: a part of them is damaged.
+        """
+        read_prefix(prefix, self.cache, pages, length)
 
     @torch.inference_mode()
     def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
-        """The inverse of `rows`."""
+        """Rows of all layers, as the cache stores them [L, length, C or row], into `pages`."""
         self.cache.put_rows(pages, rows)
 
     def guard(self) -> AbstractContextManager[None]:

@@ -35,6 +35,11 @@ class ModelSettings(BaseModel):
     speculate: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Tokens drafted before each pass by the model's own prediction layers (torch engine); 0 is off, `auto` is 1 where
     the checkpoint has such layers."""
+    shelf_gib: float = Field(default=8.0, ge=0)
+    """Disk that read beginnings of prompts may take, in GiB (torch engine): pinned documents, and sessions if kept."""
+    shelf_tokens: int | None = Field(default=None, ge=64)
+    """Keep what was read and answered on disk when the engine closes, from so many tokens on; None keeps only what is
+    pinned."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds without a byte from a remote server before it counts as failed."""
     connect_timeout: float = Field(default=10.0, gt=0)

@@ -23,6 +23,7 @@ from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import CannotSplit, ModelError, NotEnoughMemory
 from model.parallel import Ranks
+from model.prefix import PrefixFile
 from model.runner import Runner
 from model.settings import ModelSettings
 from model.shard import WHOLE, Shard, check_split
@@ -67,11 +68,11 @@ class SpreadRunner(Runner):
         drafts: list[list[int]] = self._ranks.call("draft", readings, hidden, count, vocabulary)
         return drafts
 
-    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
-        for start in range(0, len(pages), _PIECE):
-            piece = rows[:, start * PAGE : (start + _PIECE) * PAGE]
-            if piece.shape[1]:
-                self._ranks.call("put_rows", pages[start : start + _PIECE], piece)
+    def restore(self, prefix: PrefixFile, pages: Sequence[int], length: int) -> None:
+        super().restore(prefix, pages, length)  # one reads and checks the file, and hands it on
+        for start in range(0, length, _PIECE * PAGE):
+            own = pages[start // PAGE :][:_PIECE]
+            self._ranks.call("put_rows", own, self.cache.rows(own, min(length - start, _PIECE * PAGE)))
 
     def guard(self) -> AbstractContextManager[None]:
         return self._ranks.guard()

@@ -15,11 +15,12 @@ import torch
 
 from model.batch import Batch
 from model.blocks import Blocks
+from model.cache import PAGE, LatentCache
 from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import EngineInfo, Event, Prompt, Request, Score
-from model.errors import BadCheckpoint, ModelError, PromptTooLong
+from model.errors import BadCheckpoint, ModelError, NotEnoughMemory, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
 from model.placement import (
     adapter_folder,
@@ -34,14 +35,18 @@ from model.placement import (
     read_capabilities,
     read_card,
 )
-from model.prefix import read_prefix, write_prefix
+from model.prefix import open_prefix, write_prefix
 from model.runner import Runner
 from model.scheduler import Scheduler
 from model.scoring import score
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
+from model.shelves import Shelves
 from model.spread import choose_devices, load_runner
 from model.tokenizer import Tokenizer
+
+_KEPT = 8
+"""Conversations that are kept when the engine closes, at most."""
 
 
 class TorchEngine:
@@ -53,8 +58,11 @@ class TorchEngine:
         settings: ModelSettings,
         reference: str | None = None,
         progress: Progress | None = None,
+        shelves: Path | None = None,
     ) -> None:
         """Load it, telling `progress` the bytes read and those to read.
+
+        Beginnings of prompts that the folder `shelves` has are read from there, not by the model.
 
         :raises UnsupportedArchitecture: the architecture or a feature is not implemented; no weight was read.
         :raises BadCheckpoint: files are missing, damaged or do not fit together.
@@ -99,6 +107,11 @@ class TorchEngine:
         )
         # The predictor has read the cached tokens, too.
         self._identity = f"{fingerprint(folder, adapter)} {dtype}{' fp8' * fp8}{' with drafts' * bool(drafts)}"
+        self._shelf_tokens = settings.shelf_tokens
+        budget = int(settings.shelf_gib * (1 << 30))
+        self._shelves = Shelves(shelves, budget, self._identity) if shelves is not None else None
+        self._ended: list[list[int]] = []  # what may be kept when the engine closes
+        self._drafting = drafts > 0
         self._root = hashlib.sha256(self._identity.encode()).digest()
 
     # --- The protocol
@@ -119,7 +132,7 @@ class TorchEngine:
                     return
                 self._step()
         finally:
-            self._batch.remove(generation.sequence)
+            self._end(generation)
 
     def generate_all(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
         """All `requests` together; each event with the number of its request."""
@@ -134,7 +147,7 @@ class TorchEngine:
                         yield number, generation.events.popleft()
         finally:
             for generation in generations:
-                self._batch.remove(generation.sequence)
+                self._end(generation)
 
     def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
         rows = [self._tokenizer.encode(candidate) for candidate in candidates]
@@ -148,26 +161,55 @@ class TorchEngine:
 
     def save_prefix(self, prompt: Prompt, file: Path) -> None:
         with self._reading(self._prompt(prompt, 0)) as sequence:
-            rows = self._loaded().rows(sequence.pages, sequence.held)
-            write_prefix(file, self._identity, sequence.tokens, rows)
+            write_prefix(file, self._identity, sequence.tokens, self._loaded().cache, sequence.pages)
 
     def load_prefix(self, file: Path) -> int:
-        tokens, rows = read_prefix(file, self._identity)
-        if len(tokens) > self._context:
-            raise PromptTooLong(f"{file} holds {len(tokens)} tokens; the window is {self._context}.")
-        sequence = TokenSequence(tokens, self._root)
-        if not self._blocks.grow(sequence, len(tokens)):
+        runner = self._loaded()
+        prefix = open_prefix(file, self._identity, runner.cache)
+        length = len(prefix.tokens)
+        if length > self._context:
+            raise PromptTooLong(f"{file} holds {length} tokens; the window is {self._context}.")
+        sequence = self._sequence(prefix.tokens)
+        if not self._blocks.grow(sequence, length):
             raise ModelError("Answers that are being written take all of the cache.", "Let them end first.")
-        self._loaded().put_rows(sequence.pages, rows)
-        sequence.held = len(tokens)
-        self._blocks.close(sequence)
+        try:
+            runner.restore(prefix, sequence.pages, length)
+            sequence.held = length
+            sequence.followed = None if sequence.followed is None else length - 1
+        finally:
+            self._blocks.close(sequence)
+        return length
+
+    def shelve(self, prompts: Sequence[Prompt], label: str) -> int:
+        """Read what `prompts` begin with in common and keep it on disk until it is asked to go; its tokens.
+
+        :raises UnsupportedOperation: the engine was opened without a folder for shelves.
+        :raises NotEnoughMemory: the disk budget has no room for it.
+        """
+        if self._shelves is None:
+            raise UnsupportedOperation("The engine was opened without a folder for shelves.")
+        rows = [self._prompt(prompt, 0) for prompt in prompts]
+        common = next((n for n, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), None)
+        tokens = rows[0][: min(map(len, rows)) if common is None else common]
+        with self._reading(tokens) as sequence:
+            self._shelves.store(sequence, self._loaded().cache, label, pinned=True)
+            found = self._shelves.find(sequence)
+            if found is None or found[1] < len(tokens):
+                raise NotEnoughMemory(
+                    f"The shelves have no room for {label} ({len(tokens)} tokens).",
+                    "Unpin something, or raise the setting shelf_gib.",
+                )
         return len(tokens)
 
     def close(self) -> None:
-        if self._runner is not None:
-            self._runner.close()
+        if self._runner is None:
+            return
+        runner, self._runner = self._runner, None
+        try:
+            self._keep_ended(runner.cache)
+        finally:
+            runner.close()
             self._batch.close()
-        self._runner = None
 
     # --- Sequences
 
@@ -177,7 +219,8 @@ class TorchEngine:
         bound = constraint.longest if constraint is not None else None
         most = request.sampling.max_tokens
         tokens = self._prompt(request.prompt, min(most, bound or most))
-        sequence = TokenSequence(tokens, self._root)
+        sequence = self._sequence(tokens)
+        self._fetch(sequence)
         generation = Generation(sequence, request.sampling, constraint, self._tokenizer, self._ends)
         self._batch.add(sequence, generation)
         return generation
@@ -185,7 +228,8 @@ class TorchEngine:
     @contextmanager
     def _reading(self, tokens: list[int]) -> Iterator[TokenSequence]:
         """All of `tokens` in the cache, for as long as they are needed."""
-        sequence = TokenSequence(tokens, self._root)
+        sequence = self._sequence(tokens)
+        self._fetch(sequence)
         self._batch.add(sequence)
         try:
             while sequence.last is None:
@@ -193,6 +237,34 @@ class TorchEngine:
             yield sequence
         finally:
             self._batch.remove(sequence)
+
+    def _sequence(self, tokens: list[int]) -> TokenSequence:
+        return TokenSequence(tokens, self._root, followed=0 if self._drafting else None)
+
+    def _end(self, generation: Generation) -> None:
+        """Take a generation out; what was read stays in the cache, and is perhaps worth keeping."""
+        self._batch.remove(generation.sequence)
+        if self._shelf_tokens is not None and self._shelves is not None:
+            self._ended = [*self._ended[1 - _KEPT :], generation.sequence.tokens]
+
+    def _fetch(self, sequence: TokenSequence) -> None:
+        """Bring what shelves have of the sequence's beginning, beyond what is here, into the cache."""
+        if self._shelves is None or len(sequence.tokens) <= PAGE:
+            return
+        found = self._shelves.find(sequence)
+        if found is not None and found[1] - self._blocks.known(sequence) * PAGE >= PAGE:
+            shelf, common = found
+            self._shelves.restore(shelf, sequence, common, self._blocks, self._loaded())
+
+    def _keep_ended(self, cache: LatentCache) -> None:
+        """Put the last conversations on shelves, as far as their cache is still here."""
+        while self._ended and self._shelves is not None and self._shelf_tokens is not None:
+            sequence = self._sequence([*self._ended.pop(), -1])
+            if self._blocks.open(sequence) is not None:  # part of another's page: not worth the copy
+                sequence.held -= sequence.held % PAGE
+            if sequence.held >= self._shelf_tokens:
+                self._shelves.store(sequence, cache, "session")
+            self._blocks.close(sequence)
 
     def _step(self) -> None:
         with self._loaded().guard():
