@@ -5,6 +5,7 @@ same arguments; inside a call the ranks meet in collectives. Only rank 0 sees re
 all others, and the caller gets `LostRank`. Knows nothing about models.
 """
 
+import atexit
 import pickle
 import shutil
 import socket
@@ -72,6 +73,7 @@ class Ranks(Generic[PartT]):
         self._folder = Path(tempfile.mkdtemp(prefix="loci-ranks-"))
         self._others: list[RankProcess] = []
         tasks = [Task(Shard(rank, size), device, self._folder, build) for rank, device in enumerate(devices)]
+        atexit.register(self.close)  # for whoever does not
         try:
             # 1. Start them all; each says so once torch is imported.
             self._others = [RankProcess(rank, self._folder, threads) for rank in range(1, size)]
@@ -143,6 +145,7 @@ class Ranks(Generic[PartT]):
         if self._closed.is_set():
             return
         self._closed.set()
+        atexit.unregister(self.close)
         for process in self._others:
             process.calls.close()  # which asks a waiting rank to end
         if self._loss is None:
