@@ -263,8 +263,7 @@ class Ranks(Generic[PartT]):
         for other in self._others:
             other.kill()
         if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
-            # Kernels of NCCL wait for lost peers for ever; gloo's sockets fail by themselves.
-            torch.distributed.distributed_c10d._abort_process_group()
+            _leave()  # kernels of NCCL wait for lost peers for ever; gloo's sockets fail by themselves
 
 
 def _receive_beat(life: socket.socket) -> bool:
@@ -279,12 +278,17 @@ def _join_and_build(task: Task) -> Any:
     return task.build(task.shard, task.device)
 
 
+_LEAVING = threading.Lock()
+
+
 def _leave() -> None:
-    if torch.distributed.is_initialized():
-        if torch.distributed.get_backend() == "nccl":
-            torch.distributed.distributed_c10d._abort_process_group()  # destroying would wait for the others
-        else:
-            torch.distributed.destroy_process_group()
+    """Leave the process group, once, whichever thread comes first."""
+    with _LEAVING:
+        if torch.distributed.is_initialized():
+            if torch.distributed.get_backend() == "nccl":
+                torch.distributed.distributed_c10d._abort_process_group()  # destroying would wait for the others
+            else:
+                torch.distributed.destroy_process_group()
 
 
 def _lost(what: str) -> LostRank:

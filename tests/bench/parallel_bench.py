@@ -4,12 +4,15 @@
     PYTHONPATH=. python tests/bench/parallel_bench.py toy --device cpu        # a rehearsal without a GPU
 
 Weights are drawn on each device, by part; nothing is read. First, logits of a toy model on several ranks are compared
-with those of one. `loop` is a step that every rank repeats by itself, `driven` one that rank 0 asks for each time, as
-an engine does. The kernels of model/fast_decode.py are used where they are there and know the model, in a CUDA graph.
+with those of one; at the end, a rank is killed in a step. `loop` is a step that every rank repeats by itself, `driven`
+one that rank 0 asks for each time, as an engine does. The kernels of model/fast_decode.py are used where they are there
+and know the model, in a CUDA graph.
 """
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +28,7 @@ from torch import Tensor
 from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
+from model.errors import LostRank
 from model.parallel import Ranks
 from model.random_weights import SHAPES, random_model, shape_config
 from model.shard import Shard
@@ -95,6 +99,13 @@ class Part:
         """One step, to its end."""
         self.run()
         self._wait()
+
+    def lose(self) -> None:
+        """Steps, in one of which the last rank is killed."""
+        for number in range(20):
+            if number == 10 and self.shard.rank == self.shard.size - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.driven()
 
     def weights(self) -> int:
         """Bytes."""
@@ -203,6 +214,21 @@ def check(devices: list[torch.device], dtype: torch.dtype, fp8: bool, tell: Call
             )  # fmt: skip
 
 
+def lose(devices: list[torch.device], dtype: torch.dtype, fp8: bool, tell: Callable[..., None]) -> None:
+    """Kill a rank in the middle of a step: how long until that is an error, and which."""
+    ranks: Ranks[Part] = Ranks(partial(build_random, TOY, dtype, fp8, 32), devices)
+    ranks.ask("prepare", 1, 300, False)
+    begun = time.perf_counter()
+    try:
+        ranks.call("lose")
+    except LostRank as error:
+        tell(what="lost", ranks=len(devices), seconds=round(time.perf_counter() - begun, 2), error=str(error))
+    else:
+        tell(what="lost", ranks=len(devices), error="none was raised")
+    finally:
+        ranks.close()
+
+
 def measure(
     config: Config, devices: list[torch.device], options: argparse.Namespace, tell: Callable[..., None]
 ) -> None:
@@ -255,11 +281,13 @@ def main() -> None:
         name = torch.cuda.get_device_name(0) if kind == "cuda" else "cpu"
         tell(what="machine", device=name, torch=torch.__version__, arguments=sys.argv[1:])
         most = max(options.ranks)
+        dtype = torch.bfloat16 if kind == "cuda" else torch.float32
         if most > 1:
-            dtype = torch.bfloat16 if kind == "cuda" else torch.float32
             check(devices[: min(most, 2)], dtype, options.fp8, tell)
         for number in options.ranks:
             measure(config, devices[:number], options, tell)
+        if most > 1:
+            lose(devices[: min(most, 2)], dtype, options.fp8, tell)
 
 
 def _options() -> argparse.Namespace:
