@@ -6,6 +6,7 @@ all others, and the caller gets `LostRank`. Knows nothing about models.
 """
 
 import atexit
+import os
 import pickle
 import shutil
 import socket
@@ -37,8 +38,16 @@ _SILENCE = 20 * BEAT
 _GRACE = 2.0
 """Seconds in which the end of a rank explains a failure of rank 0, and in which ranks end by themselves on closing."""
 
+_STEP_LIMIT = 600.0
+"""Seconds of waiting for results after which ranks count as stuck in collectives that do not match."""
+
+_RELEASE = 8.0
+"""Seconds after a loss in which NCCL must let go of rank 0."""
+
 PartT = TypeVar("PartT")
 Result = TypeVar("Result")
+
+_LEAVING = threading.Lock()
 
 
 class Ranks(Generic[PartT]):
@@ -69,6 +78,7 @@ class Ranks(Generic[PartT]):
         self._loss: str | None = None
         self._closed = threading.Event()
         self._changed = threading.Condition()
+        self._since: float | None = None  # when rank 0 began to wait for results, if it does
         size = len(devices)
         self._folder = Path(tempfile.mkdtemp(prefix="loci-ranks-"))
         self._others: list[RankProcess] = []
@@ -76,7 +86,8 @@ class Ranks(Generic[PartT]):
         atexit.register(self.close)  # for whoever does not
         try:
             # 1. Start them all; each says so once torch is imported.
-            self._others = [RankProcess(rank, self._folder, threads) for rank in range(1, size)]
+            for rank in range(1, size):
+                self._others.append(RankProcess(rank, self._folder, threads))
             self._expect(STARTED)
             threading.Thread(target=self._watch, daemon=True, name="ranks").start()
             # 2. All meet, and build at the same time.
@@ -119,6 +130,9 @@ class Ranks(Generic[PartT]):
 
         On a GPU a call returns before its results are there; if a rank is lost then, they are worthless.
         """
+        outermost = self._since is None
+        if outermost:
+            self._since = time.monotonic()
         try:
             yield
         except ModelError:
@@ -130,6 +144,11 @@ class Ranks(Generic[PartT]):
                 self.close()
                 raise _lost(self._loss) from error
             raise
+        finally:
+            if outermost:
+                with self._changed:
+                    self._since = None
+                    self._changed.notify_all()
         self.check()
 
     def check(self) -> None:
@@ -253,6 +272,9 @@ class Ranks(Generic[PartT]):
             for process in self._others:
                 if now - process.beat > _SILENCE:
                     return self._lose(process, f"gave no sign of life for {_SILENCE:.0f} s.")
+            since = self._since
+            if since is not None and now - since > _STEP_LIMIT:
+                return self._lose(self._others[0], f"did not end a step with the others within {_STEP_LIMIT:.0f} s.")
 
     def _lose(self, process: RankProcess, how: str) -> None:
         if self._closed.is_set():
@@ -262,8 +284,14 @@ class Ranks(Generic[PartT]):
             self._changed.notify_all()
         for other in self._others:
             other.kill()
-        if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
-            _leave()  # kernels of NCCL wait for lost peers for ever; gloo's sockets fail by themselves
+        if _never_returns():
+            _leave()
+            with self._changed:
+                freed = self._changed.wait_for(lambda: self._since is None, _RELEASE)
+            if not freed:  # nothing else interrupts a wait for a GPU, and an end is better than a hang
+                shutil.rmtree(self._folder, ignore_errors=True)
+                print(f"{LostRank.title}: {_lost(self._loss)}", file=sys.stderr, flush=True)
+                os._exit(LostRank.exit_code)
 
 
 def _receive_beat(life: socket.socket) -> bool:
@@ -281,14 +309,24 @@ def _join_and_build(task: Task) -> Any:
 _LEAVING = threading.Lock()
 
 
+def _never_returns() -> bool:
+    """Whether what waits for a lost rank does so for ever: NCCL's kernels do; gloo's sockets fail by themselves."""
+    return torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl"
+
+
 def _leave() -> None:
-    """Leave the process group, once, whichever thread comes first."""
-    with _LEAVING:
-        if torch.distributed.is_initialized():
-            if torch.distributed.get_backend() == "nccl":
+    """Leave the process group. Aborting NCCL frees what waits, but may itself hang (NVIDIA/nccl issues 549, 1013)."""
+
+    def leave() -> None:
+        with _LEAVING:
+            if _never_returns():
                 torch.distributed.distributed_c10d._abort_process_group()  # destroying would wait for the others
-            else:
+            elif torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()
+
+    leaving = threading.Thread(target=leave, daemon=True, name="leave ranks")
+    leaving.start()
+    leaving.join(_GRACE)
 
 
 def _lost(what: str) -> LostRank:

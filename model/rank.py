@@ -36,7 +36,7 @@ STARTED, READY = "started", "ready"
 """What a rank says when it is imported, and when its part is built."""
 
 _COLLECTIVE_LIMIT = timedelta(minutes=10)
-"""After this, ranks that wait for one another give up; the end of a process is noticed much earlier."""
+"""After this, ranks that wait for one another over gloo give up; the end of a process is noticed much earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,16 @@ def join(task: Task) -> None:
 
     # The ranks of one model share a machine: nothing of theirs has to be reachable from outside.
     loopback = "lo" if sys.platform == "linux" else "lo0"
-    for name, value in {
+    os.environ |= {
         "GLOO_SOCKET_IFNAME": loopback,
         "NCCL_SOCKET_IFNAME": loopback,
         # NVLink multicast fails on machines whose GPUs are lent out one by one, and decoding gains nothing from it.
         "NCCL_NVLS_ENABLE": "0",
         "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
-    }.items():
-        os.environ.setdefault(name, value)
+        # By default torch ends the process, a person's session included, when it notices a lost peer.
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
+        "TORCH_NCCL_ENABLE_MONITORING": "0",
+    }
     on_gpu = task.device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(task.device)

@@ -13,6 +13,9 @@ from pathlib import Path
 _SHOWN = 12
 """Last lines of a lost rank's error output that are shown."""
 
+_REAPED = 10.0
+"""Seconds that a killed process may take to give back a GPU's memory before it is left to the system."""
+
 
 class RankProcess:
     """A started rank."""
@@ -69,7 +72,7 @@ class RankProcess:
 
     def close(self) -> None:
         self.kill()
-        self._process.wait()
+        self.ended(_REAPED)
         self.calls.close()
         self.life.close()
         self._stderr.close()
