@@ -149,20 +149,18 @@ class _Draft:
         return False
 
     def _ordered(self) -> list[Passage]:
-        """In document order; documents by their best passage."""
+        """In document order; whole documents, then the others by their best passage."""
         rank = {document: i for i, document in reversed(list(enumerate(p.document for p in self.passages)))}
-        return sorted(self.passages, key=lambda p: (rank[p.document], p.start))
+        return sorted(self.passages, key=lambda p: (p.document not in self.wholes, rank[p.document], p.start))
 
     def _rendered(self) -> tuple[list[str], list[str]]:
         memories = [prompts.memory(one.memory.id, one.memory.text) for one in self.memories]
-        return memories, [
-            prompts.passage(n, p.title or p.path, within(p.page, p.locator), p.text)
-            for n, p in enumerate(self._ordered(), 1)
-        ]
+        return memories, [_rendered(n, p) for n, p in enumerate(self._ordered(), 1)]
 
     def _messages(self) -> tuple[Message, ...]:
         memories, passages = self._rendered()
-        return _messages(self.system, self.history, self.question, memories, passages)
+        whole = len(self.wholes)
+        return _messages(self.system, self.history, self.question, memories, passages[whole:], passages[:whole])
 
     def _size(self) -> int:
         return self.count(self._messages())
@@ -191,11 +189,34 @@ class _Draft:
         )
 
 
+def openings(system: str, wholes: Sequence[Passage]) -> list[tuple[Message, ...]]:
+    """Prompts that have no more in common than every prompt with these documents whole has."""
+    documents = [_rendered(n, passage) for n, passage in enumerate(wholes, 1)]
+    return [
+        _messages(system, [], "Who?", [], [], documents),
+        _messages(system, [], "Where?", [prompts.memory(1, "one")], [], documents),
+        _messages(system, [("Hello", "Yes?")], "When?", [], [], documents),
+    ]
+
+
+def _rendered(n: int, passage: Passage) -> str:
+    return prompts.passage(n, passage.title or passage.path, within(passage.page, passage.locator), passage.text)
+
+
 def _messages(
-    system: str, history: Sequence[tuple[str, str]], question: str, memories: Sequence[str], passages: Sequence[str]
+    system: str,
+    history: Sequence[tuple[str, str]],
+    question: str,
+    memories: Sequence[str],
+    passages: Sequence[str],
+    documents: Sequence[str] = (),
 ) -> tuple[Message, ...]:
+    opening = prompts.documents(documents) if documents else ""
     turns = [message for asked, said in history for message in (Message("user", asked), Message("assistant", said))]
-    return (Message("system", system), *turns, Message("user", prompts.final(question, memories, passages)))
+    if turns and opening:
+        turns[0] = Message("user", f"{opening}\n\n{turns[0].content}")
+        opening = ""
+    return (Message("system", system), *turns, Message("user", prompts.final(question, memories, passages, opening)))
 
 
 def worth_whole(passages: Sequence[Passage], characters: Callable[[str], int]) -> list[str]:

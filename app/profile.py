@@ -62,3 +62,8 @@ def config_file(profile: Profile) -> Path:
 def templates(profile: Profile) -> Path:
     """Folder of the templates for `loci ask -t NAME`: files `NAME.txt` or `NAME.md`."""
     return profile.config / "templates"
+
+
+def shelves(profile: Profile) -> Path:
+    """Folder of what models have read and need not read again; it can be deleted at any time."""
+    return profile.cache / "shelves"

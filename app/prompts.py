@@ -59,9 +59,14 @@ def memory(id: int, text: str) -> str:
     return f'<memory n="m{id}">{data(" ".join(text.split()))}</memory>'
 
 
-def final(question: str, memories: Sequence[str], passages: Sequence[str]) -> str:
-    """The last user message: memories, passages, then the question."""
-    parts = []
+def documents(whole: Sequence[str]) -> str:
+    """Whole documents, which open the first user message: what never changes comes first, and is read once."""
+    return "Whole documents of the user:\n" + "\n".join(whole)
+
+
+def final(question: str, memories: Sequence[str], passages: Sequence[str], opening: str = "") -> str:
+    """The last user message: what opens it, memories, passages, then the question."""
+    parts = [opening] if opening else []
     if memories:
         parts.append("What you remember about the user:\n" + "\n".join(memories))
     if passages:

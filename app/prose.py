@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from app import prompts
 from app.answer import Started, Text, TurnEvent
 from app.claims import split_reasoning
+from app.context import SLACK, Whole, budget, initial_rate, openings, pack, worth_whole
 from app.context import Packed as Prompt
-from app.context import Whole, budget, initial_rate, pack, worth_whole
 from app.grounding import check, citation
 from app.quotes import find, proves
 from app.settings_assistant import AssistantSettings
 from app.turn import Turn
-from model.engine import Delta, Engine, Finished, JsonSchema, Prefilling, Request, Sampling
+from model.engine import Delta, Engine, Finished, JsonSchema, KeepsShelves, Prefilling, Request, Sampling
 from model.errors import UnsupportedConstraint
-from retrieval.types import Locator, Passage
+from retrieval.types import DocumentInfo, Locator, Passage
 
 _FEW = 64
 """Tokens under which the time of a prefill says nothing about its rate."""
@@ -60,12 +60,18 @@ class Prose:
         reserved = min(ask.max_tokens, max(info.context // 2, 1))
         limit, why = budget(info, self._rate.of(self._engine), self._settings.prefill_seconds, reserved)
         plain = turn.kind == "plain"
+        wholes = [] if plain else self._wholes(turn)
         system = "\n\n".join(part for part in (prompts.PLAIN if plain else prompts.SYSTEM, ask.system) if part)
+        if limit < info.context and wholes and isinstance(self._engine, KeepsShelves):
+            # What is at hand takes no time to read.
+            ready = self._engine.at_hand(openings(system, [one.passage for one in wholes if one.asked])[0])
+            window = info.context - reserved - SLACK
+            limit = min(window, limit + ready)
         self._prompt = pack(
             turn.standalone,
             system=system,
             passages=[] if plain else turn.passages,
-            wholes=[] if plain else self._wholes(turn),
+            wholes=wholes,
             memories=turn.memories,
             history=[(e.question, e.answer) for e in turn.history],
             count=self._engine.count_tokens,
@@ -79,12 +85,11 @@ class Prose:
     def _wholes(self, turn: Turn) -> list[Whole]:
         """Documents to read whole: those asked for, the pinned ones, and small ones that hold what was found."""
         library, shelf = turn.shelf.library, turn.shelf
-        asked = [library.document(reference) for reference in turn.ask.documents]
-        if turn.ask.use_library:
-            asked += [d for d in library.documents(turn.ask.scope) if d.pinned and d.id not in {a.id for a in asked}]
-        wholes = [
-            Whole(_whole(d.id, d.path, d.title, shelf.text(d.id), d.text_sha256, d.collection), True) for d in asked
-        ]
+        # Pinned ones first: they are the same from question to question, so that their reading is kept.
+        asked = [d for d in library.documents(turn.ask.scope) if d.pinned] if turn.ask.use_library else []
+        named = [library.document(reference) for reference in turn.ask.documents]
+        asked += [d for d in named if d.id not in {a.id for a in asked}]
+        wholes = [Whole(whole_document(d, shelf.text(d.id)), True) for d in asked]
         known = {p.document: p for p in turn.passages}
         for id in worth_whole(turn.passages, lambda d: len(shelf.text(d))):
             if id not in {a.id for a in asked}:
@@ -165,6 +170,11 @@ class Prose:
         turn.citations, turn.grounded = tuple(found), bool(found)
         if not found:
             turn.reason = "No value of this answer is a quotation from the documents."
+
+
+def whole_document(document: DocumentInfo, text: str) -> Passage:
+    """All of a document as one passage."""
+    return _whole(document.id, document.path, document.title, text, document.text_sha256, document.collection)
 
 
 def _whole(id: str, path: str, title: str, text: str, sha256: str, collection: str) -> Passage:

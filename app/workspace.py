@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from app.answer import Profile
-from app.profile import config_file, open_profile
+from app.profile import config_file, open_profile, shelves
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Workspace:
         if self._engine is None:
             from model.open import open_engine
 
-            self._engine = open_engine(self.settings.model.reference, self.settings.model, self.loading)
+            model = self.settings.model
+            self._engine = open_engine(model.reference, model, self.loading, shelves(self.profile))
         return self._engine
 
     @property

@@ -8,7 +8,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from model.errors import InvalidSampling
 
@@ -227,3 +227,19 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class KeepsShelves(Protocol):
+    """An engine that keeps on disk what it read, and need not read it again (the torch engine)."""
+
+    def shelve(self, prompts: Sequence[Prompt], label: str) -> int:
+        """Read what `prompts` begin with in common and keep it until it is asked to go; its tokens.
+
+        What was kept under `label` before goes.
+        """
+        ...
+
+    def at_hand(self, prompt: Prompt) -> int:
+        """Tokens of `prompt`, from its beginning, that need no reading."""
+        ...

@@ -51,8 +51,15 @@ def resolve(reference: str) -> Resolved:
     )
 
 
-def open_engine(reference: str, settings: ModelSettings, progress: Callable[[int, int], None] | None = None) -> Engine:
-    """Load the model that `reference` names; the torch engine calls `progress` with bytes read and bytes to read.
+def open_engine(
+    reference: str,
+    settings: ModelSettings,
+    progress: Callable[[int, int], None] | None = None,
+    shelves: Path | None = None,
+) -> Engine:
+    """Load the model that `reference` names.
+
+    The torch engine calls `progress` with bytes read and bytes to read, and keeps what it read in the folder `shelves`.
 
     :raises ModelError: it is unknown, damaged, unsupported, or needs a package that is not installed.
     """
@@ -72,7 +79,7 @@ def open_engine(reference: str, settings: ModelSettings, progress: Callable[[int
         return LlamaEngine(Path(found.target), settings)
     from model.torch_engine import TorchEngine
 
-    return TorchEngine(Path(found.target), settings, reference, progress)
+    return TorchEngine(Path(found.target), settings, reference, progress, shelves)
 
 
 def describe_reference(reference: str, settings: ModelSettings | None = None) -> EngineInfo:

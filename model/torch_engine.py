@@ -183,6 +183,8 @@ class TorchEngine:
     def shelve(self, prompts: Sequence[Prompt], label: str) -> int:
         """Read what `prompts` begin with in common and keep it on disk until it is asked to go; its tokens.
 
+        What was kept under `label` before goes.
+
         :raises UnsupportedOperation: the engine was opened without a folder for shelves.
         :raises NotEnoughMemory: the disk budget has no room for it.
         """
@@ -199,7 +201,15 @@ class TorchEngine:
                     f"The shelves have no room for {label} ({len(tokens)} tokens).",
                     "Unpin something, or raise the setting shelf_gib.",
                 )
+        for shelf in self._shelves.all():
+            if shelf.label == label and shelf.key != found[0].key and shelf.model == found[0].model:
+                self._shelves.remove(shelf.key)
         return len(tokens)
+
+    def at_hand(self, prompt: Prompt) -> int:
+        sequence = self._sequence(self._tokenizer.prompt_ids(prompt))
+        found = self._shelves.find(sequence) if self._shelves is not None else None
+        return max(self._blocks.known(sequence) * PAGE, 0 if found is None else found[1])
 
     def close(self) -> None:
         if self._runner is None:

@@ -42,8 +42,11 @@ def list_(ctx: typer.Context, collections: In = None, as_json: AsJson = False) -
     if as_json:
         print_json([asdict(document) for document in found])
     elif found:
-        rows = [[item.id, item.collection, item.pages, item.chunks, item.ingested_at[:10], item.path] for item in found]
-        table(["id", "in", "pages", "chunks", "read", "path"], rows)
+        rows = [
+            [item.id, item.collection, item.pages, item.chunks, item.ingested_at[:10], "yes" * item.pinned, item.path]
+            for item in found
+        ]
+        table(["id", "in", "pages", "chunks", "read", "pinned", "path"], rows)
     else:
         note("The library is empty: loci ingest PATH...")
 
@@ -102,17 +105,32 @@ def remove(
         for document in [opened.library.document(doc) for doc in docs]:
             confirm(f"Remove {document.path} from the library?", yes)
             opened.library.remove(document.id)
+            if document.pinned:
+                from app.pinned import forget  # takes what a question takes
+
+                forget(opened, document.collection)
 
 
 @app.command()
 def pin(ctx: typer.Context, doc: Doc, off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False) -> None:
-    """Keep a document when `ingest --prune` finds its file gone.
+    """Give a document whole to every question, and keep it when `ingest --prune` finds its file gone.
+
+    A torch model that writes prose reads it now, and not again for a question.
 
     \b
     loci library pin handbook.pdf
     """
-    with workspace(ctx) as opened:
-        opened.library.pin(opened.library.document(doc).id, not off)
+    _pin(ctx, doc, not off)
+
+
+@app.command()
+def unpin(ctx: typer.Context, doc: Doc) -> None:
+    """Take back `pin`.
+
+    \b
+    loci library unpin handbook.pdf
+    """
+    _pin(ctx, doc, False)
 
 
 @app.command()
@@ -140,6 +158,16 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
     else:
         for name, value in figures.items():
             say(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+
+
+def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
+    from app.pinned import keep  # takes what a question takes
+
+    with workspace(ctx) as opened:
+        document = opened.library.document(doc)
+        opened.library.pin(document.id, on)
+        if (tokens := keep(opened, document.collection)) is not None:
+            note(f"The model has read the pinned documents of {document.collection}: {tokens} tokens are kept.")
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -391,6 +391,9 @@ def test_library_commands_go_round(loci: Run, read: Path) -> None:
     assert loci("library", "show", "nowhere.md").code == 3
     assert loci("library", "pin", "stock.md").code == 0
     assert loci("library", "show", "stock.md", "--json").json["pinned"]
+    assert "yes" in loci("library", "list").out
+    assert loci("library", "unpin", "stock.md").code == 0
+    assert not loci("library", "show", "stock.md", "--json").json["pinned"]
     assert loci("library", "reindex").code == 0
     assert loci("library", "stats", "--json").json
     assert loci("library", "remove", "stock.md").code == 2
