@@ -47,8 +47,6 @@ _RELEASE = 8.0
 PartT = TypeVar("PartT")
 Result = TypeVar("Result")
 
-_LEAVING = threading.Lock()
-
 
 class Ranks(Generic[PartT]):
     """Rank 0's own `part`, and the processes that mirror it."""

@@ -90,6 +90,12 @@ class Fragile:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.sum(0)
 
+    def dawdle(self, rank: int) -> int:
+        """Alive, but not where the others are."""
+        if self.shard.rank == rank:
+            time.sleep(60.0)
+        return self.sum(0)
+
     def stop(self, rank: int) -> int:
         """Frozen: alive, but silent."""
         if self.shard.rank == rank:

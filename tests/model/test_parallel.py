@@ -113,12 +113,18 @@ def test_a_rank_killed_between_steps_is_noticed_by_the_next(start: Callable[...,
         ranks.call("sum", 5)
 
 
-def test_a_frozen_rank_is_lost(start: Callable[..., Ranks[Fragile]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_SILENCE", 3.0)
+@pytest.mark.parametrize(
+    ("limit", "method", "said"),
+    [("_SILENCE", "stop", "gave no sign of life"), ("_STEP_LIMIT", "dawdle", "did not end a step with the others")],
+)
+def test_a_rank_that_keeps_the_others_waiting_is_lost(
+    start: Callable[..., Ranks[Fragile]], monkeypatch: pytest.MonkeyPatch, limit: str, method: str, said: str
+) -> None:
+    monkeypatch.setattr(parallel, limit, 3.0)
     ranks = start()
     pids = ranks.pids
-    with pytest.raises(LostRank, match="Rank 1 gave no sign of life"):
-        ranks.call("stop", 1)
+    with pytest.raises(LostRank, match=f"Rank 1 {said}"):
+        ranks.call(method, 1)
     assert gone(pids)
 
 
