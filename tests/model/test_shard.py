@@ -14,6 +14,7 @@ from model.parallel import Ranks
 from model.random_weights import SHAPES, random_model
 from model.saving import save_model
 from model.shard import WHOLE, Shard, check_split
+from model.shards import Shards
 from model.tensors import named_tensors
 from tests.model.rank_parts import ModelPart, build_model
 
@@ -104,6 +105,26 @@ def test_the_parts_of_every_tensor_make_the_whole(folders: dict[str, Path], shap
                 assert torch.equal(part[name].float(), tensor[slices].float())
                 covered[slices] += 1
         assert (covered == 1).all() or (covered == size).all()
+
+
+def test_a_rank_reads_its_part_and_no_more(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    read = Shards.read
+
+    def noted(self: Shards, name: str, part: tuple[slice, ...] | None = None) -> torch.Tensor:
+        tensor = read(self, name, part)
+        taken.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    monkeypatch.setattr(Shards, "read", noted)
+    load_model(folders["fp8"], torch.float32, CPU, keep_fp8=True)
+    whole = sum(taken)
+    told: list[tuple[int, int]] = []
+    for rank in range(2):
+        taken.clear()
+        load_model(folders["fp8"], torch.float32, CPU, True, lambda *progress: told.append(progress), Shard(rank, 2))
+        assert sum(taken) < 0.6 * whole
+        assert told[-1] == (sum(taken), sum(taken))
 
 
 def test_v2_lite_splits_at_blocks() -> None:
