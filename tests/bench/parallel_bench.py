@@ -5,8 +5,8 @@
 
 Weights are drawn on each device, by part; nothing is read. First, logits of a toy model on several ranks are compared
 with those of one; at the end, a rank is killed in a step. `loop` is a step that every rank repeats by itself, `driven`
-one that rank 0 asks for each time, as an engine does. The kernels of model/fast_decode.py are used where they are there
-and know the model, in a CUDA graph.
+one that rank 0 asks for each time, `engine` one by the runner of the engine, with its messages, to tokens on the host.
+The kernels of model/fast_decode.py are used where they are there and know the model, in a CUDA graph.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from model.errors import LostRank
 from model.parallel import Ranks
 from model.random_weights import SHAPES, random_model, shape_config
 from model.shard import Shard
-from model.step import Reading, Step, make_step
+from model.step import Reading, make_step
 from model.tensors import named_tensors
 
 TOY = replace(
@@ -43,13 +43,11 @@ TOY = replace(
 """V3 at widths that all kernels and FP8 blocks divide, for up to two ranks."""
 
 
-def decode_step(batch: int, context: int, vocabulary: int, device: torch.device) -> Step:
+def decode_readings(batch: int, context: int, config: Config) -> list[Reading]:
     """One new token of each of `batch` sequences, the last of `context`."""
     pages = -(-context // PAGE)
-    tokens = torch.randint(0, vocabulary, (batch,), generator=torch.Generator().manual_seed(batch)).tolist()
-    return make_step(
-        [Reading([tokens[row]], context - 1, range(row * pages, (row + 1) * pages)) for row in range(batch)], device
-    )
+    tokens = torch.randint(0, config.vocab_size, (batch,), generator=torch.Generator().manual_seed(batch)).tolist()
+    return [Reading([tokens[row]], context - 1, list(range(row * pages, (row + 1) * pages))) for row in range(batch)]
 
 
 class Part:
@@ -57,15 +55,20 @@ class Part:
 
     def __init__(self, model: DeepseekForCausalLM, dtype: torch.dtype, pages: int, device: torch.device) -> None:
         self.model, self.device, self.shard = model, device, model.shard
-        self.cache = LatentCache(model.config, pages, dtype, device)
+        self.runner = _runner(model, dtype, device)
+        if self.runner is None:
+            self.cache = LatentCache(model.config, pages, dtype, device)
+        else:
+            self.runner.open_cache(pages, fp8=False)
+            self.cache = self.runner.cache
         latents = torch.randn(PAGE, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
         self.cache.storage[:] = latents.to(device, self.cache.storage.dtype)
-        self.run: Callable[[], Tensor] = torch.Tensor
+        self.work: Callable[[], Tensor] = torch.Tensor
         self.path = ""
 
     def prepare(self, batch: int, context: int, plain: bool) -> str:
         """Choose how the step is run, and run it until it is warm; the name of that way."""
-        step = decode_step(batch, context, self.model.config.vocab_size, self.device)
+        step = make_step(decode_readings(batch, context, self.model.config), self.device)
         decode, head, self.path = self.model.step, self.model.logits, "plain"
         fast = None if plain else _fast_decode()
         if fast is not None and fast.supports(self.model.config, self.device, self.cache.dtype):
@@ -74,30 +77,38 @@ class Part:
         def whole() -> Tensor:
             return head(decode(step, self.cache))
 
-        self.run = whole
+        self.work = whole
         for _ in range(3):
-            self.run()
+            self.work()
         if self.path == "graph":
-            self.run = _captured(whole)
+            self.work = _captured(whole)
         self._wait()
         return self.path
 
+    def read(self, readings: list[Reading]) -> Any:
+        """Hidden states [batch, D], by the engine's runner."""
+        return self.runner.read([], readings, False)
+
+    def logits(self, hidden: Tensor) -> Any:
+        """[batch, vocabulary], by the engine's runner."""
+        return self.runner.logits(hidden)
+
     def step(self) -> Tensor:
         """Logits [batch, vocabulary], on the host."""
-        return self.run().float().cpu()
+        return self.work().float().cpu()
 
     def loop(self, repeats: int) -> float:
         """Milliseconds of a step."""
         self._wait()
         begun = time.perf_counter()
         for _ in range(repeats):
-            self.run()
+            self.work()
         self._wait()
         return (time.perf_counter() - begun) / repeats * 1e3
 
     def driven(self) -> None:
         """One step, to its end."""
-        self.run()
+        self.work()
         self._wait()
 
     def lose(self) -> None:
@@ -131,6 +142,15 @@ class Part:
             torch.cuda.synchronize()
 
 
+def _runner(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device) -> Any:
+    """The engine's, where everything that an engine imports is installed."""
+    try:
+        from model.runner import Runner
+    except ImportError:
+        return None
+    return Runner(model, dtype, device)
+
+
 def _fast_decode() -> Any:
     try:
         from model import fast_decode  # type: ignore[attr-defined, unused-ignore]  # needs Triton
@@ -153,7 +173,7 @@ def _captured(work: Callable[[], Tensor], repeats: int = 1) -> Callable[[], Tens
         work()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # NCCL has threads of its own
         out = _repeated(work, repeats)
 
     def replay() -> Tensor:
@@ -229,6 +249,23 @@ def lose(devices: list[torch.device], dtype: torch.dtype, fp8: bool, tell: Calla
         ranks.close()
 
 
+def _engine_step(ranks: Ranks[Part], readings: list[Reading]) -> list[int]:
+    """What an engine does for the next token of each sequence."""
+    with ranks.guard():
+        tokens: list[int] = ranks.call("logits", ranks.call("read", readings)).argmax(-1).tolist()
+        return tokens
+
+
+def _typical(work: Callable[[], Any], repeats: int) -> float:
+    """Milliseconds, the median; the first runs do not count."""
+    seconds = []
+    for _ in range(3 + repeats):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return sorted(seconds[3:])[repeats // 2] * 1e3
+
+
 def measure(
     config: Config, devices: list[torch.device], options: argparse.Namespace, tell: Callable[..., None]
 ) -> None:
@@ -245,13 +282,12 @@ def measure(
             path = ranks.ask("prepare", batch, options.context, options.plain)[0]
             ranks.call("loop", 3)
             loop = min(ranks.call("loop", options.repeats) for _ in range(3))
-            driven = []
-            for _ in range(options.repeats):
-                begun = time.perf_counter()
-                ranks.call("driven")
-                driven.append((time.perf_counter() - begun) * 1e3)
-            typical = sorted(driven)[len(driven) // 2]
-            tell(what="decode", **common, batch=batch, path=path, loop_ms=round(loop, 4), driven_ms=round(typical, 4))
+            driven = _typical(lambda: ranks.call("driven"), options.repeats)
+            readings = decode_readings(batch, options.context, config)
+            figures = {"loop_ms": round(loop, 4), "driven_ms": round(driven, 4)}
+            if ranks.part.runner is not None:
+                figures["engine_ms"] = round(_typical(partial(_engine_step, ranks, readings), options.repeats), 4)
+            tell(what="decode", **common, batch=batch, path=path, **figures)
         if len(devices) > 1:
             kinds = ["all_reduce"]
             if devices[0].type == "cuda":
