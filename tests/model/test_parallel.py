@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -43,6 +44,11 @@ def gone(pids: list[int]) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def environment() -> dict[str, str]:
+    """In which other processes import what this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
 
 
 def test_every_rank_makes_every_call(start: Callable[..., Ranks[Fragile]]) -> None:
@@ -128,6 +134,27 @@ def test_a_rank_that_keeps_the_others_waiting_is_lost(
     assert gone(pids)
 
 
+STUCK = """
+import os, signal, threading, torch
+from tests.model.rank_parts import build_fragile
+from model import parallel
+parallel._never_returns, parallel._leave, parallel._RELEASE = lambda: True, lambda: None, 1.0  # as if NCCL hung
+ranks = parallel.Ranks(build_fragile, [torch.device("cpu")] * 2, threads=1)
+print(ranks._folder, flush=True)
+threading.Timer(0.5, os.kill, (ranks.pids[0], signal.SIGKILL)).start()
+ranks.call("dawdle", 0)
+"""
+
+
+def test_a_rank_0_that_nothing_frees_ends_with_the_error() -> None:
+    begun = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, env=environment(), timeout=40)
+    assert time.monotonic() - begun < 30  # most of it to start
+    assert ended.returncode == LostRank.exit_code
+    assert "A part of the model was lost: Rank 1 was killed by SIGKILL" in ended.stderr
+    assert not Path(ended.stdout.strip()).exists()
+
+
 def test_a_failure_of_rank_0_is_raised_as_it_is_and_ends_the_others(start: Callable[..., Ranks[Fragile]]) -> None:
     ranks = start()
     pids = ranks.pids
@@ -164,13 +191,12 @@ while len(sys.argv) < 2:
 @pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_rank_outlives_its_parent(ending: signal.Signals | None) -> None:
     """None: it ends by itself, without closing."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     parent = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *(["end"] if ending is None else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(),
     )
     assert parent.stdout is not None and parent.stderr is not None
     first, second, folder = parent.stdout.readline().split()
@@ -179,6 +205,6 @@ def test_no_rank_outlives_its_parent(ending: signal.Signals | None) -> None:
         parent.send_signal(ending)
     _, errors = parent.communicate(timeout=20)
     assert gone([int(first), int(second)])
-    assert not os.path.exists(folder)  # noqa: PTH110
+    assert not Path(folder).exists()
     if ending in (None, signal.SIGINT):
         assert ("KeyboardInterrupt" in errors) == (ending is not None)
