@@ -179,13 +179,18 @@ class Attention(nn.Module):
         blocks[-1] = blocks[-1][0], total
         parts = []
         for start, end in blocks:
-            latents = cache.read(self.layer, pages[start // PAGE :], end - start)
-            scores = torch.matmul(query, latents.T).view(self.heads, new, -1).float()
+            runs = cache.runs(self.layer, pages[start // PAGE :], end - start)
+            scores = torch.cat([torch.matmul(query, run.T) for run in runs], dim=-1)
+            scores = scores.view(self.heads, new, -1).float()
             if causal and end == total and new > 1:
                 unseen = torch.ones(new, new, dtype=torch.bool, device=scores.device).triu(1)
                 scores[..., before - start :].masked_fill_(unseen, float("-inf"))
             shares = scores.softmax(-1).to(query.dtype).flatten(0, 1)  # [H*S, block]
-            context = torch.matmul(shares, latents[:, : c.kv_lora_rank]).view(self.heads, new, -1)  # [H, S, R]
+            of_runs = torch.split(shares, [len(run) for run in runs], dim=-1)
+            context = torch.matmul(of_runs[0], runs[0][:, : c.kv_lora_rank])  # [H*S, R]
+            for share, run in zip(of_runs[1:], runs[1:], strict=True):
+                context.addmm_(share, run[:, : c.kv_lora_rank])
+            context = context.view(self.heads, new, -1)
             # Where one block is all there is, nothing will be merged: its log-sum-exp is not worth a pass.
             lse = scores.logsumexp(-1) if len(blocks) > 1 or not causal else scores[..., 0]
             parts.append(Part(torch.matmul(context, w_value.transpose(1, 2)), lse))

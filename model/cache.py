@@ -16,6 +16,9 @@ from model.errors import ModelError
 PAGE = 64
 """Tokens of one page."""
 
+_MOST_RUNS = 16
+"""Runs of consecutive pages beyond which one copy is cheaper than many small products."""
+
 _GROUP = 128
 """Values of the latent that share one scale in the FP8 layout."""
 
@@ -81,6 +84,17 @@ class LatentCache:
         """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
         rows = self.stored(layer, pages, length)
         return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
+
+    def runs(self, layer: int, pages: Sequence[int], length: int) -> list[Tensor]:
+        """`read` in pieces: on a CPU, views of consecutive pages, since a copy can cost what attention does."""
+        own = pages[: -(-length // PAGE)]
+        if self.fp8 or self.storage.is_cuda or _consecutive(own):
+            return [self.read(layer, pages, length)]
+        starts = [0, *(n for n in range(1, len(own)) if own[n] != own[n - 1] + 1)]
+        if len(starts) > _MOST_RUNS:
+            return [self.read(layer, pages, length)]
+        ends = [*(start * PAGE for start in starts[1:]), length]
+        return [self.read(layer, own[start:], end - start * PAGE) for start, end in zip(starts, ends, strict=True)]
 
 
 def _consecutive(pages: Sequence[int]) -> bool:

@@ -1,5 +1,6 @@
 """How many pages the cache gets, and the window that they make possible. Knows nothing about what fills them."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,11 @@ def choose_capacity(
         free, total = torch.cuda.mem_get_info(device)
         room = free - weights - min(_WORKSPACE, total // 7)
     else:
-        room = max(min(wanted, _CPU_CACHE), window * page)
+        here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - weights
+        room = min(here, max(min(wanted, _CPU_CACHE), window * page))
     if settings.cache_gib is not None:
         wanted = int(settings.cache_gib * _GIB)
-        room = min(room, wanted) if device.type == "cuda" else wanted
+        room = min(room if device.type == "cuda" else here, wanted)
     pages = min(room, wanted) // page
     if pages >= window:
         return Capacity(context, pages)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from model.cache import PAGE, LatentCache
-from model.checkpoint import load_model, save_model
+from model.checkpoint import load_model
+from model.saving import save_model
 from model.step import Reading, make_step
 
 pytestmark = pytest.mark.slow

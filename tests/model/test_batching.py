@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.batch import Batch
 from model.blocks import Blocks
-from model.cache import PAGE, LatentCache
+from model.cache import PAGE, LatentCache, token_bytes
 from model.capacity import choose_capacity
 from model.config import read_config
 from model.engine import Choice, Delta, Event, Finished, Prefilling, Request, Sampling
@@ -219,6 +219,16 @@ def test_a_window_that_does_not_fit_is_refused_before_loading(
     monkeypatch.setattr("model.spread.load_model", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(NotEnoughMemory, match="512 tokens"):
         TorchEngine(checkpoint, ModelSettings(context=512, cache_gib=1e-5))
+
+
+def test_a_cpu_gives_no_more_than_it_has(make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(make_checkpoint(3, max_position_embeddings=65536)[0])
+    cpu, window = torch.device("cpu"), token_bytes(config, torch.float32, False) * 65536
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": window // 4096 + 1, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert choose_capacity(config, ModelSettings(), torch.float32, cpu, 0).context == 65536
+    assert choose_capacity(config, ModelSettings(), torch.float32, cpu, window // 2).context == 32768
+    with pytest.raises(NotEnoughMemory):
+        choose_capacity(config, ModelSettings(context=65536), torch.float32, cpu, window // 2)
 
 
 def test_the_window_follows_the_memory_where_none_is_asked_for(make_checkpoint: Make) -> None:

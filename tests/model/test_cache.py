@@ -59,7 +59,9 @@ def worst(got: torch.Tensor, expected: torch.Tensor, what: str) -> float:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("pages", [[3, 4, 5, 6], [9, 2, 11, 0]], ids=["consecutive", "shuffled"])
+@pytest.mark.parametrize(
+    "pages", [[3, 4, 5, 6], [2, 3, 7, 8], [9, 2, 11, 0]], ids=["consecutive", "two runs", "shuffled"]
+)
 @pytest.mark.parametrize("chunks", [[200], [1] * 200, [130, 70], [64, 1, 1, 3, 131], [63, 65, 72]])
 def test_reading_in_chunks_matches_full_recomputation(
     model: DeepseekForCausalLM, chunks: list[int], pages: list[int]
@@ -116,6 +118,20 @@ def test_consecutive_pages_are_read_without_a_copy(model: DeepseekForCausalLM) -
     assert cache.read(1, [4, 5, 6], 150).sum() == PAGE * model.config.latent_dim
     assert cache.read(1, [6, 5, 4], 100).sum() == 36 * model.config.latent_dim
     assert cache.read(1, [], 0).shape == (0, model.config.latent_dim)
+
+
+@torch.inference_mode()
+def test_runs_of_pages_are_read_without_a_copy_unless_they_are_many(
+    model: DeepseekForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = new_cache(model)
+    cache.storage.normal_()
+    pages, length = [4, 5, 0, 9, 10], 300
+    runs = cache.runs(1, pages, length)
+    assert [run.data_ptr() for run in runs] == [cache.storage[1, page].data_ptr() for page in (4, 0, 9)]
+    assert torch.equal(torch.cat(runs), cache.read(1, pages, length))
+    monkeypatch.setattr("model.cache._MOST_RUNS", 2)
+    assert len(cache.runs(1, pages, length)) == 1
 
 
 @torch.inference_mode()

@@ -150,7 +150,7 @@ def test_auto_takes_the_fewest_gpus_that_hold_the_model(
     else:
         found = devices(config, predicting, settings, torch.device("cuda"), gib << 29)  # two bytes each
         assert found == [torch.device("cuda", rank) for rank in range(chosen)]
-    assert devices(config, predicting, settings, CPU, gib << 29) == [CPU]
+    assert devices(config, predicting, settings, CPU) == [CPU]
 
 
 def test_a_rank_of_v3_holds_little_more_than_its_share() -> None:
