@@ -1,6 +1,6 @@
 """Pictures of measurements, by matplotlib, which only they need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,4 +43,23 @@ def draw(title: str, rows: Sequence["Row"], file: Path) -> None:
         axes.set(title=kind, xlabel="tokens of context", ylabel="tokens per second", xscale="log", yscale="log")
         axes.grid(True, which="both", alpha=0.3)
         axes.legend()
+    figure.savefig(file)
+
+
+def draw_experts(title: str, shares: Mapping[str, Sequence[Sequence[float]]], file: Path) -> None:
+    """A heat map per domain, of each expert's share [layers][experts] in the choices of its layer."""
+    from matplotlib.figure import Figure  # 0.5 s
+
+    columns = min(len(shares), 3)
+    rows = -(-len(shares) // columns)
+    figure = Figure(figsize=(4 * columns + 1, 3 * rows), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    most = max(max(layer) for layers in shares.values() for layer in layers)
+    for one, (domain, layers) in zip(axes, shares.items(), strict=False):
+        image = one.imshow(layers, aspect="auto", vmin=0.0, vmax=most, cmap="viridis")
+        one.set(title=domain, xlabel="expert", ylabel="routed layer")
+    for unused in axes[len(shares) :]:
+        unused.set_axis_off()
+    figure.colorbar(image, ax=axes.tolist(), label="share of the choices of a layer")
     figure.savefig(file)

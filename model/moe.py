@@ -108,6 +108,8 @@ class Experts(nn.Module):
         super().__init__()
         held = shard.part(config.n_routed_experts)
         self.first, self.partial = held.start, shard.size > 1
+        self.scaling = config.routed_scaling_factor
+        self.least_weight = 0.0  # see `skip_experts`
         experts, width, inner = held.stop - held.start, config.hidden_size, config.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, width))
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
@@ -120,6 +122,8 @@ class Experts(nn.Module):
             here = experts - self.first
             # Those of other ranks count as one expert after the last, which is left out below.
             experts = torch.where((here >= 0) & (here < len(self.down_proj)), here, len(self.down_proj))
+        if self.least_weight:  # so do those that are skipped
+            experts = experts.masked_fill(self.too_weak(weights), len(self.down_proj))
         gate_up: Matrices
         down: Matrices
         if self.gate_up_scale_inv is not None and self.down_scale_inv is not None:
@@ -129,10 +133,14 @@ class Experts(nn.Module):
         else:
             gate_up, down = self.gate_up_proj.to(x.dtype), self.down_proj.to(x.dtype)
             if x.is_cuda and x.dtype == torch.bfloat16:
-                return self._grouped(x, weights, experts, gate_up, down, self.partial)
+                return self._grouped(x, weights, experts, gate_up, down, self.partial or bool(self.least_weight))
         if len(x) == 1 and not torch.is_grad_enabled():
             return self._single(x, weights, experts, gate_up, down)
         return self._looped(x, weights, experts, gate_up, down)
+
+    def too_weak(self, weights: Tensor) -> Tensor:
+        """bool [T, K]: which experts are skipped, those below `least_weight` but never a token's strongest."""
+        return (weights < self.least_weight * self.scaling) & (weights < weights.amax(-1, keepdim=True))
 
     @staticmethod
     def _grouped(
@@ -147,7 +155,7 @@ class Experts(nn.Module):
         gate, up = inner.chunk(2, dim=-1)
         out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)  # [T*K, D]
         out = out * weights.flatten()[order, None].to(out.dtype)
-        if partial:  # rows of other ranks' experts were never written
+        if partial:  # rows of experts that are left out were never written
             out.masked_fill_((chosen[order] == len(down))[:, None], 0.0)
         return torch.zeros_like(x).index_add(0, token, out)
 
@@ -209,6 +217,13 @@ class MoE(nn.Module):
         mean_share = share.view(sequences, -1, experts).mean(1)  # [B, E]
         frequency = counts.float() * experts / chosen.shape[1]
         return LayerLoad(counts.sum(0), (frequency * mean_share).sum(-1).mean())
+
+
+def skip_experts(model: nn.Module, threshold: float) -> None:
+    """Leave out experts whose gate weight, before the scaling factor, is below `threshold`; 0 leaves out none."""
+    for module in model.modules():
+        if isinstance(module, Experts):
+            module.least_weight = threshold
 
 
 def count_tokens(experts: Tensor, number: int) -> Tensor:

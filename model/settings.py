@@ -40,6 +40,9 @@ class ModelSettings(BaseModel):
     shelf_tokens: int | None = Field(default=None, ge=64)
     """Keep what was read and answered on disk when the engine closes, from so many tokens on; None keeps only what is
     pinned."""
+    expert_threshold: float = Field(default=0.0, ge=0, lt=1)
+    """Gate weight below which a token's expert is skipped (torch engine); 0 skips none. `loci model bench --experts
+    --thresholds 0,0.05` tells what it costs and saves."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds without a byte from a remote server before it counts as failed."""
     connect_timeout: float = Field(default=10.0, gt=0)

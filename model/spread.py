@@ -22,6 +22,7 @@ from model.checkpoint import Progress, load_model
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import CannotSplit, ModelError, NotEnoughMemory
+from model.moe import skip_experts
 from model.parallel import Ranks
 from model.prefix import PrefixFile
 from model.runner import Runner
@@ -96,8 +97,8 @@ def load_runner(
     :raises LostRank: a process ended while it loaded.
     """
     if len(devices) == 1:
-        return _load_part(folder, dtype, adapter, progress, decodes_alone, WHOLE, devices[0])
-    load = partial(_load_part, folder, dtype, adapter)
+        return _load_part(folder, dtype, adapter, settings.expert_threshold, progress, decodes_alone, WHOLE, devices[0])
+    load = partial(_load_part, folder, dtype, adapter, settings.expert_threshold)
     threads = None
     if devices[0].type == "cpu":
         threads = settings.threads or max((os.cpu_count() or 1) // len(devices), 1)
@@ -109,12 +110,14 @@ def _load_part(
     folder: Path,
     dtype: torch.dtype,
     adapter: Path | None,
+    expert_threshold: float,
     progress: Progress | None,
     decodes_alone: bool,
     shard: Shard,
     device: torch.device,
 ) -> Runner:
     model = load_model(folder, dtype, device, progress=progress, shard=shard, adapter=adapter)
+    skip_experts(model, expert_threshold)
     return Runner(model, dtype, device, decodes_alone)
 
 

@@ -105,8 +105,10 @@ class TorchEngine:
         self._batch = Batch(
             self._runner, self._scheduler, self._ends, self._tokenizer.vocab_size, self._context, drafts
         )
-        # The predictor has read the cached tokens, too.
+        # The predictor has read the cached tokens, too, and skipped experts have changed them.
         self._identity = f"{fingerprint(folder, adapter)} {dtype}{' fp8' * fp8}{' with drafts' * bool(drafts)}"
+        if settings.expert_threshold:
+            self._identity += f" skipping {settings.expert_threshold}"
         self._shelf_tokens = settings.shelf_tokens
         budget = int(settings.shelf_gib * (1 << 30))
         self._shelves = Shelves(shelves, budget, self._identity) if shelves is not None else None

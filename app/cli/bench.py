@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,21 @@ def bench(
         ),
     ] = None,
     fp8: Annotated[bool, typer.Option("--fp8", help="With --random: weights and cache in FP8.")] = False,
+    experts: Annotated[
+        bool, typer.Option("--experts", help="Instead: which experts serve which kind of text.")
+    ] = False,
+    texts: Annotated[
+        list[Path] | None, typer.Option("--text", metavar="FILE", help="With --experts: a kind of text; repeatable.")
+    ] = None,
+    collections: Annotated[
+        list[str] | None, typer.Option("--in", metavar="NAME", help="With --experts: a collection; repeatable.")
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            "--thresholds", metavar="X,X", help="With --experts: skip those of less gate weight; loss and speed."
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it: .svg or .png.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,12 +61,25 @@ def bench(
     loci model bench
     loci model bench hf:deepseek-ai/DeepSeek-V2-Lite-Chat --contexts 1024,32768 --batches 1,32
     loci model bench --random v3-layers=8 --fp8 --json
+    loci model bench --experts --thresholds 0,0.05,0.1 --plot experts.svg
     """
     from app.bench_plot import check_plot, draw
+    from app.errors import BadInput
 
     lengths, sizes = _numbers(contexts, "--contexts"), _numbers(batches, "--batches")
+    levels = _levels(thresholds) if thresholds else []
     if plot is not None:
         check_plot(plot)
+    if experts:
+        from app.cli.bench_experts import bench_experts
+
+        if shape:
+            raise BadInput("Random weights have no experts of anything.", "Give --experts without --random.")
+        with workspace(ctx, model__reference=reference) as opened:
+            bench_experts(opened, texts or [], collections or [], levels, plot, as_json)
+        return
+    if texts or collections or levels:
+        raise BadInput("--text, --in and --thresholds belong to --experts.", "Add --experts.")
     from model.bench import bench as measure  # torch, 2 s
 
     rows: list[Row] = []
@@ -109,8 +137,12 @@ def _subject(
         config = read_config(Path(found.target))
         total, _ = count_parameters(config)
         dtype = choose_dtype(settings.dtype, total, device)
-        held = Held(dtype.itemsize, config.fp8_block is not None and device.type == "cuda")
-        ceiling = Ceiling(config, held, device_rates(device, dtype))
+        on_gpu = device.type == "cuda"
+        held = Held(dtype.itemsize, on_gpu and config.fp8_block is not None, settings.cache_type == "fp8")
+        one = device_rates(device, dtype)
+        devices = len(set(engine.describe().devices))
+        together = replace(one, bandwidth=one.bandwidth * devices, matrix=one.matrix * devices)
+        ceiling = Ceiling(config, held, replace(together, name=f"{devices} x {one.name}") if devices > 1 else one)
         yield settings.reference, EngineSubject(engine, config.vocab_size), ceiling
     finally:
         engine.close()
@@ -169,3 +201,17 @@ def _numbers(text: str, option: str) -> list[int]:
     if min(numbers) < 1:
         raise BadInput(f"{option} {text!r} is not a list of positive whole numbers.", "Write it as in 128,1024.")
     return numbers
+
+
+def _levels(text: str) -> list[float]:
+    from app.errors import BadInput
+
+    try:
+        levels = [float(part) for part in text.split(",")]
+    except ValueError:
+        levels = [-1.0]
+    if not all(0 <= level < 1 for level in levels):
+        raise BadInput(
+            f"--thresholds {text!r} is not a list of numbers from 0 to below 1.", "Write it as in 0,0.05,0.1."
+        )
+    return levels

@@ -450,6 +450,23 @@ def test_a_model_is_measured_beside_its_ceiling(loci: Run, tmp_path: Path) -> No
     assert "decode tok/s" in shown.out and len(shown.out.splitlines()) == 2 and "GB/s" in shown.err
 
 
+def test_experts_are_mapped_by_kind_of_text(loci: Run, tmp_path: Path) -> None:
+    for name, text in (("code", "def f(x):\n    return x + 1\n" * 9), ("prose", "The harbour lay still. " * 9)):
+        (tmp_path / name).with_suffix(".txt").write_text(text, "utf-8")
+    words = ("model", "bench", "--experts", "--text", tmp_path / "code.txt", "--text", tmp_path / "prose.txt")
+    drawn = tmp_path / "experts.png"
+    told = loci(*words, "--thresholds", "0,0.2", "--plot", drawn, "--json").json
+    assert [domain["domain"] for domain in told["domains"]] == ["code", "prose"]
+    assert all(len(domain["counts"]) == 6 and len(domain["counts"][0]) == 11 for domain in told["domains"])
+    assert told["specialists"][0]["lift"] > 1 and min(one["layer"] for one in told["specialists"]) >= 1
+    assert [one["threshold"] for one in told["thresholds"]] == [0, 0.2] and told["thresholds"][1]["skipped"] > 0.1
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert "LIFT" in loci(*words).out
+    assert loci("model", "bench", "--experts", "--in", "nothing").code == 2
+    assert loci("model", "bench", "--thresholds", "0.1").code == 2
+    assert loci(*words, "--thresholds", "2").code == 2
+
+
 def test_a_bench_that_cannot_be_is_refused_first(loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loci("model", "bench", "--contexts", "0").code == 2
     assert loci("model", "bench", "--random", "v9").code == 2
