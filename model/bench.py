@@ -11,16 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
-from model.cache import PAGE, LatentCache
+from model.cache import PAGE
 from model.ceiling import Device, Held, decode_seconds, expected_experts, prefill_seconds
 from model.config import Config
-from model.deepseek import DeepseekForCausalLM
 from model.device_rates import synchronise
 from model.engine import Engine, Finished, Request, Sampling
 from model.errors import BenchFailed, UnsupportedOperation
-from model.step import Reading, make_step
+from model.runner import Runner
+from model.step import Reading
 
 _PROMPTS = 5
 """Prompts tried until one does not end after a few tokens."""
@@ -93,7 +91,7 @@ def bench(
     """A row for each batch size and context length, as it is measured: the median of `repeats` after a warm-up."""
     for batch in batches:
         for context in contexts:
-            subject.time(context, batch, min(tokens, 8), seed=0)
+            subject.time(context, batch, tokens, seed=0)
             timed = [subject.time(context, batch, tokens, seed) for seed in range(1, repeats + 1)]
             yield Row(
                 context=context,
@@ -141,39 +139,37 @@ class EngineSubject:
         return [event for _, event in together(requests) if isinstance(event, Finished)]
 
 
-class ModelSubject:
-    """A model without a tokenizer, step by step; the likeliest token is fed back."""
+class RunnerSubject:
+    """A model without a tokenizer, by the steps that the engine would make; the likeliest token is fed back."""
 
-    def __init__(
-        self, model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device, chunk: int, fp8_cache: bool = False
-    ) -> None:
-        """`chunk` tokens are read in a step of a prefill."""
-        self._model, self._dtype, self._device = model, dtype, device
-        self._chunk, self._fp8_cache = chunk, fp8_cache
+    def __init__(self, runner: Runner, chunk: int, fp8_cache: bool = False, decodes_alone: bool = False) -> None:
+        """`chunk` tokens are read in a step of a prefill; `decodes_alone` as in `Runner`."""
+        self._runner, self._chunk = runner, chunk
+        self._fp8_cache, self._alone = fp8_cache, decodes_alone
+        self._pages = 0
 
-    @torch.inference_mode()
     def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
+        runner = self._runner
         own = -(-(context + tokens) // PAGE)
-        pages = [range(own * number, own * (number + 1)) for number in range(batch)]
-        cache = LatentCache(self._model.config, own * batch, self._dtype, self._device, self._fp8_cache)
+        if self._pages != own * batch:  # as in an engine, a cache outlives its first sequence
+            self._pages = own * batch
+            runner.open_cache(self._pages, self._fp8_cache)
+        tables = [range(own * number, own * (number + 1)) for number in range(batch)]
         draw = random.Random(seed)
-        vocabulary = self._model.config.vocab_size
+        vocabulary = runner.model.config.vocab_size
         started = self._now()
         last = []
-        for table in pages:
+        for table in tables:
             prompt = [draw.randrange(vocabulary) for _ in range(context)]
             for start in range(0, context, self._chunk):
-                reading = Reading(prompt[start : start + self._chunk], start, table)
-                hidden = self._model.step(make_step([reading], self._device), cache)
-            last.append(int(self._model.logits(hidden[-1:]).argmax()))
+                hidden = runner.read([], [Reading(prompt[start : start + self._chunk], start, table)], False)
+            last.append(int(runner.logits(hidden[-1:]).argmax()))
         read = self._now()
         for held in range(context, context + tokens):
-            step = make_step(
-                [Reading([token], held, table) for token, table in zip(last, pages, strict=True)], self._device
-            )
-            last = self._model.logits(self._model.step(step, cache)).argmax(-1).tolist()
+            readings = [Reading([token], held, table) for token, table in zip(last, tables, strict=True)]
+            last = runner.logits(runner.read([], readings, self._alone and batch == 1)).argmax(-1).tolist()
         return Timed(read - started, self._now() - read, tokens * batch)
 
     def _now(self) -> float:
-        synchronise(self._device)
+        synchronise(self._runner.device)
         return time.perf_counter()

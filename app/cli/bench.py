@@ -109,13 +109,14 @@ def _subject(
     shape: str | None, fp8: bool, settings: "ModelSettings"
 ) -> "Iterator[tuple[str, Subject, Ceiling | None]]":
     """What is measured, under which name, and its ceiling where its dimensions are known."""
-    from model.bench import Ceiling, EngineSubject, ModelSubject
+    from model.bench import Ceiling, EngineSubject, RunnerSubject
     from model.ceiling import Held
     from model.config import read_config
     from model.device_rates import device_rates
     from model.open import embedded_folder, open_engine, resolve
-    from model.placement import choose_chunk, choose_device, choose_dtype, count_parameters
+    from model.placement import choose_chunk, choose_device, choose_dtype, count_parameters, is_small
     from model.random_weights import random_model, shape_config
+    from model.runner import Runner
 
     device = choose_device(settings.device)
     if shape is not None:
@@ -125,8 +126,9 @@ def _subject(
         held = Held(dtype.itemsize, fp8, fp8)
         ceiling = Ceiling(config, held, device_rates(device, dtype))
         note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
-        model = random_model(config, dtype, device, fp8)
-        yield f"random {shape}", ModelSubject(model, dtype, device, choose_chunk(active, device), fp8), ceiling
+        runner = Runner(random_model(config, dtype, device, fp8), dtype, device)
+        alone = settings.threads is None and device.type == "cpu" and is_small(active)
+        yield f"random {shape}", RunnerSubject(runner, choose_chunk(active, device), fp8, alone), ceiling
         return
     found = resolve(settings.reference)
     engine = open_engine(settings.reference, settings)

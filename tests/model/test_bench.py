@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bench import Ceiling, EngineSubject, ModelSubject, Timed, bench
+from model.bench import Ceiling, EngineSubject, RunnerSubject, Timed, bench
 from model.ceiling import Device, Held
 from model.device_rates import device_rates
 from model.engine import Event, Finished, Request, Usage
 from model.errors import BenchFailed, UnsupportedOperation
 from model.open import open_engine
 from model.random_weights import SHAPES, random_model
+from model.runner import Runner
 from model.settings import ModelSettings
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def test_rows_come_as_they_are_measured() -> None:
 @pytest.mark.parametrize("fp8", [False, True])
 def test_random_weights_are_measured_in_batches(fp8: bool) -> None:
     dtype = torch.bfloat16 if fp8 else torch.float32
-    subject = ModelSubject(random_model(TINY, dtype, CPU, fp8), dtype, CPU, chunk=16, fp8_cache=fp8)
+    subject = RunnerSubject(Runner(random_model(TINY, dtype, CPU, fp8), dtype, CPU), chunk=16, fp8_cache=fp8)
     timed = subject.time(context=40, batch=3, tokens=4, seed=1)
     assert timed.decoded == 12 and timed.prefill > 0 and timed.decode > 0
 

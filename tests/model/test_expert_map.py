@@ -1,14 +1,17 @@
 """Expert use by domain, and skipping weak experts: counts, specialists, what is left out and what that costs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from model.errors import BenchFailed
+from model.errors import BenchFailed, ModelError
 from model.expert_map import DomainUse, domain_use, specialists, try_skipping
 from model.moe import MoE, Router, Routing, skip_experts
 from model.random_weights import SHAPES, random_model
+from model.settings import ModelSettings
+from model.torch_engine import TorchEngine
 
 CPU = torch.device("cpu")
 TINY = replace(
@@ -92,3 +95,12 @@ def test_loss_and_speed_are_judged_for_each_threshold() -> None:
     )
     with pytest.raises(BenchFailed, match="too short"):
         try_skipping(MODEL, [[1]], [0.0])
+
+
+def test_an_engine_that_skips_experts_shares_no_prefix_with_one_that_does_not(checkpoint: Path, tmp_path: Path) -> None:
+    plain = TorchEngine(checkpoint, ModelSettings())
+    skipping = TorchEngine(checkpoint, ModelSettings(expert_threshold=0.3))
+    assert plain.score("abc", ["def"]) != skipping.score("abc", ["def"])
+    plain.save_prefix("abc", tmp_path / "prefix")
+    with pytest.raises(ModelError):
+        skipping.load_prefix(tmp_path / "prefix")
