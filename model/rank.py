@@ -112,7 +112,8 @@ def receive(calls: Connection) -> Any:
 def main() -> None:
     """Serve rank 0 over the two sockets whose file descriptors are the arguments."""
     calls, life, folder = Connection(int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])), sys.argv[3]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's to answer
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal sends them to all: rank 0 answers
+        signal.signal(ending, signal.SIG_IGN)
     threading.Thread(target=_live, args=(life, folder), daemon=True).start()
     try:
         _serve(calls)

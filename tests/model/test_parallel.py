@@ -188,21 +188,25 @@ while len(sys.argv) < 2:
 """
 
 
-@pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ending", [None, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_no_rank_outlives_its_parent(ending: signal.Signals | None) -> None:
-    """None: it ends by itself, without closing."""
+    """None: it ends by itself, without closing. Signals of a terminal reach the ranks, too."""
     parent = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *(["end"] if ending is None else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        start_new_session=True,
     )
     assert parent.stdout is not None and parent.stderr is not None
     first, second, folder = parent.stdout.readline().split()
     if ending is not None:
         time.sleep(0.3)
-        parent.send_signal(ending)
+        if ending == signal.SIGKILL:
+            parent.kill()
+        else:
+            os.killpg(parent.pid, ending)
     _, errors = parent.communicate(timeout=20)
     assert gone([int(first), int(second)])
     assert not Path(folder).exists()
