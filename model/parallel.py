@@ -8,7 +8,6 @@ all others, and the caller gets `LostRank`. Knows nothing about models.
 import atexit
 import os
 import pickle
-import shutil
 import socket
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from model.errors import LostRank, ModelError, UnsupportedOperation
-from model.rank import BEAT, READY, STARTED, Coming, Task, join, receive, send
+from model.rank import BEAT, READY, STARTED, Coming, Task, join, receive, remove, send
 from model.rank_process import RankProcess
 from model.shard import Shard
 
@@ -172,7 +171,7 @@ class Ranks(Generic[PartT]):
         for process in self._others:
             process.close()
         _leave()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder)
 
     # --- Sending and receiving
 
@@ -287,7 +286,7 @@ class Ranks(Generic[PartT]):
             with self._changed:
                 freed = self._changed.wait_for(lambda: self._since is None, _RELEASE)
             if not freed:  # nothing else interrupts a wait for a GPU, and an end is better than a hang
-                shutil.rmtree(self._folder, ignore_errors=True)
+                remove(self._folder)
                 print(f"{LostRank.title}: {_lost(self._loss)}", file=sys.stderr, flush=True)
                 os._exit(LostRank.exit_code)
 

@@ -172,8 +172,17 @@ def _live(life: socket.socket, folder: str) -> None:
             continue
         except OSError:
             break
-    shutil.rmtree(folder, ignore_errors=True)  # rank 0 may have had no time for it
+    remove(folder)  # rank 0 may have had no time for it
     _end(0)
+
+
+def remove(folder: str | Path) -> None:
+    """Remove the ranks' meeting place; whoever still leaves it may put a file there meanwhile."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not Path(folder).exists():
+            break
+        time.sleep(0.05)
 
 
 def _end(status: int) -> NoReturn:
