@@ -22,7 +22,7 @@ from model.shard import WHOLE, Shard
 from model.step import Branches, Step
 
 # The reference implementations build the latent norms with this epsilon, whatever rms_norm_eps says.
-_LATENT_EPS = 1e-6
+LATENT_EPS = 1e-6
 
 _HISTORY_BLOCK = 8192
 """Tokens of history that are expanded at once."""
@@ -45,10 +45,10 @@ class Attention(nn.Module):
             self.q_proj = Linear(c.hidden_size, heads * c.qk_head_dim, bias=False)
         else:
             self.q_a_proj = Linear(c.hidden_size, c.q_lora_rank, bias=c.attention_bias)
-            self.q_a_layernorm = RMSNorm(c.q_lora_rank, eps=_LATENT_EPS)
+            self.q_a_layernorm = RMSNorm(c.q_lora_rank, eps=LATENT_EPS)
             self.q_b_proj = Linear(c.q_lora_rank, heads * c.qk_head_dim, bias=False)
         self.kv_a_proj_with_mqa = Linear(c.hidden_size, c.latent_dim, bias=c.attention_bias)
-        self.kv_a_layernorm = RMSNorm(c.kv_lora_rank, eps=_LATENT_EPS)
+        self.kv_a_layernorm = RMSNorm(c.kv_lora_rank, eps=LATENT_EPS)
         self.kv_b_proj = Linear(c.kv_lora_rank, heads * (c.qk_nope_head_dim + c.v_head_dim), bias=False)
         self.o_proj = Linear(heads * c.v_head_dim, c.hidden_size, bias=c.attention_bias and shard.first)
 

@@ -170,6 +170,11 @@ class RunnerSubject:
             last = runner.logits(runner.read([], readings, self._alone and batch == 1)).argmax(-1).tolist()
         return Timed(read - started, self._now() - read, tokens * batch)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Of the largest cache that was needed, as it was allocated."""
+        return self._runner.cache.storage.nbytes
+
     def _now(self) -> float:
         synchronise(self._runner.device)
         return time.perf_counter()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import fp8
+from model import fp8, kernels
 from model.config import FP8_BLOCK, Config
 from model.layers import MLP
 from model.shard import WHOLE, Shard
@@ -126,6 +126,8 @@ class Experts(nn.Module):
             experts = experts.masked_fill(self.too_weak(weights), len(self.down_proj))
         gate_up: Matrices
         down: Matrices
+        if self.down_scale_inv is not None and x.is_cuda and x.dtype == torch.bfloat16 and kernels.available():
+            return self._fused(x, weights, experts)
         if self.gate_up_scale_inv is not None and self.down_scale_inv is not None:
             halves = self.gate_up_proj.view(len(self.gate_up_proj), 2, -1, x.shape[-1])  # [E, 2, F, D]
             gate_up = Fp8Matrices(halves, self.gate_up_scale_inv, x.dtype)
@@ -142,6 +144,15 @@ class Experts(nn.Module):
         """bool [T, K]: which experts are skipped, those below `least_weight` but never a token's strongest."""
         return (weights < self.least_weight * self.scaling) & (weights < weights.amax(-1, keepdim=True))
 
+    def _fused(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
+        """FP8 weights on a GPU as they are stored; those that other ranks hold have a number that none here has."""
+        from model.kernels import grouped, routing  # Triton takes 0.3 s
+
+        chosen = experts.to(torch.int32)
+        assigned = routing.assign(chosen, 0, len(self.down_proj))
+        gate_up, down = (self.gate_up_proj, self.gate_up_scale_inv), (self.down_proj, self.down_scale_inv)
+        return grouped.experts(x, weights, chosen, assigned, gate_up, down)
+
     @staticmethod
     def _grouped(
         x: Tensor, weights: Tensor, experts: Tensor, gate_up: Tensor, down: Tensor, partial: bool = False
@@ -154,6 +165,13 @@ class Experts(nn.Module):
         inner = F.grouped_mm(x[token], gate_up.transpose(-2, -1), offs=ends)  # [T*K, 2F]
         gate, up = inner.chunk(2, dim=-1)
         out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)  # [T*K, D]
+        if kernels.available():
+            from model.kernels import grouped  # Triton takes 0.3 s
+
+            rows = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+            if partial:  # other ranks' experts wrote nothing here
+                rows = rows.masked_fill(chosen == len(down), -1)
+            return grouped.gather_sum(out, rows.view_as(experts), weights)
         out = out * weights.flatten()[order, None].to(out.dtype)
         if partial:  # rows of experts that are left out were never written
             out.masked_fill_((chosen[order] == len(down))[:, None], 0.0)

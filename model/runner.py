@@ -5,6 +5,7 @@ T tokens of a call, N sequences, D hidden width, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,11 +13,15 @@ from torch import Tensor
 from model.cache import LatentCache
 from model.capacity import Capacity, choose_capacity
 from model.deepseek import DeepseekForCausalLM
+from model.kernels import MOST, supports
 from model.prefix import PrefixFile, read_prefix
 from model.scheduler import Plan
 from model.settings import ModelSettings
 from model.speculate import draft, follow
 from model.step import Reading, make_branches, make_step
+
+if TYPE_CHECKING:
+    from model.graphs import DecodeGraphs
 
 
 class Runner:
@@ -36,6 +41,7 @@ class Runner:
         self.model, self.dtype, self.device = model, dtype, device
         self._decodes_alone = decodes_alone
         self.cache = LatentCache(model.config, 0, dtype, device)
+        self._graphs: DecodeGraphs | None = None
 
     def capacity(self, settings: ModelSettings) -> Capacity:
         """What the cache can hold beside the model.
@@ -45,7 +51,13 @@ class Runner:
         return choose_capacity(self.model.config, settings, self.dtype, self.device, 0)
 
     def open_cache(self, pages: int, fp8: bool) -> None:
-        self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
+        if not supports(self.model.config, self.device, self.dtype):
+            self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
+            return
+        from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere
+
+        self.cache = LatentCache(self.model.config, pages + 1, self.dtype, self.device, fp8)  # the last is nobody's
+        self._graphs = DecodeGraphs(self.model, self.cache, pages)
 
     def run(self, plan: Plan) -> Tensor:
         """Read what is planned; the hidden states [T, D], one sequence after the other."""
@@ -62,12 +74,16 @@ class Runner:
         """Copy pages (source, target), then read; `alone` on one thread. Hidden states [T, D]."""
         for source, target in copies:
             self.cache.storage[:, target] = self.cache.storage[:, source]
+        if self._graphs is not None and self._graphs.covers(readings):
+            return self._graphs.run(readings).clone()
         with _threads(1 if alone else None):
             return self.model.step(make_step(readings, self.device), self.cache)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, D] -> [T, V]"""
+        if self._graphs is not None and len(hidden) <= MOST:
+            return self._graphs.logits(hidden)
         return self.model.logits(hidden)
 
     @torch.inference_mode()

@@ -3,6 +3,7 @@
 python -m pytest -n 0 -s tests/model/test_gpu.py
 """
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from model.cache import LatentCache
 from model.checkpoint import load_model
 from model.engine import Delta, Finished, Request, Sampling
+from model.runner import Runner
 from model.saving import save_model
 from model.settings import ModelSettings
+from model.step import Reading, make_step
 from model.torch_engine import TorchEngine
 from tests.model.conftest import write_tokenizer
 
@@ -90,3 +94,43 @@ def test_fp8_checkpoints_load_on_the_gpu(make_checkpoint: Make, tmp_path: Path) 
         engine.close()
     for cpu, gpu in zip(*scores, strict=True):
         assert gpu.logprob == pytest.approx(cpu.logprob, abs=1e-2)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("fp8", [False, True])
+def test_recorded_decode_steps_are_as_exact_as_the_plain_path(fp8: bool, make_checkpoint: Make, tmp_path: Path) -> None:
+    # All experts answer every token, so that rounding cannot choose others.
+    changes = {"qk_rope_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 4, "n_group": 1, "topk_group": 1}
+    folder = make_checkpoint(3, **changes)[0]
+    if fp8:
+        save_model(load_model(folder, torch.float32, CPU), tmp_path, torch.bfloat16, fp8_block=(128, 128))
+        folder = tmp_path
+    model, exact = load_model(folder, torch.bfloat16, GPU), load_model(folder, torch.float32, GPU, keep_fp8=False)
+    recorded = Runner(model, torch.bfloat16, GPU)
+    recorded.open_cache(12, fp8=False)
+    plain, wide = (LatentCache(model.config, 12, dtype, GPU) for dtype in (torch.bfloat16, torch.float32))
+    draw = random.Random(0)
+    lengths, tables = [70, 3, 64], [(5, 2, 7), (4,), (9, 1)]
+
+    def readings(counts: list[int], held: list[int]) -> list[Reading]:
+        return [
+            Reading([draw.randrange(320) for _ in range(count)], start, pages)
+            for count, start, pages in zip(counts, held, tables, strict=False)
+        ]
+
+    def difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+        return float((got.float() - expected).norm() / expected.norm())
+
+    errors = []
+    steps = [(lengths, [0, 0, 0])]
+    for step in range(4):  # of three and two sequences, with one token and with a draft
+        held = [length + 3 * step for length in lengths]
+        steps += [([1] * (3 - step % 2), held), ([2] * (3 - step % 2), [one + 1 for one in held])]
+    for counts, held in steps:
+        what = readings(counts, held)
+        expected = exact.step(make_step(what, GPU), wide)
+        ours, theirs = recorded.read([], what, False), model.step(make_step(what, GPU), plain)
+        errors.append((difference(ours, expected), difference(theirs, expected)))
+    fast, slow = (max(one) for one in zip(*errors[1:], strict=True))
+    print(f"fp8 {fp8}: largest relative error {fast:.1e}, of the plain path {slow:.1e}")
+    assert fast < 1.5 * slow
