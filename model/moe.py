@@ -126,7 +126,7 @@ class Experts(nn.Module):
             experts = experts.masked_fill(self.too_weak(weights), len(self.down_proj))
         gate_up: Matrices
         down: Matrices
-        if self.down_scale_inv is not None and x.is_cuda and x.dtype == torch.bfloat16 and kernels.available():
+        if self.down_scale_inv is not None and x.dtype == torch.bfloat16 and kernels.reads_fp8(x.device):
             return self._fused(x, weights, experts)
         if self.gate_up_scale_inv is not None and self.down_scale_inv is not None:
             halves = self.gate_up_proj.view(len(self.gate_up_proj), 2, -1, x.shape[-1])  # [E, 2, F, D]

@@ -51,7 +51,7 @@ class Runner:
         return choose_capacity(self.model.config, settings, self.dtype, self.device, 0)
 
     def open_cache(self, pages: int, fp8: bool) -> None:
-        if not supports(self.model.config, self.device, self.dtype):
+        if not supports(self.model.config, self.device, self.dtype, fp8):
             self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
             return
         from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere

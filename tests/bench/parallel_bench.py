@@ -29,6 +29,7 @@ from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import LostRank
+from model.kernels import supports
 from model.parallel import Ranks
 from model.random_weights import SHAPES, random_model, shape_config
 from model.shard import Shard
@@ -70,9 +71,11 @@ class Part:
         """Choose how the step is run, and run it until it is warm; the name of that way."""
         step = make_step(decode_readings(batch, context, self.model.config), self.device)
         decode, head, self.path = self.model.step, self.model.logits, "plain"
-        fast = None if plain else _fast_decode()
-        if fast is not None and fast.supports(self.model.config, self.device, self.cache.dtype):
-            decode, head, self.path = partial(fast.decode, self.model), partial(fast.logits, self.model), "graph"
+        if not plain and supports(self.model.config, self.device, self.cache.dtype, fp8_cache=False):
+            from model import fast_decode  # needs Triton
+
+            decode, head = partial(fast_decode.decode, self.model), partial(fast_decode.logits, self.model)
+            self.path = "graph"
 
         def whole() -> Tensor:
             return head(decode(step, self.cache))
@@ -149,14 +152,6 @@ def _runner(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device
     except ImportError:
         return None
     return Runner(model, dtype, device)
-
-
-def _fast_decode() -> Any:
-    try:
-        from model import fast_decode  # type: ignore[attr-defined, unused-ignore]  # needs Triton
-    except ImportError:
-        return None
-    return fast_decode
 
 
 def _repeated(work: Callable[[], Tensor], repeats: int) -> Tensor:
