@@ -17,6 +17,8 @@ $(VENV)/.user: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.user
 	@echo "Installing the development tools; llama-cpp-python is compiled once (about 5 minutes on 2 cores)."
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(FAISS),gguf,dev]"
+# The CPU build of torch brings no Triton; its interpreter runs the GPU kernels in the tests. Other builds pin their own.
+	$(BIN)/python -c "import triton" 2>/dev/null || $(PIP) install --quiet --disable-pip-version-check triton==3.9.0
 	@touch $@
 
 demo: $(VENV)/.user

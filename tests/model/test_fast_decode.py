@@ -1,0 +1,78 @@
+"""The whole decode step by kernels against the plain path: on a GPU where there is one, else by Triton's interpreter.
+
+python -m pytest -n 0 -s tests/model/test_fast_decode.py
+"""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from model import fast_decode
+from model.cache import LatentCache
+from model.config import Config, Yarn
+from model.moe import skip_experts
+from model.random_weights import random_model
+from model.step import Reading, make_step
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+TOLERANCE = 1e-4
+SMALL: dict[str, Any] = {
+    "vocab_size": 50, "hidden_size": 48, "intermediate_size": 40, "moe_intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 3, "kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20,
+    "n_routed_experts": 8, "num_experts_per_tok": 3, "initializer_range": 0.3,
+}  # fmt: skip
+FORMS: dict[str, dict[str, Any]] = {
+    "v3": {
+        "architecture": "deepseek_v3", "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "norm_topk_prob": True,
+        "routed_scaling_factor": 2.5,
+    },
+    "v2-lite": {
+        "architecture": "deepseek_v2", "n_shared_experts": 2,
+        "yarn": Yarn(4.0, 16, mscale=0.7, mscale_all_dim=0.7),
+    },
+    "no shared experts": {"architecture": "deepseek_v2", "n_shared_experts": 0},
+}  # fmt: skip
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("form", "sequences", "new", "fp8", "threshold"),
+    [
+        ("v3", 1, 1, False, 0.0),
+        ("v3", 2, 2, False, 0.0),
+        ("v2-lite", 1, 1, True, 0.0),
+        ("v2-lite", 3, 1, True, 0.0),
+        ("v3", 1, 1, False, 0.3),
+        ("v3", 3, 1, False, 0.3),
+        ("no shared experts", 1, 1, False, 0.0),
+    ],
+)
+def test_a_decode_step_is_that_of_the_plain_path(
+    form: str, sequences: int, new: int, fp8: bool, threshold: float
+) -> None:
+    config = Config(**{**SMALL, **FORMS[form]})
+    model = random_model(config, torch.float32, DEVICE, fp8)
+    skip_experts(model, threshold)
+    plain, fast = (LatentCache(config, 2 * sequences, torch.float32, DEVICE) for _ in range(2))
+    tokens = torch.randint(0, 50, (sequences, 8), generator=torch.Generator().manual_seed(0)).tolist()
+    pages = [(2 * number + 1, 2 * number) for number in range(sequences)]
+    history = [Reading(own[: 5 + n % 2], 0, table) for n, (own, table) in enumerate(zip(tokens, pages, strict=True))]
+    model.step(make_step(history, DEVICE), plain)
+    fast.storage.copy_(plain.storage)
+    step = make_step(
+        [Reading(own[-new:], len(one.tokens), one.pages) for own, one in zip(tokens, history, strict=True)], DEVICE
+    )
+    expected = model.step(step, plain)
+    got = fast_decode.decode(model, step, fast)
+    hidden = float((got - expected).abs().max() / expected.std())
+    wanted = model.logits(expected)
+    logits = float((fast_decode.logits(model, got) - wanted).abs().max() / wanted.std())
+    cached = float((fast.storage - plain.storage)[:, [table[0] for table in pages], :8].abs().max())
+    print(f"{form}, {sequences} x {new}, fp8 {fp8}: hidden {hidden:.1e}, logits {logits:.1e}, cache {cached:.1e}")
+    assert max(hidden, logits, cached) < TOLERANCE
