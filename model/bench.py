@@ -114,7 +114,10 @@ class EngineSubject:
         self._vocabulary = vocabulary
 
     def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
-        """:raises BenchFailed: the model ends every answer at once."""
+        """Times the reading first. Then the same prompts are found in the cache, and only the answers take time.
+
+        :raises BenchFailed: the cache is too small for that, or the model ends every answer at once.
+        """
         draw = random.Random(f"{seed} {context} {batch}")
         for _ in range(_PROMPTS):
             prompts = [[draw.randrange(self._vocabulary) for _ in range(context)] for _ in range(batch)]
@@ -123,6 +126,12 @@ class EngineSubject:
             first = self._finish(prompts, Sampling(temperature=1.0, seed=seed, max_tokens=1))
             read = time.perf_counter() - started
             done = self._finish(prompts, Sampling(temperature=1.0, seed=seed, max_tokens=tokens + 1))
+            if batch > 1 and min(one.usage.cached_tokens for one in done) < context - PAGE:
+                raise BenchFailed(
+                    f"The cache does not hold {batch} prompts of {context:,} tokens: some would be read while others "
+                    "are answered.",
+                    "Raise the setting cache_gib, or measure fewer or shorter ones.",
+                )
             decoded = sum(one.usage.completion_tokens - 1 for one in done)
             if 2 * decoded >= batch * tokens:
                 prefill = first[0].prefill_ms / 1e3 if batch == 1 else read

@@ -81,6 +81,7 @@ def bench(
     if texts or collections or levels:
         raise BadInput("--text, --in and --thresholds belong to --experts.", "Add --experts.")
     from model.bench import bench as measure  # torch, 2 s
+    from model.errors import BenchFailed
 
     rows: list[Row] = []
     with workspace(ctx, model__reference=None if shape else reference) as opened:
@@ -93,10 +94,10 @@ def bench(
                 for row in measure(subject, ceiling, lengths, sizes, tokens, repeats):
                     rows.append(row)
                     (note if as_json else say)(_line(row))
-            except KeyboardInterrupt:
-                note("Interrupted; this was measured before.")
+            except (KeyboardInterrupt, BenchFailed) as stop:
                 if not rows:
                     raise
+                note(f"{stop or 'Interrupted.'} What was measured before is kept.")
     if as_json:
         print_json(described | {"tokens": tokens, "rows": [_values(row) for row in rows]})
     if plot is not None:

@@ -83,11 +83,15 @@ class OneWord:
 
 
 class Together(OneWord):
-    """Writes all it is asked for, several answers at once."""
+    """Writes all it is asked for, several answers at once; finds `cached` tokens of each prompt."""
+
+    def __init__(self, cached: int) -> None:
+        self.cached = cached
 
     def generate_all(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
         for number, request in enumerate(requests):
-            yield number, Finished("length", Usage(1, 0, request.sampling.max_tokens), 1.0, 500.0 * (number + 1))
+            usage = Usage(len(request.prompt), self.cached, request.sampling.max_tokens)
+            yield number, Finished("length", usage, 1.0, 500.0 * (number + 1))
 
 
 def test_what_cannot_be_measured_is_said() -> None:
@@ -95,7 +99,9 @@ def test_what_cannot_be_measured_is_said() -> None:
         EngineSubject(OneWord(), 9).time(4, 1, 8, 1)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedOperation, match="batch 1"):
         EngineSubject(OneWord(), 9).time(4, 2, 8, 1)  # type: ignore[arg-type]
-    timed = EngineSubject(Together(), 9).time(4, 3, 8, 1)  # type: ignore[arg-type]
+    with pytest.raises(BenchFailed, match="cache_gib"):
+        EngineSubject(Together(0), 9).time(400, 3, 8, 1)  # type: ignore[arg-type]
+    timed = EngineSubject(Together(399), 9).time(400, 3, 8, 1)  # type: ignore[arg-type]
     assert (timed.decode, timed.decoded) == (1.5, 24)
 
 
