@@ -6,8 +6,7 @@ recorded are filled up with sequences that nobody waits for; they write into a p
 N sequences, Q new tokens of each, D model width.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,11 +22,52 @@ _MOST_QUERIES = 8
 """New tokens of one sequence up to which they count as a decode step: one, and what was drafted."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Recording:
-    graph: torch.cuda.CUDAGraph
-    step: Step
-    hidden: Tensor
+    """One number of sequences and new tokens: the tensors that the kernels read, and what replays them."""
+
+    def __init__(self, sequences: int, new: int, width: int, spare: int, device: torch.device) -> None:
+        self.new, self._spare = new, spare
+        count = sequences * new
+        self._inputs = torch.zeros(3 * count, dtype=torch.int64, device=device)
+        tokens, positions, slots = self._inputs.view(3, count)
+        self.step = Step(
+            tokens=tokens,
+            positions=positions,
+            slots=slots.fill_(spare * PAGE),
+            tables=torch.full((sequences, width), spare, dtype=torch.int32, device=device),
+            lengths=torch.full((sequences,), new, dtype=torch.int32, device=device),
+            new=(new,) * sequences,
+            totals=(),
+            pages=(),
+        )
+        pinned = device.type == "cuda"
+        self._next_inputs = torch.empty(3 * count, dtype=torch.int64, pin_memory=pinned)
+        self._next_lengths = torch.empty(sequences, dtype=torch.int32, pin_memory=pinned)
+        self._copied = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._pages: list[list[int]] = [[spare] for _ in range(sequences)]
+        self.replay: Callable[[], Tensor] = torch.Tensor
+
+    def fill(self, readings: Sequence[Reading]) -> None:
+        """What the next replay reads; a sequence's table only where it got a page."""
+        idle = Reading([0] * self.new, 0, [self._spare])
+        readings = [*readings, *[idle] * (len(self._pages) - len(readings))]
+        held = [(one, range(one.held, one.held + self.new)) for one in readings]
+        tokens = [token for one in readings for token in one.tokens]
+        places = [place for _, own in held for place in own]
+        slots = [one.pages[place // PAGE] * PAGE + place % PAGE for one, own in held for place in own]
+        if self._copied is not None:
+            self._copied.synchronize()  # the last copy may still be on its way
+        self._next_inputs.copy_(torch.tensor(tokens + places + slots))
+        self._next_lengths.copy_(torch.tensor([own.stop for _, own in held]))
+        self._inputs.copy_(self._next_inputs, non_blocking=True)
+        self.step.lengths.copy_(self._next_lengths, non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
+        for row, (one, own) in enumerate(held):
+            used = list(one.pages[: -(-own.stop // PAGE)])
+            if used != self._pages[row]:
+                self.step.tables[row, : len(used)] = torch.tensor(used, dtype=torch.int32).to(self.step.tables.device)
+                self._pages[row] = used
 
 
 class DecodeGraphs:
@@ -51,59 +91,31 @@ class DecodeGraphs:
         size = _bucket(len(readings))
         recording = self._recordings.get((size, new))
         if recording is None:
-            recording = self._recordings[size, new] = self._record(size, new)
-        spare = Reading([0] * new, 0, [self._spare])
-        self._fill(recording.step, [*readings, *[spare] * (size - len(readings))])
-        recording.graph.replay()
-        return recording.hidden[: len(readings) * new]
+            recording = _Recording(size, new, self._width, self._spare, self._cache.storage.device)
+            recording.replay = self._record(recording.step)
+            self._recordings[size, new] = recording
+        recording.fill(readings)
+        return recording.replay()[: len(readings) * new]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, D] -> [T, vocabulary]; T is at most MOST."""
         return fast_decode.logits(self._model, hidden)
 
-    def _fill(self, step: Step, readings: Sequence[Reading]) -> None:
-        """One copy for all small tensors, one for the tables of pages."""
-        places = [place for one in readings for place in range(one.held, one.held + len(one.tokens))]
-        slots = [
-            one.pages[place // PAGE] * PAGE + place % PAGE
-            for one in readings
-            for place in range(one.held, one.held + len(one.tokens))
-        ]
-        tokens = [token for one in readings for token in one.tokens]
-        packed = torch.tensor([tokens, places, slots], dtype=torch.int64).pin_memory()
-        lengths = torch.tensor([one.held + len(one.tokens) for one in readings], dtype=torch.int32).pin_memory()
-        longest = max(-(-(one.held + len(one.tokens)) // PAGE) for one in readings)
-        tables = torch.zeros(len(readings), longest, dtype=torch.int32)
-        for row, one in enumerate(readings):
-            used = list(one.pages[: -(-(one.held + len(one.tokens)) // PAGE)])
-            tables[row, : len(used)] = torch.tensor(used, dtype=torch.int32)
-        for target, source in zip((step.tokens, step.positions, step.slots), packed, strict=True):
-            target.copy_(source, non_blocking=True)
-        step.lengths.copy_(lengths, non_blocking=True)
-        step.tables[:, :longest].copy_(tables.pin_memory(), non_blocking=True)
-
-    def _record(self, sequences: int, new: int) -> _Recording:
-        device = self._cache.storage.device
-        count = sequences * new
-        step = Step(
-            tokens=torch.zeros(count, dtype=torch.int64, device=device),
-            positions=torch.zeros(count, dtype=torch.int64, device=device),
-            slots=torch.full((count,), self._spare * PAGE, dtype=torch.int64, device=device),
-            tables=torch.full((sequences, self._width), self._spare, dtype=torch.int32, device=device),
-            lengths=torch.full((sequences,), new, dtype=torch.int32, device=device),
-            new=(new,) * sequences,
-            totals=(),
-            pages=(),
-        )
+    def _record(self, step: Step) -> Callable[[], Tensor]:
         # The first run compiles the kernels, which cannot be recorded.
         fast_decode.decode(self._model, step, self._cache)
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(self._cache.storage.device)
         graph = torch.cuda.CUDAGraph()
         # Other threads (NCCL's watchdog) may call CUDA meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             hidden = fast_decode.decode(self._model, step, self._cache)
         self._pool = graph.pool()
-        return _Recording(graph, step, hidden)
+
+        def replay() -> Tensor:
+            graph.replay()
+            return hidden
+
+        return replay
 
 
 def _bucket(sequences: int) -> int:

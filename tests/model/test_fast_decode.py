@@ -16,6 +16,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from model import fast_decode
 from model.cache import LatentCache
 from model.config import Config, Yarn
+from model.graphs import DecodeGraphs
 from model.moe import skip_experts
 from model.random_weights import random_model
 from model.step import Reading, make_step
@@ -76,3 +77,42 @@ def test_a_decode_step_is_that_of_the_plain_path(
     cached = float((fast.storage - plain.storage)[:, [table[0] for table in pages], :8].abs().max())
     print(f"{form}, {sequences} x {new}, fp8 {fp8}: hidden {hidden:.1e}, logits {logits:.1e}, cache {cached:.1e}")
     assert max(hidden, logits, cached) < TOLERANCE
+
+
+@torch.inference_mode()
+def test_recorded_steps_follow_their_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences come, go and get pages; the plain path reads the same. On a CPU the kernels run anew instead."""
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(
+            DecodeGraphs, "_record", lambda own, step: lambda: fast_decode.decode(own._model, step, own._cache)
+        )
+    config = Config(**{**SMALL, **FORMS["v2-lite"]})
+    model = random_model(config, torch.float32, DEVICE)
+    plain, fast = (LatentCache(config, 8, torch.float32, DEVICE) for _ in range(2))
+    fast.storage.zero_()
+    graphs = DecodeGraphs(model, fast, 4)
+    held, pages = [62, 3, 10], [[5], [2], [6]]
+    draw = torch.Generator().manual_seed(0)
+
+    def readings(numbers: list[int], new: int) -> list[Reading]:
+        tokens = torch.randint(0, 50, (len(numbers), new), generator=draw).tolist()
+        return [Reading(own, held[n], pages[n]) for own, n in zip(tokens, numbers, strict=True)]
+
+    for number, length in enumerate(held):
+        own = torch.randint(0, 50, (length,), generator=draw).tolist()
+        model.step(make_step([Reading(own, 0, pages[number])], DEVICE), plain)
+    fast.storage[:, [5, 2, 6]] = plain.storage[:, [5, 2, 6]]
+    largest = 0.0
+    for numbers, new in (([0, 1, 2], 1), ([0, 1, 2], 1), ([0, 2], 1), ([2, 0], 2), ([0, 1, 2], 1)):
+        if held[0] == 63:
+            pages[0] = [5, 1]
+        what = readings(numbers, new)
+        assert graphs.covers(what)
+        expected = model.step(make_step(what, DEVICE), plain)
+        largest = max(largest, float((graphs.run(what) - expected).abs().max() / expected.std()))
+        for number in numbers:
+            held[number] += new
+    print(f"recorded steps: largest difference {largest:.1e} standard deviations")
+    assert largest < TOLERANCE
+    assert not fast.storage[:, [0, 3, 4]].any()  # nobody's, and untouched
+    assert not graphs.covers([Reading([1], 0, [0]), Reading([1, 2], 0, [1])])
