@@ -17,6 +17,7 @@ from model.cache import LatentCache
 from model.decoder_layer import DecoderLayer
 from model.deepseek import DeepseekForCausalLM
 from model.kernels import gemv, grouped, mla, routing
+from model.kernels.latents import Latents, Shape, prepare
 from model.layers import MLP, Linear, RMSNorm
 from model.moe import MoE
 from model.step import Step
@@ -100,16 +101,16 @@ def _attention(
     q, kv = _both(first, attention.kv_a_proj_with_mqa, x, norm)
     if c.q_lora_rank is not None:
         q = _apply(attention.q_b_proj, q.contiguous(), attention.q_a_layernorm)
-    shape = mla.Shape(
+    shape = Shape(
         attention.heads, c.qk_nope_head_dim, c.qk_rope_head_dim, c.kv_lora_rank, c.v_head_dim, c.rope_interleave
     )
-    latents = mla.Latents(cache.storage[attention.layer], cache.fp8)
+    layer = Latents(cache.storage[attention.layer], cache.fp8)
     kv_b = _held(attention.kv_b_proj)
-    queries = mla.prepare(
-        q, kv, gemv.Norm(attention.kv_a_layernorm.weight, LATENT_EPS), kv_b, rope, step.slots, latents, shape
+    queries = prepare(
+        q, kv, gemv.Norm(attention.kv_a_layernorm.weight, LATENT_EPS), kv_b, rope, step.slots, layer, shape
     )
     splits = count_splits(len(step.lengths), len(x) // len(step.lengths) * shape.heads)
-    partial, lse, turn = mla.attend(queries, latents, step.tables, step.lengths, attention.scale, shape, splits)
+    partial, lse, turn = mla.attend(queries, layer, step.tables, step.lengths, attention.scale, shape, splits)
     context = mla.combine(partial, lse, step.lengths, kv_b, shape, turn, x.dtype)
     return _apply(attention.o_proj, context, residual=residual)
 

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from model.kernels.launch import shared_memory
+
 
 @triton.jit
 def _product(
@@ -54,7 +56,7 @@ class Tiles:
         self.m = 16 if rows <= 16 else 32 if rows <= 32 else 64 if rows <= 256 else 128
         self.n = 32 if rows <= 32 else 64 if rows <= 256 else 128
         self.warps = 4 if rows <= 256 else 8
-        self.stages = 4 if rows <= 256 else 3
+        self.stages = 4 if rows <= 64 else 3 if shared_memory() > 160 << 10 else 2
 
 
 def linear(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

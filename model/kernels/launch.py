@@ -24,3 +24,11 @@ def overlap() -> dict[str, bool]:
     """Launch arguments of a kernel that calls `wait`: it overlaps on compute capability 9.0 and later."""
     overlaps = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (9, 0)
     return {"PDL": True, "launch_pdl": True} if overlaps else {"PDL": False}
+
+
+@cache
+def shared_memory() -> int:
+    """Bytes of shared memory that a program can have: 227 KiB on Hopper, 99 on consumer GPUs."""
+    if not torch.cuda.is_available():
+        return 227 << 10
+    return int(getattr(torch.cuda.get_device_properties(), "shared_memory_per_block_optin", 99 << 10))

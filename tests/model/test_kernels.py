@@ -20,6 +20,7 @@ from model.cache import PAGE, dequantise, quantise
 from model.config import Config
 from model.fp8 import dequantize, quantize
 from model.kernels import gemv, grouped, mla, routing
+from model.kernels.latents import Latents, Shape, prepare
 from model.moe import Router
 from model.rope import rotate
 
@@ -190,13 +191,13 @@ def test_attention_over_pages(
 ) -> None:
     """Shuffled pages, sequences of different length, several new tokens of each that see only what is before them."""
     heads, nope, rope, value, width = 3, 24, 16, 20, 3
-    shape = mla.Shape(heads, nope, rope, rank, value, interleaved)
+    shape = Shape(heads, nope, rope, rank, value, interleaved)
     tokens, pages = new * len(lengths), width * len(lengths)
     tables = torch.randperm(pages).view(-1, width)
     history = torch.randn(pages * PAGE, rank + rope)
     storage = quantise(history, rank) if fp8_cache else history
     storage = storage.view(pages, PAGE, -1).to(DEVICE)
-    latents = mla.Latents(storage, fp8_cache)
+    layer = Latents(storage, fp8_cache)
     places = [place for length in lengths for place in range(length - new, length)]
     owner = [number for number in range(len(lengths)) for _ in range(new)]
     slots = torch.tensor(
@@ -209,7 +210,7 @@ def test_attention_over_pages(
     kv_b, wide = weight(heads * (nope + value), rank, fp8)
     split = wide.view(heads, nope + value, rank)
 
-    queries = mla.prepare(q, kv, gemv.Norm(gain, EPS), kv_b, (cos, sin), slots.to(DEVICE), latents, shape)
+    queries = prepare(q, kv, gemv.Norm(gain, EPS), kv_b, (cos, sin), slots.to(DEVICE), layer, shape)
     per_head = q.view(tokens, heads, -1)
     expected = torch.cat(
         [
@@ -229,7 +230,7 @@ def test_attention_over_pages(
 
     scale = (nope + rope) ** -0.5
     ends = torch.tensor(lengths, dtype=torch.int32, device=DEVICE)
-    partial, lse, turn = mla.attend(queries, latents, tables.to(DEVICE, torch.int32), ends, scale, shape, splits)
+    partial, lse, turn = mla.attend(queries, layer, tables.to(DEVICE, torch.int32), ends, scale, shape, splits)
     got = mla.combine(partial, lse, ends, kv_b, shape, turn, torch.float32)
     outs = []
     for number, length in enumerate(lengths):
