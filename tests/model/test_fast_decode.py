@@ -3,14 +3,11 @@
 python -m pytest -n 0 -s tests/model/test_fast_decode.py
 """
 
-import os
 from typing import Any
 
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from model import fast_decode

@@ -5,15 +5,11 @@ Where torch brought no Triton, `make` installs it for these tests.
 python -m pytest -n 0 -s tests/model/test_kernels.py
 """
 
-import os
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from model.cache import PAGE, dequantise, quantise
