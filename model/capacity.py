@@ -20,6 +20,10 @@ _CPU_CACHE = _GIB
 _WORKSPACE = 3 * _GIB
 """GPU memory left to a step's intermediate results, at most."""
 _LEAST_CONTEXT = 512
+_SPILLED_CONTEXT = 8192
+"""The window that experts leave room for where none is asked for."""
+_PACKED = 0.97
+"""Of memory for weights, what they fill: an allocator rounds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,7 @@ def choose_capacity(
     window = -(-context // PAGE)
     wanted = _WINDOWS * window * page
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        room = free - weights - min(_WORKSPACE, total // 7)
+        room = _room(device) - weights
     else:
         here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - weights
         room = min(here, max(min(wanted, _CPU_CACHE), window * page))
@@ -69,3 +72,17 @@ def weight_bytes(folder: Path, config: Config, parameters: int, dtype: torch.dty
     if config.fp8_block and device.type == "cuda":  # kept as published
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return parameters * dtype.itemsize
+
+
+def expert_room(config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, others: int) -> int:
+    """Bytes of a GPU that routed experts may take beside `others` bytes of weights and the cache of one window."""
+    context = settings.context or min(_SPILLED_CONTEXT, config.max_position_embeddings)
+    window = -(-context // PAGE) * PAGE * token_bytes(config, dtype, settings.cache_type == "fp8")
+    cache = max(window, int((settings.cache_gib or 0.0) * _GIB))
+    return max(int((_room(device) - cache) * _PACKED) - others, 0)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes of a GPU that are free for weights and cache."""
+    free, total = torch.cuda.mem_get_info(device)
+    return free - min(_WORKSPACE, total // 7)

@@ -24,6 +24,7 @@ from model.lora import SETTINGS, WEIGHTS, Factors, check_targets, read_adapter
 from model.moe import Experts, Router
 from model.shard import WHOLE, Shard, check_split
 from model.shards import Shards, weight_files
+from model.spill import SpilledExperts, place_experts, spill_experts
 from model.tensors import SCALES, is_projection, named_tensors, published_modules
 
 _FP8 = "F8_E4M3"
@@ -46,17 +47,20 @@ def load_model(
     progress: Progress | None = None,
     shard: Shard = WHOLE,
     adapter: Path | None = None,
+    expert_bytes: int | None = None,
 ) -> DeepseekForCausalLM:
     """The checkpoint in `folder`, or the part of `shard`, in inference mode; routers stay in float32.
 
     FP8 weights are kept as they are with `keep_fp8` (None: on a GPU), otherwise expanded to `dtype`. A checkpoint
     without the predictors that its config.json announces (transformers drops them) is loaded without. The LoRA adapter
-    in the folder `adapter` is merged; FP8 weights that it changes are expanded.
+    in the folder `adapter` is merged; FP8 weights that it changes are expanded. Routed experts of more than
+    `expert_bytes` are kept in host memory, and only the hot ones of them also on `device` (see spill.py).
 
     :raises UnsupportedArchitecture: before any weight is read.
     :raises CannotSplit: the same, where there are more ranks than its dimensions allow.
     :raises UnsupportedAdapter: it is no plain LoRA of projections.
     :raises BadCheckpoint: naming all missing, unexpected and misshapen tensors at once, before allocating.
+    :raises NotEnoughMemory: `expert_bytes` are too few.
     """
     config = read_config(folder)
     check_split(config, shard.size)
@@ -73,7 +77,10 @@ def load_model(
         check_targets(added, expected, adapter)
     if keep_fp8 if keep_fp8 is not None else device.type == "cuda":
         _keep_fp8(model, files, added)
-    _allocate(model, dtype, device)
+    _set_types(model, dtype)
+    if expert_bytes is not None:
+        spill_experts(model, expert_bytes)
+    _allocate(model, device)
     model.model.rotary_emb.reset(device)
     model.tie()
     _fill(model, files, added, progress)
@@ -124,16 +131,27 @@ def _fp8_like(weight: Tensor, block: tuple[int, int], joined: int = 1) -> tuple[
     return nn.Parameter(values, requires_grad=False), scales
 
 
-def _allocate(model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device) -> None:
-    """Give the tensors of a model on `meta` memory. `Module.to_empty` would do, but loads the compiler (over 1 s)."""
+def _set_types(model: DeepseekForCausalLM, dtype: torch.dtype) -> None:
+    """Give the tensors of a model on `meta` the types that they will have."""
     for module in model.modules():
         plain = torch.float32 if isinstance(module, Router) else dtype
         for name, parameter in list(module.named_parameters(recurse=False)):
             kept = parameter.dtype if parameter.dtype == torch.float8_e4m3fn else plain
-            empty = torch.empty(parameter.shape, dtype=kept, device=device)
-            setattr(module, name, nn.Parameter(empty, requires_grad=False))
+            setattr(module, name, nn.Parameter(parameter.to(kept), requires_grad=False))
         for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, torch.empty(buffer.shape, dtype=torch.float32, device=device))
+            setattr(module, name, buffer.float())
+
+
+def _allocate(model: DeepseekForCausalLM, device: torch.device) -> None:
+    """Give the tensors of a model on `meta` memory. `Module.to_empty` would do, but loads the compiler (over 1 s)."""
+    for module in model.modules():
+        if isinstance(module, SpilledExperts):
+            continue
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device=device), requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty_like(buffer, device=device))
+    place_experts(model, device)
 
 
 def _fill(model: DeepseekForCausalLM, files: Shards, added: Mapping[str, Factors], progress: Progress | None) -> None:

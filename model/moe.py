@@ -118,12 +118,7 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, experts: Tensor) -> Tensor:
         """The weighted sum of each token's experts: x [T, D], weights and experts [T, K] -> [T, D]."""
-        if self.partial:
-            here = experts - self.first
-            # Those of other ranks count as one expert after the last, which is left out below.
-            experts = torch.where((here >= 0) & (here < len(self.down_proj)), here, len(self.down_proj))
-        if self.least_weight:  # so do those that are skipped
-            experts = experts.masked_fill(self.too_weak(weights), len(self.down_proj))
+        experts = self.here(weights, experts)
         gate_up: Matrices
         down: Matrices
         if self.down_scale_inv is not None and x.dtype == torch.bfloat16 and kernels.reads_fp8(x.device):
@@ -139,6 +134,15 @@ class Experts(nn.Module):
         if len(x) == 1 and not torch.is_grad_enabled():
             return self._single(x, weights, experts, gate_up, down)
         return self._looped(x, weights, experts, gate_up, down)
+
+    def here(self, weights: Tensor, experts: Tensor) -> Tensor:
+        """int64 [T, K]: numbers among the experts held; those of other ranks and skipped ones have one after all."""
+        if self.partial:
+            own = experts - self.first
+            experts = torch.where((own >= 0) & (own < len(self.down_proj)), own, len(self.down_proj))
+        if self.least_weight:
+            experts = experts.masked_fill(self.too_weak(weights), len(self.down_proj))
+        return experts
 
     def too_weak(self, weights: Tensor) -> Tensor:
         """bool [T, K]: which experts are skipped, those below `least_weight` but never a token's strongest."""

@@ -18,6 +18,7 @@ from model.prefix import PrefixFile, read_prefix
 from model.scheduler import Plan
 from model.settings import ModelSettings
 from model.speculate import draft, follow
+from model.spill import spilled_layers
 from model.step import Reading, make_branches, make_step
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Runner:
         return choose_capacity(self.model.config, settings, self.dtype, self.device, 0)
 
     def open_cache(self, pages: int, fp8: bool) -> None:
-        if not supports(self.model.config, self.device, self.dtype, fp8):
+        # A recorded step cannot ask the host which experts are missing.
+        if spilled_layers(self.model) or not supports(self.model.config, self.device, self.dtype, fp8):
             self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
             return
         from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere

@@ -43,6 +43,9 @@ class ModelSettings(BaseModel):
     expert_threshold: float = Field(default=0.0, ge=0, lt=1)
     """Gate weight below which a token's expert is skipped (torch engine); 0 skips none. `loci model bench --experts
     --thresholds 0,0.05` tells what it costs and saves."""
+    experts_gib: Annotated[float, Field(gt=0)] | Literal["auto", "all"] = "auto"
+    """GPU memory for routed experts in GiB, on each GPU (torch engine): the others wait in pinned host memory, and are
+    copied when they are needed. `auto` is all of them, or what fits where they do not; `all` never moves any."""
     timeout: float = Field(default=120.0, gt=0)
     """Seconds without a byte from a remote server before it counts as failed."""
     connect_timeout: float = Field(default=10.0, gt=0)

@@ -1,4 +1,4 @@
-"""A model on several devices: how many it takes, and a runner whose every call is made by all of their processes.
+"""A model on several devices: a runner whose every call is made by all of their processes.
 
 Each rank holds its part of the weights (see shard.py) and the whole latent cache: attention is split by heads, which
 all read the same latents. Ranks add no room for tokens, then, and each reads the whole history. Two other layouts
@@ -17,17 +17,15 @@ import torch
 from torch import Tensor
 
 from model.cache import PAGE
-from model.capacity import Capacity, choose_capacity, weight_bytes
+from model.capacity import Capacity
 from model.checkpoint import Progress, load_model
-from model.config import Config
-from model.deepseek import DeepseekForCausalLM
-from model.errors import CannotSplit, ModelError, NotEnoughMemory
+from model.layout import Layout
 from model.moe import skip_experts
 from model.parallel import Ranks
 from model.prefix import PrefixFile
 from model.runner import Runner
 from model.settings import ModelSettings
-from model.shard import WHOLE, Shard, check_split
+from model.shard import WHOLE, Shard
 from model.step import Reading
 
 _PIECE = 64
@@ -85,20 +83,22 @@ class SpreadRunner(Runner):
 def load_runner(
     folder: Path,
     dtype: torch.dtype,
-    devices: Sequence[torch.device],
+    layout: Layout,
     settings: ModelSettings,
     adapter: Path | None = None,
     progress: Progress | None = None,
     decodes_alone: bool = False,
 ) -> Runner:
-    """The checkpoint in `folder` on `devices`, one or several; its cache is to be opened yet.
+    """The checkpoint in `folder` laid out over one device or several; its cache is to be opened yet.
 
     :raises BadCheckpoint: see `load_model`.
+    :raises NotEnoughMemory: the same.
     :raises LostRank: a process ended while it loaded.
     """
+    devices = layout.devices
+    load = partial(_load_part, folder, dtype, adapter, settings.expert_threshold, layout.expert_bytes)
     if len(devices) == 1:
-        return _load_part(folder, dtype, adapter, settings.expert_threshold, progress, decodes_alone, WHOLE, devices[0])
-    load = partial(_load_part, folder, dtype, adapter, settings.expert_threshold)
+        return load(progress, decodes_alone, WHOLE, devices[0])
     threads = None
     if devices[0].type == "cpu":
         threads = settings.threads or max((os.cpu_count() or 1) // len(devices), 1)
@@ -111,62 +111,14 @@ def _load_part(
     dtype: torch.dtype,
     adapter: Path | None,
     expert_threshold: float,
+    expert_bytes: int | None,
     progress: Progress | None,
     decodes_alone: bool,
     shard: Shard,
     device: torch.device,
 ) -> Runner:
-    model = load_model(folder, dtype, device, progress=progress, shard=shard, adapter=adapter)
+    model = load_model(
+        folder, dtype, device, progress=progress, shard=shard, adapter=adapter, expert_bytes=expert_bytes
+    )
     skip_experts(model, expert_threshold)
     return Runner(model, dtype, device, decodes_alone)
-
-
-def choose_devices(
-    folder: Path, config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, parameters: int
-) -> list[torch.device]:
-    """The devices of all ranks: as many as are asked for, or the fewest whose memory holds weights and a window.
-
-    :raises CannotSplit: the model's dimensions do not allow as many as are asked for.
-    :raises NotEnoughMemory: they do not fit; no weight was read.
-    :raises ModelError: there are not so many GPUs.
-    """
-    several = device.type == "cuda" and device.index is None
-    here = torch.cuda.device_count() if several else 1
-    if settings.ranks == "auto":
-        sizes = [size for size in range(1, here + 1) if _splits(config, size)]
-    else:
-        check_split(config, settings.ranks)
-        if settings.ranks > here and device.type == "cuda":
-            raise ModelError(
-                f"There are {here} GPUs for {settings.ranks} ranks.", "Lower the setting ranks; let device be auto."
-            )
-        sizes = [settings.ranks]
-    weights = weight_bytes(folder, config, parameters, dtype, device)
-    for size in sizes:
-        try:
-            choose_capacity(config, settings, dtype, device, int(weights * held_share(config, size)))
-        except NotEnoughMemory:
-            if size == sizes[-1]:
-                raise
-        else:
-            break
-    return [torch.device("cuda", rank) if several else device for rank in range(size)]
-
-
-def held_share(config: Config, size: int) -> float:
-    """The part of all weights that each of `size` ranks holds."""
-    if size == 1:
-        return 1.0
-    with torch.device("meta"):
-        # The last rank's part is never the smallest (see `Shard.part`).
-        models = [DeepseekForCausalLM(config, shard=shard) for shard in (WHOLE, Shard(size - 1, size))]
-    whole, part = (sum(one.numel() for one in model.parameters()) for model in models)
-    return part / whole
-
-
-def _splits(config: Config, size: int) -> bool:
-    try:
-        check_split(config, size)
-    except CannotSplit:
-        return False
-    return True

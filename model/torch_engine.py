@@ -22,6 +22,7 @@ from model.constraints import compile_constraint
 from model.engine import EngineInfo, Event, Prompt, Request, Score
 from model.errors import BadCheckpoint, ModelError, NotEnoughMemory, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
+from model.layout import choose_layout
 from model.placement import (
     adapter_folder,
     choose_chunk,
@@ -42,7 +43,8 @@ from model.scoring import score
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
 from model.shelves import Shelves
-from model.spread import choose_devices, load_runner
+from model.spill import describe_spill
+from model.spread import load_runner
 from model.tokenizer import Tokenizer
 
 _KEPT = 8
@@ -83,10 +85,10 @@ class TorchEngine:
         device = choose_device(settings.device)
         total, active = count_parameters(config)
         dtype = choose_dtype(settings.dtype, total, device)
-        devices = choose_devices(folder, config, settings, dtype, device, total)
+        layout = choose_layout(folder, config, settings, dtype, device, total)
         # 2. The model, and a cache in what it leaves.
         decodes_alone = settings.threads is None and device.type == "cpu" and is_small(active)
-        runner = load_runner(folder, dtype, devices, settings, adapter, progress, decodes_alone)
+        runner = load_runner(folder, dtype, layout, settings, adapter, progress, decodes_alone)
         self._runner: Runner | None = runner
         self._config = runner.model.config  # without the predictors that were announced and are not there
         try:
@@ -96,7 +98,9 @@ class TorchEngine:
             runner.close()
             raise
         self._context = capacity.context
-        self._info = replace(info, context=capacity.context, devices=tuple(map(str, devices)))
+        words = describe_spill(runner.model)
+        devices = tuple(f"{one} ({words})" if words else str(one) for one in layout.devices)
+        self._info = replace(info, context=capacity.context, devices=devices)
         self._blocks = Blocks(capacity.pages)
         fp8 = settings.cache_type == "fp8"
         runner.open_cache(capacity.pages, fp8)

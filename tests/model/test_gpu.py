@@ -14,9 +14,11 @@ import torch
 from model.cache import LatentCache
 from model.checkpoint import load_model
 from model.engine import Delta, Finished, Request, Sampling
+from model.moe import Experts
 from model.runner import Runner
 from model.saving import save_model
 from model.settings import ModelSettings
+from model.spill import spilled_layers
 from model.step import Reading, make_step
 from model.torch_engine import TorchEngine
 from tests.model.conftest import write_tokenizer
@@ -134,3 +136,48 @@ def test_recorded_decode_steps_are_as_exact_as_the_plain_path(fp8: bool, make_ch
     fast, slow = (max(one) for one in zip(*errors[1:], strict=True))
     print(f"fp8 {fp8}: largest relative error {fast:.1e}, of the plain path {slow:.1e}")
     assert fast < 1.5 * slow
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("fp8", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_spilled_experts_are_copied_before_they_are_used(
+    fp8: bool, dtype: torch.dtype, make_checkpoint: Make, tmp_path: Path
+) -> None:
+    folder = make_checkpoint(3)[0]
+    if fp8:
+        save_model(load_model(folder, torch.float32, CPU), tmp_path, torch.bfloat16, fp8_block=(128, 128))
+        folder = tmp_path
+    whole = load_model(folder, dtype, GPU)
+    experts = [module for module in whole.modules() if isinstance(module, Experts)]
+    stacks = [
+        stack
+        for one in experts
+        for stack in (one.gate_up_proj, one.down_proj, one.gate_up_scale_inv, one.down_scale_inv)
+        if stack is not None
+    ]
+    spilled = load_model(folder, dtype, GPU, expert_bytes=sum(one[:3].nbytes for one in stacks))
+    layers = spilled_layers(spilled)
+    assert [layer.slots for layer in layers] == [3, 3] and all(layer.down_proj.is_pinned() for layer in layers)
+    largest = 0.0
+    for trial in range(200):
+        x = torch.randn(1, (1, 4, 100)[trial % 3], 64, generator=torch.Generator().manual_seed(trial))
+        x = x.to(GPU, dtype)
+        for number in (1, 2):
+            expected, got = (model.model.layers[number].mlp(x)[0].float() for model in (whole, spilled))
+            largest = max(largest, float((got - expected).abs().max() / expected.std()))
+    print(f"fp8 {fp8}, {dtype}: largest difference {largest:.1e} standard deviations")
+    assert largest < (1e-4 if dtype == torch.float32 else 0.05)
+    assert all(layer.hot.hits and layer.hot.misses for layer in layers)
+
+
+def test_an_engine_with_spilled_experts_answers_as_one_without(make_checkpoint: Make) -> None:
+    folder = make_checkpoint(3)[0]
+    texts = []
+    for gib in ("all", 4 * 3 * 64 * 32 * 4 * 2 / (1 << 30)):
+        engine = TorchEngine(folder, ModelSettings(device="cuda", dtype="float32", experts_gib=gib))
+        events = engine.generate(Request(PROMPT, Sampling(max_tokens=40)))
+        texts.append("".join(event.text for event in events if isinstance(event, Delta)))
+        assert ("4 of 8 experts" in engine.describe().devices[0]) == (gib != "all")
+        engine.close()
+    assert texts[0] == texts[1] != ""

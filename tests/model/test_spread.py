@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from model import spread
+from model import layout
 from model.config import Config, read_config
 from model.engine import Choice, Delta, Event, Finished, Request, Sampling
 from model.errors import CannotSplit, LostRank, ModelError, NotEnoughMemory
+from model.layout import Layout, choose_layout, held_share
 from model.random_weights import SHAPES, random_model
 from model.saving import save_model
 from model.settings import ModelSettings
-from model.spread import SpreadRunner, choose_devices, held_share
+from model.spread import SpreadRunner
 from model.torch_engine import TorchEngine
 
 CPU = torch.device("cpu")
@@ -125,13 +126,13 @@ def test_what_cannot_be_split_or_placed_is_refused_before_loading(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     for device, ranks in (("cuda", 4), ("cuda:1", 2)):
         with pytest.raises(ModelError, match=f"GPUs for {ranks} ranks"):
-            devices(config, predicting, ModelSettings(ranks=ranks, context=512), torch.device(device))
+            chosen_layout(config, predicting, ModelSettings(ranks=ranks, context=512), torch.device(device))
 
 
-def devices(
+def chosen_layout(
     config: Config, folder: Path, settings: ModelSettings, device: torch.device, parameters: int = 1
-) -> Sequence[torch.device]:
-    return choose_devices(folder, config, settings, torch.bfloat16, device, parameters)
+) -> Layout:
+    return choose_layout(folder, config, settings, torch.bfloat16, device, parameters)
 
 
 @pytest.mark.parametrize(
@@ -142,15 +143,15 @@ def test_auto_takes_the_fewest_gpus_that_hold_the_model(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (78 << 30, 80 << 30))
-    monkeypatch.setattr(spread, "held_share", lambda config, size: 1 / size)
-    config, settings = read_config(predicting), ModelSettings(context=512)  # 4 heads: 1, 2 or 4 ranks
+    monkeypatch.setattr(layout, "held_share", lambda config, size: 1 / size)
+    config, settings = read_config(predicting), ModelSettings(context=512, experts_gib="all")  # 4 heads: 1, 2, 4 ranks
     if chosen is None:
         with pytest.raises(NotEnoughMemory):
-            devices(config, predicting, settings, torch.device("cuda"), gib << 29)
+            chosen_layout(config, predicting, settings, torch.device("cuda"), gib << 29)
     else:
-        found = devices(config, predicting, settings, torch.device("cuda"), gib << 29)  # two bytes each
-        assert found == [torch.device("cuda", rank) for rank in range(chosen)]
-    assert devices(config, predicting, settings, CPU) == [CPU]
+        found = chosen_layout(config, predicting, settings, torch.device("cuda"), gib << 29)  # two bytes each
+        assert found == Layout(tuple(torch.device("cuda", rank) for rank in range(chosen)))
+    assert chosen_layout(config, predicting, settings, CPU) == Layout((CPU,))
 
 
 def test_a_rank_of_v3_holds_little_more_than_its_share() -> None:
