@@ -47,11 +47,14 @@ def choose_capacity(
     context = choose_context(settings.context, config)
     window = -(-context // PAGE)
     wanted = _WINDOWS * window * page
-    if device.type == "cuda":
-        room = _room(device) - weights
-    else:
-        here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") - weights
-        room = min(here, max(min(wanted, _CPU_CACHE), window * page))
+    memory = _room(device) if device.type == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if weights > memory:
+        raise NotEnoughMemory(
+            f"The weights take {weights / _GIB:.1f} GiB; {memory / _GIB:.1f} GiB are to be had on {device}.",
+            "Take a smaller or a quantised model, or a machine with more memory.",
+        )
+    here = memory - weights
+    room = here if device.type == "cuda" else min(here, max(min(wanted, _CPU_CACHE), window * page))
     if settings.cache_gib is not None:
         wanted = int(settings.cache_gib * _GIB)
         room = min(room if device.type == "cuda" else here, wanted)

@@ -111,7 +111,8 @@ def _subject(
 ) -> "Iterator[tuple[str, Subject, Ceiling | None]]":
     """What is measured, under which name, and its ceiling where its dimensions are known."""
     from model.bench import Ceiling, EngineSubject, RunnerSubject
-    from model.ceiling import Held
+    from model.capacity import choose_capacity
+    from model.ceiling import Held, weight_bytes
     from model.config import read_config
     from model.device_rates import device_rates
     from model.open import embedded_folder, open_engine, resolve
@@ -125,6 +126,8 @@ def _subject(
         total, active = count_parameters(config)
         dtype = choose_dtype(settings.dtype, total, device)
         held = Held(dtype.itemsize, fp8, fp8)
+        weights = int(weight_bytes(config, held, config.n_routed_experts))
+        choose_capacity(config, settings, dtype, device, weights)  # refuses what does not fit
         ceiling = Ceiling(config, held, device_rates(device, dtype))
         note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
         runner = Runner(random_model(config, dtype, device, fp8), dtype, device)

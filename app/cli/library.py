@@ -166,8 +166,11 @@ def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
     with workspace(ctx) as opened:
         document = opened.library.document(doc)
         opened.library.pin(document.id, on)
-        if (tokens := keep(opened, document.collection)) is not None:
-            note(f"The model has read the pinned documents of {document.collection}: {tokens} tokens are kept.")
+        tokens = keep(opened, document.collection)
+    if tokens is not None:
+        note(f"The model has read the pinned documents of {document.collection}: {tokens} tokens are kept.")
+    elif on:
+        note(f"{document.id} is pinned. The model in use keeps nothing of it; a torch model that writes prose does.")
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -450,6 +450,12 @@ def test_a_model_is_measured_beside_its_ceiling(loci: Run, tmp_path: Path) -> No
     assert "decode tok/s" in shown.out and len(shown.out.splitlines()) == 2 and "GB/s" in shown.err
 
 
+def test_weights_that_no_memory_holds_are_not_drawn(loci: Run) -> None:
+    refused = loci("model", "bench", "--random", "v3")
+    assert refused.code == 1 and "The weights take" in refused.err
+    assert "Drawing" not in refused.err
+
+
 def test_experts_are_mapped_by_kind_of_text(loci: Run, tmp_path: Path) -> None:
     for name, text in (("code", "def f(x):\n    return x + 1\n" * 9), ("prose", "The harbour lay still. " * 9)):
         (tmp_path / name).with_suffix(".txt").write_text(text, "utf-8")
