@@ -46,6 +46,15 @@ def yarn_mscale(factor: float, mscale: float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
+_MOST = {
+    "vocab_size": 1 << 24, "hidden_size": 1 << 20, "intermediate_size": 1 << 22, "moe_intermediate_size": 1 << 20,
+    "num_hidden_layers": 1 << 10, "num_nextn_predict_layers": 1 << 6, "num_attention_heads": 1 << 12,
+    "kv_lora_rank": 1 << 16, "q_lora_rank": 1 << 20, "qk_nope_head_dim": 1 << 14, "qk_rope_head_dim": 1 << 14,
+    "v_head_dim": 1 << 14, "n_routed_experts": 1 << 16, "n_shared_experts": 1 << 10,
+}  # fmt: skip
+"""Far above what exists: a damaged config.json is refused, instead of a model built of a million layers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Hyperparameters, named as in `config.json`."""
@@ -97,6 +106,11 @@ class Config:
             )
             if (value := getattr(self, name)) < 1
         ]  # fmt: skip
+        problems += [
+            f"{name} = {value} is beyond any model known ({most} at most)"
+            for name, most in _MOST.items()
+            if (value := getattr(self, name)) is not None and value > most
+        ]
         if self.qk_rope_head_dim % 2:
             problems.append(f"qk_rope_head_dim must be even, not {self.qk_rope_head_dim}")
         if self.num_moe_layers:

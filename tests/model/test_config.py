@@ -6,7 +6,7 @@ import pytest
 
 from model.config import Config, Yarn, from_json
 from model.config_keys import FAMILIES
-from model.errors import UnsupportedArchitecture
+from model.errors import BadCheckpoint, UnsupportedArchitecture
 
 FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
 
@@ -196,3 +196,9 @@ def test_everything_else_is_refused_by_name(values: dict[str, Any], named: str) 
         from_json(values)
     if values.get("model_type") not in FAMILIES:
         assert all(family in str(caught.value) for family in FAMILIES)
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "vocab_size", "n_routed_experts", "num_nextn_predict_layers"])
+def test_sizes_beyond_any_model_are_taken_for_damage(name: str) -> None:
+    with pytest.raises(BadCheckpoint, match=f"{name} = 134217728 is beyond"):
+        from_json(V3 | {name: 1 << 27})
