@@ -6,6 +6,7 @@ all others, and the caller gets `LostRank`. Knows nothing about models.
 """
 
 import atexit
+import gc
 import os
 import pickle
 import socket
@@ -170,6 +171,9 @@ class Ranks(Generic[PartT]):
                 process.ended(max(deadline - time.monotonic(), 0))
         for process in self._others:
             process.close()
+        # NCCL leaves only after the CUDA graphs that hold its collectives (its communicator counts them).
+        vars(self).pop("part", None)
+        gc.collect()
         _leave()
         remove(self._folder)
 
