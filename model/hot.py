@@ -1,8 +1,8 @@
 """Which experts of a layer are kept on the device, decided from how they are used. Knows nothing about tensors on it.
 
 An expert's value is the number of tokens that chose it, each counting half as much after `HALF_LIFE` tokens more. The
-least valuable makes room. Recency alone would let one passage of another kind push out what the conversation always
-uses; frequency alone would keep what an earlier document used for ever. docs/LOG.md has the hit rates of both.
+least valuable makes room. That lies between evicting the least recently and the least often used, and hits a little
+more often than either (tests/bench/test_spill_hits.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-HALF_LIFE = 256.0
-"""Tokens."""
+HALF_LIFE = 16.0
+"""Tokens. In that bench up to 1.3 points better than none at all (frequency), 2.2 than almost nothing (recency)."""
 
 LEAST_SLOTS = 2
 """One is read while the other is filled."""
