@@ -22,6 +22,7 @@ from typing import Any
 
 from app.answer import Profile
 from app.errors import BadInput, DamagedBackup, DiskFull
+from app.files import private_file
 from app.profile import PRIVATE, make_private
 from app.swap import exchange
 from retrieval.sqlite import disk_is_full
@@ -38,12 +39,9 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
     :raises BadInput: there is nothing to back up, or the file exists and `force` is not given.
     :raises DiskFull: the copy or the file has no room.
     """
-    if file.exists() and not force:
-        raise BadInput(f"{file} exists.", "Give --force to replace it, or another name.")
     sources = dict(_sources(profile))
     if not sources:
         raise BadInput(f"The profile {profile.name!r} is empty: there is nothing to back up.")
-    part = file.with_name(file.name + ".part")
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "loci": version("loci-assistant"),
@@ -52,24 +50,22 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
         "files": {},
     }
     try:
-        with tempfile.TemporaryDirectory(prefix="loci-backup-", dir=profile.data) as scratch:
+        with (
+            private_file(file, force=force) as out,
+            tempfile.TemporaryDirectory(prefix="loci-backup-", dir=profile.data) as scratch,
+        ):
             copies = {
                 name: _copy(path, Path(scratch) / str(index)) for index, (name, path) in enumerate(sources.items())
             }
             manifest["files"] = {
                 name: {"bytes": copy.stat().st_size, "sha256": _sha256(copy)} for name, copy in copies.items()
             }
-            descriptor = os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)  # it holds all a person said
-            with os.fdopen(descriptor, "w+b") as out:
-                with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-                    archive.writestr("manifest.json", json.dumps(manifest, indent=2))
-                    for name, copy in copies.items():
-                        archive.write(copy, name)
-                out.flush()
-                os.fsync(out.fileno())
-        part.replace(file)
-    except (OSError, sqlite3.Error) as error:
-        if disk_is_full(error, profile.data):
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("manifest.json", json.dumps(manifest, indent=2))
+                for name, copy in copies.items():
+                    archive.write(copy, name)
+    except (OSError, sqlite3.Error, DiskFull) as error:
+        if isinstance(error, DiskFull) or disk_is_full(error, profile.data):
             raise DiskFull(
                 f"{file} was not written.",
                 f"A backup needs room for a copy of the profile in {profile.data} and for the file itself: free some.",
@@ -77,8 +73,6 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
         raise BadInput(
             f"{file} cannot be written: {error}.", "Check the disk and the profile (`loci doctor`)."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return manifest
 
 
