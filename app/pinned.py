@@ -1,53 +1,74 @@
-"""Pinned documents are read once: their part of the model's cache is kept on disk and opens the prompt of a question.
+"""What models read is kept on disk: pinned documents, whose part of the cache opens the prompt of a question, and
+conversations. It goes when its text does.
 
 Knows nothing about how that is stored.
 """
+
+from dataclasses import dataclass
 
 from app import prompts
 from app.context import SLACK, openings
 from app.profile import shelves
 from app.prose import whole_document
 from app.workspace import Workspace
-from model.engine import KeepsShelves
+from model.engine import SESSION, KeepsShelves
 
 
 def label(collection: str) -> str:
     return f"pinned in {collection}"
 
 
-def keep(workspace: Workspace, collection: str) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    tokens: int
+    documents: int
+    """of the pinned ones, those that the window has room for"""
+    pinned: int
+
+
+def keep(workspace: Workspace, collection: str) -> Kept | None:
     """Let the model read the pinned documents of `collection`, as far as its window has room, and keep that.
 
-    Returns the tokens. None where there is nothing to keep: no document is pinned, or the model is not one that reads
-    whole documents here.
+    None where there is nothing to keep: no document is pinned or fits, or the model is not one that reads whole
+    documents here.
 
     :raises ModelError: the model cannot be loaded, or there is no room on disk.
     """
     documents = [one for one in workspace.library.documents((collection,)) if one.pinned]
     info = workspace.model_info()
-    if not documents or info.engine != "torch" or "chat" not in info.capabilities:
-        forget(workspace, collection)
-        return None
-    engine = workspace.engine()
-    if not isinstance(engine, KeepsShelves):
-        return None
-    passages = [whole_document(one, workspace.library.text(one.id)) for one in documents]
-    room = engine.describe().context // 2 - SLACK  # the rest is for question, passages and answer
-    while passages and engine.count_tokens(openings(prompts.SYSTEM, passages)[0]) > room:
-        passages.pop()
-    if not passages:
-        return None
-    return engine.shelve(openings(prompts.SYSTEM, passages), label(collection))
+    if documents and info.engine == "torch" and "chat" in info.capabilities:
+        engine = workspace.engine()
+        passages = [whole_document(one, workspace.library.text(one.id)) for one in documents]
+        room = engine.describe().context // 2 - SLACK  # the rest is for question, passages and answer
+        while passages and engine.count_tokens(openings(prompts.SYSTEM, passages)[0]) > room:
+            passages.pop()
+        if passages and isinstance(engine, KeepsShelves):
+            tokens = engine.shelve(openings(prompts.SYSTEM, passages), label(collection))
+            return Kept(tokens, len(passages), len(documents))
+    forget(workspace, collection)
+    return None
 
 
 def forget(workspace: Workspace, collection: str) -> None:
     """Remove from disk what models read of the pinned documents of `collection`."""
-    folder = shelves(workspace.profile)
-    if not folder.exists():
-        return
-    from model.shelves import Shelves  # loads torch: about 2 s
+    _discard(workspace, label(collection))
 
-    kept = Shelves(folder, 0)
-    for shelf in kept.all():
-        if shelf.label == label(collection):
-            kept.remove(shelf.key)
+
+def forget_sessions(workspace: Workspace) -> None:
+    """Remove from disk what models read in conversations: it may hold what was just deleted, and tokens do not tell.
+
+    A conversation that another process holds open meanwhile is still kept when it ends.
+    """
+    engine = workspace.engine() if workspace.model_loaded else None
+    if isinstance(engine, KeepsShelves):
+        engine.forget_sessions()
+    else:
+        _discard(workspace, SESSION)
+
+
+def _discard(workspace: Workspace, label: str) -> None:
+    folder = shelves(workspace.profile)
+    if any(folder.glob("*.json")):
+        from model.shelves import Shelves  # loads torch: about 2 s
+
+        Shelves(folder, 0).discard(label)

@@ -229,6 +229,10 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+SESSION = "session"
+"""The label under which conversations that ended are kept."""
+
+
 @runtime_checkable
 class KeepsShelves(Protocol):
     """An engine that keeps on disk what it read, and need not read it again (the torch engine)."""
@@ -242,4 +246,8 @@ class KeepsShelves(Protocol):
 
     def at_hand(self, prompt: Prompt) -> int:
         """Tokens of `prompt`, from its beginning, that need no reading."""
+        ...
+
+    def forget_sessions(self) -> None:
+        """Take the conversations so far from disk, and do not put them there when the engine closes."""
         ...

@@ -19,12 +19,12 @@ from model.cache import PAGE, LatentCache
 from model.errors import BadCheckpoint, ModelError
 from model.prefix import open_prefix, write_prefix
 from model.runner import Runner
-from model.sequence import TokenSequence
+from model.sequence import TokenSequence, chain
 
 _HALF_LIFE = 14 * 86400.0
 """Seconds after which a use counts half."""
 _ABANDONED = 3600.0
-"""Seconds after which a file without a manifest, or a part of one, was left by a process that was killed."""
+"""Seconds after which a part of a file, or data and manifest without the other, were left by a killed process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +104,52 @@ class Shelves:
         return True
 
     def store(self, sequence: TokenSequence, cache: LatentCache, label: str, pinned: bool = False) -> Shelf | None:
-        """Keep what `sequence` holds; None where it is on a shelf already, or the budget has no room for it.
+        """Keep what `sequence` holds; the shelf that has it, or None where the budget has no room for one.
+
+        What was pinned under `label` before goes, of any model: it may hold what is not to be kept any more.
 
         :raises ModelError: it cannot be written.
         """
         tokens = sequence.tokens[: sequence.held]
         full = len(tokens) // PAGE
-        pages = tuple(sequence.digest(n + 1).hex() for n in range(full))
         tail = tuple(tokens[full * PAGE :])
-        mine = [shelf for shelf in self.all() if shelf.model == self.identity]
+        key = chain(sequence.digest(full), tail).hex()
+        found = self.all()
+        mine = [shelf for shelf in found if shelf.model == self.identity]
+        for older in found:
+            if pinned and older.label == label and older.key != key:
+                self.remove(older.key)
         for shelf in mine:
-            if _common(shelf, TokenSequence([*tokens, -1], sequence.root)) == len(tokens):
-                if pinned and not shelf.pinned:
-                    self._write(replace(shelf, pinned=True, label=label))
-                return None
-        key = (sequence.digest(full) + sequence.root[:4]).hex() + f"-{len(tail)}"
+            if shelf.key == key or (not pinned and _common(shelf, sequence) >= len(tokens)):
+                return self._pin(shelf, label) if pinned and not shelf.pinned else shelf
         size = len(tokens) * (cache.storage[:, 0, 0].numel() * cache.storage.element_size() + 4)
         if not self._make_room(size):
             return None
         _private(self.folder)
         written = write_prefix(self._data(key), self.identity, tokens, cache, sequence.pages)
+        pages = tuple(sequence.digest(n + 1).hex() for n in range(full))
         shelf = Shelf(key, self.identity, label, len(tokens), written, pages, tail, 1.0, self._now(), pinned)
         self._write(shelf)
         # A session that went on makes its earlier state superfluous.
         for older in mine:
-            if not older.pinned and older.tokens < len(tokens) and older.pages == pages[: len(older.pages)]:
-                after = tokens[len(older.pages) * PAGE :]
-                if tuple(after[: len(older.tail)]) == older.tail:
-                    self.remove(older.key)
+            if not older.pinned and older.tokens < len(tokens) and _common(older, sequence) == older.tokens:
+                self.remove(older.key)
         return shelf
+
+    def discard(self, label: str) -> None:
+        """Remove what was kept under `label`, of every model."""
+        for shelf in self.all():
+            if shelf.label == label:
+                self.remove(shelf.key)
 
     def remove(self, key: str) -> None:
         self._manifest(key).unlink(missing_ok=True)
         self._data(key).unlink(missing_ok=True)
+
+    def _pin(self, shelf: Shelf, label: str) -> Shelf:
+        pinned = replace(shelf, pinned=True, label=label)
+        self._write(pinned)
+        return pinned
 
     def _make_room(self, size: int) -> bool:
         """Give up the shelves of least worth until `size` more bytes are within the budget."""
@@ -157,7 +170,8 @@ class Shelves:
         if not self.folder.is_dir():
             return
         for file in self.folder.iterdir():
-            known = file.suffix == ".json" or (file.suffix == ".safetensors" and self._manifest(file.stem).exists())
+            other = {".json": ".safetensors", ".safetensors": ".json"}.get(file.suffix)
+            known = other is not None and file.with_suffix(other).exists()
             try:
                 if not known and self._now() - file.stat().st_mtime > _ABANDONED:
                     file.unlink()

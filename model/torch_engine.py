@@ -19,7 +19,7 @@ from model.cache import PAGE, LatentCache
 from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
-from model.engine import EngineInfo, Event, Prompt, Request, Score
+from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
 from model.errors import BadCheckpoint, ModelError, NotEnoughMemory, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
 from model.layout import choose_layout
@@ -200,22 +200,23 @@ class TorchEngine:
         common = next((n for n, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), None)
         tokens = rows[0][: min(map(len, rows)) if common is None else common]
         with self._reading(tokens) as sequence:
-            self._shelves.store(sequence, self._loaded().cache, label, pinned=True)
-            found = self._shelves.find(sequence)
-            if found is None or found[1] < len(tokens):
-                raise NotEnoughMemory(
-                    f"The shelves have no room for {label} ({len(tokens)} tokens).",
-                    "Unpin something, or raise the setting shelf_gib.",
-                )
-        for shelf in self._shelves.all():
-            if shelf.label == label and shelf.key != found[0].key and shelf.model == found[0].model:
-                self._shelves.remove(shelf.key)
+            kept = self._shelves.store(sequence, self._loaded().cache, label, pinned=True)
+        if kept is None:
+            raise NotEnoughMemory(
+                f"The shelves have no room for {label} ({len(tokens)} tokens).",
+                "Unpin something, or raise the setting shelf_gib.",
+            )
         return len(tokens)
 
     def at_hand(self, prompt: Prompt) -> int:
         sequence = self._sequence(self._tokenizer.prompt_ids(prompt))
         found = self._shelves.find(sequence) if self._shelves is not None else None
         return max(self._blocks.known(sequence) * PAGE, 0 if found is None else found[1])
+
+    def forget_sessions(self) -> None:
+        self._ended.clear()
+        if self._shelves is not None:
+            self._shelves.discard(SESSION)
 
     def close(self) -> None:
         if self._runner is None:
@@ -279,7 +280,7 @@ class TorchEngine:
             if self._blocks.open(sequence) is not None:  # part of another's page: not worth the copy
                 sequence.held -= sequence.held % PAGE
             if sequence.held >= self._shelf_tokens:
-                self._shelves.store(sequence, cache, "session")
+                self._shelves.store(sequence, cache, SESSION)
             self._blocks.close(sequence)
 
     def _step(self) -> None:

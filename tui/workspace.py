@@ -130,7 +130,10 @@ class WorkspaceBackend:
         ]
 
     def delete_session(self, session: int) -> None:
+        from app.pinned import forget_sessions  # takes what a turn takes
+
         self._memory.delete_session(session)
+        forget_sessions(self._workspace)
 
     def memories(self, scope: Sequence[str]) -> list[MemoryRow]:
         """Pinned first, then the newest; the forgotten last. Episodes are the sessions' own and stand there."""

@@ -35,6 +35,7 @@ def ingest(
     Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
     Types that no reader knows are skipped.
     """
+    from app.pinned import forget_sessions
     from retrieval.ingest import estimate
     from retrieval.ingest import ingest as read_into
 
@@ -58,6 +59,8 @@ def ingest(
                 prune=prune,
                 progress=lambda at: advance(at.bytes_done, at.bytes, _detail(at)),
             )
+        if any(result.status == "removed" for result in results):
+            forget_sessions(opened)
     counts = _counts(results)
     failed = [result for result in results if result.status == "failed"]
     if as_json:

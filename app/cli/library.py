@@ -101,14 +101,15 @@ def remove(
     \b
     loci library remove d12 notes.md --yes
     """
+    from app.pinned import forget, forget_sessions
+
     with workspace(ctx) as opened:
         for document in [opened.library.document(doc) for doc in docs]:
             confirm(f"Remove {document.path} from the library?", yes)
             opened.library.remove(document.id)
             if document.pinned:
-                from app.pinned import forget  # takes what a question takes
-
                 forget(opened, document.collection)
+            forget_sessions(opened)
 
 
 @app.command()
@@ -166,9 +167,11 @@ def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
     with workspace(ctx) as opened:
         document = opened.library.document(doc)
         opened.library.pin(document.id, on)
-        tokens = keep(opened, document.collection)
-    if tokens is not None:
-        note(f"The model has read the pinned documents of {document.collection}: {tokens} tokens are kept.")
+        kept = keep(opened, document.collection)
+    if kept is not None:
+        note(f"The model has read the pinned documents of {document.collection}: {kept.tokens} tokens are kept.")
+        if kept.documents < kept.pinned:
+            note(f"Its window has room for {kept.documents} of {kept.pinned}.")
     elif on:
         note(f"{document.id} is pinned. The model in use keeps nothing of it; a torch model that writes prose does.")
 

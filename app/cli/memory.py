@@ -205,11 +205,14 @@ def purge(
     \b
     loci memory purge 12 --yes
     """
+    from app.pinned import forget_sessions
+
     receipts = []
     with workspace(ctx) as opened:
         for memory in [opened.memory.get(id) for id in ids]:
             confirm(f"Delete “{memory.text}” for good?", yes)
             receipts.append(asdict(opened.memory.purge(memory.id)))
+            forget_sessions(opened)
     if as_json:
         print_json(receipts)
 

@@ -126,10 +126,13 @@ def delete(
     \b
     loci sessions delete 3 --yes
     """
+    from app.pinned import forget_sessions
+
     with workspace(ctx) as opened:
         for session in [opened.memory.session(id) for id in ids]:
             confirm(f"Delete session {session.id}, “{session.title}”?", yes)
             opened.memory.delete_session(session.id)
+            forget_sessions(opened)
 
 
 def _turn(turn: "Turn") -> dict[str, Any]:

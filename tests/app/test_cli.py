@@ -6,6 +6,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,10 @@ import pytest
 
 from app.cli import door
 from app.cli.main import main
+from app.profile import open_profile, shelves
 from app.workspace import Workspace
+from model.engine import SESSION
+from model.shelves import Shelf
 from tests.app import schemas
 from tests.app.fakes import FakeAssistant, FakeEmbedder, FakeEngine
 from tests.model.hub_server import serve
@@ -590,3 +594,43 @@ def test_numbers_beyond_sqlite_closed_streams_and_names_of_two_lines(
         assert ran.code == 2 and "too large" in ran.err
     monkeypatch.setattr(sys, "stdout", None)
     assert loci("library", "list").code == 0
+
+
+# --- what is deleted is on no shelf
+
+
+@pytest.fixture
+def shelf_of(home: Path) -> Callable[[str], Path]:
+    """Puts a shelf of that label on disk, as an engine would."""
+
+    def put(label: str) -> Path:
+        folder = shelves(open_profile(None))
+        folder.mkdir(parents=True, exist_ok=True)
+        shelf = Shelf(label.replace(" ", "-"), "model", label, 64, 9, ("00",), (), 1.0, 1e9, label != SESSION)
+        (folder / f"{shelf.key}.json").write_text(json.dumps(asdict(shelf)))
+        (folder / f"{shelf.key}.safetensors").write_bytes(b"what it read")
+        return folder / f"{shelf.key}.safetensors"
+
+    return put
+
+
+def test_what_was_deleted_leaves_the_shelves(loci: Run, read: Path, shelf_of: Callable[[str], Path]) -> None:
+    fact = loci("memory", "add", "I live in Oslo.", "--json").json["id"]
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "Tides")
+    (read / "crew.txt").unlink()
+    for words in (
+        ("memory", "purge", fact, "--yes"),
+        ("sessions", "delete", session, "--yes"),
+        ("ingest", read, "--prune"),
+        ("library", "remove", "stock.md", "--yes"),
+    ):
+        conversation, pinned = shelf_of(SESSION), shelf_of("pinned in main")
+        assert loci(*words).code == 0
+        assert not conversation.exists(), words
+        assert pinned.exists(), words  # it holds pinned documents alone
+    loci("ingest", read)
+    loci("library", "pin", "stock.md")
+    pinned, elsewhere = shelf_of("pinned in main"), shelf_of("pinned in work")
+    assert loci("library", "remove", "stock.md", "--yes").code == 0
+    assert not pinned.exists() and elsewhere.exists()

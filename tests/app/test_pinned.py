@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from app.answer import Answer, Ask
-from app.pinned import forget, keep
+from app.pinned import forget, forget_sessions, keep, label
 from app.profile import shelves
 from app.workspace import Workspace
+from model.engine import SESSION
+from model.shelves import Shelves
 from retrieval.ingest import ingest
 from tests.app.fakes import FakeEmbedder
 from tests.model.conftest import make_checkpoint
@@ -27,9 +29,10 @@ def folder(make_checkpoint: Make) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, **model: Any) -> Iterator[Workspace]:
     monkeypatch.setattr(Workspace, "embedder", property(lambda self: FakeEmbedder()))
     flags = {"model.reference": str(folder), "assistant.prefill_seconds": 60, "memory.enabled": False}
+    flags |= {f"model.{name}": value for name, value in model.items()}
     with Workspace.open(None, flags) as workspace:
         yield workspace
 
@@ -53,10 +56,10 @@ def test_a_pinned_document_opens_every_prompt_and_is_read_once(
         assert keep(workspace, "main") is None
         workspace.library.pin(document.id, True)
         kept = keep(workspace, "main")
-        assert kept is not None and kept > len(TEXT)
+        assert kept is not None and kept.tokens > len(TEXT)
     with opened(folder, monkeypatch) as workspace:
         first = ask(workspace, "Where does the mill stand?")
-        assert cached(first) == kept
+        assert cached(first) == kept.tokens
         assert first.context.used.documents >= len(TEXT)
     with opened(folder, monkeypatch) as workspace:
         forget(workspace, "main")
@@ -90,3 +93,58 @@ def test_unpinning_the_last_document_frees_the_disk(
         workspace.library.pin(workspace.library.document("store.md").id, False)
         assert keep(workspace, "main") is None
         assert not list(shelves(workspace.profile).glob("*"))
+
+
+def test_a_document_that_was_unpinned_is_on_no_shelf_of_any_model(
+    folder: Path, make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store.md").write_text(TEXT, "utf-8")
+    (tmp_path / "secret.md").write_text("The vault is behind the mill.\n" * 20, "utf-8")
+    other = make_checkpoint(2, max_position_embeddings=16384)[0]
+    for model in (folder, other):
+        with opened(model, monkeypatch) as workspace:
+            ingest(workspace.library, [tmp_path / "store.md", tmp_path / "secret.md"])
+            for name in ("store.md", "secret.md"):
+                workspace.library.pin(workspace.library.document(name).id, True)
+            both = keep(workspace, "main")
+    with opened(folder, monkeypatch) as workspace:
+        workspace.library.pin(workspace.library.document("secret.md").id, False)
+        one = keep(workspace, "main")
+        assert one is not None and both is not None and one.tokens < both.tokens
+        (shelf,) = Shelves(shelves(workspace.profile), 0).all()
+        assert (shelf.label, shelf.tokens) == (label("main"), one.tokens)
+
+
+def test_pinned_documents_that_do_not_fit_are_counted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(f"{name}\n\n{TEXT}", "utf-8")
+    with opened(folder, monkeypatch, context=8000) as workspace:
+        ingest(workspace.library, [tmp_path / "a.md", tmp_path / "b.md"])
+        for name in ("a.md", "b.md"):
+            workspace.library.pin(workspace.library.document(name).id, True)
+        kept = keep(workspace, "main")
+        assert kept is not None and (kept.documents, kept.pinned) == (1, 2)
+    with opened(folder, monkeypatch, context=512) as workspace:  # too small for any: what it cannot use does not stay
+        assert keep(workspace, "main") is None
+        assert not list(shelves(workspace.profile).glob("*"))
+
+
+def test_conversations_are_forgotten_on_disk_and_those_that_are_open_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(workspace: Workspace) -> list[str]:
+        return [shelf.label for shelf in Shelves(shelves(workspace.profile), 0).all()]
+
+    (tmp_path / "store.md").write_text(TEXT, "utf-8")
+    with opened(folder, monkeypatch, shelf_tokens=64) as workspace:
+        ingest(workspace.library, [tmp_path / "store.md"])
+        ask(workspace, "What does crate 7 hold?")
+    assert kept(workspace) == [SESSION]
+    with opened(folder, monkeypatch, shelf_tokens=64) as workspace:
+        forget_sessions(workspace)  # no model is loaded for that
+        assert not workspace.model_loaded and kept(workspace) == []
+        ask(workspace, "What does crate 8 hold?")
+        forget_sessions(workspace)
+    assert kept(workspace) == []

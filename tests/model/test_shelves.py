@@ -17,7 +17,7 @@ from safetensors import safe_open
 from model.cache import PAGE, LatentCache, token_bytes
 from model.config import read_config
 from model.engine import Delta, Finished, Logprobs, Message, Request, Sampling
-from model.errors import ModelError, NotEnoughMemory, UnsupportedOperation
+from model.errors import NotEnoughMemory, UnsupportedOperation
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
 from model.shelves import Shelf, Shelves
@@ -118,6 +118,25 @@ def test_a_session_that_went_on_takes_one_shelf(checkpoint: Path, tmp_path: Path
     run(engine, "x" * 200)
     engine.close()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_parts_in_its_last_page_has_a_shelf_each(checkpoint: Path, tmp_path: Path) -> None:
+    engine = new(checkpoint, tmp_path)
+    for label, end in (("d1", "left"), ("d2", "right")):
+        engine.shelve([DOCUMENT[:100] + end.ljust(5)], label)
+    assert {shelf.label for shelf in Shelves(tmp_path, 0).all()} == {"d1", "d2"}
+    for end in ("left", "right"):
+        assert run(new(checkpoint, tmp_path), DOCUMENT[:100] + end.ljust(5) + "?")[1] == 105
+
+
+def test_a_pinned_document_does_not_keep_the_conversation_about_it(checkpoint: Path, tmp_path: Path) -> None:
+    engine = new(checkpoint, tmp_path, shelf_tokens=64)
+    run(engine, DOCUMENT + "What of the mill?")
+    engine.close()
+    engine = new(checkpoint, tmp_path, shelf_tokens=64)
+    engine.shelve([DOCUMENT], "d1")
+    engine.forget_sessions()
+    assert (only(tmp_path).label, only(tmp_path).tokens) == ("d1", len(DOCUMENT))
 
 
 # --- Stale and damaged ones
@@ -224,9 +243,9 @@ def test_the_shelf_of_least_expected_use_is_given_up(checkpoint: Path, tmp_path:
 def test_pinned_shelves_stay(checkpoint: Path, tmp_path: Path) -> None:
     engine = new(checkpoint, tmp_path, shelf_gib=0.0004)
     kept = engine.shelve(["a" * 300], "d1")
-    with pytest.raises(ModelError, match="d2"):
+    with pytest.raises(NotEnoughMemory, match="no room for d"):
         for n in range(2, 9):
-            engine.shelve([chr(97 + n) * 300], f"d{n}" if n == 2 else "d2")
+            engine.shelve([chr(97 + n) * 300], f"d{n}")
     labels = [shelf.label for shelf in Shelves(tmp_path, 0).all()]
     assert "d1" in labels
     assert run(new(checkpoint, tmp_path), "a" * 300 + "b")[1] == kept

@@ -62,6 +62,8 @@ class Workspace:
         self.settings = SimpleNamespace(memory=SimpleNamespace(enabled=True))
         self.made = Assistant()
         self.loaded = 0
+        self.model_loaded = False
+        self.profile = SimpleNamespace(cache=folder / "cache")
 
     def engine(self) -> Any:
         self.loaded += 1
