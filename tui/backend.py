@@ -18,8 +18,8 @@ MemoryChange = Literal["forget", "restore", "pin", "unpin"]
 
 
 class Backend(Protocol):
-    def model(self) -> ModelRow:
-        """The model in use, loaded if it is not."""
+    def model(self, loading: Callable[[str], None]) -> ModelRow:
+        """The model in use, loaded if it is not; `loading` is told how far that is."""
         ...
 
     def library(self, scope: Sequence[str]) -> LibraryRow: ...

@@ -1,5 +1,7 @@
 """The actions that show something: panes, help, the model and the library; and the ways of showing that all share."""
 
+import time
+
 from textual.binding import Binding
 from textual.widget import Widget
 
@@ -21,6 +23,9 @@ from tui.widgets.status import StatusLine, TopLine
 from tui.widgets.window import WindowPane
 from tui.words import model_line, model_note
 
+_SHOWN_EVERY = 0.1
+"""Seconds between two words on a load, which tells of every tensor."""
+
 
 class PaneActions(Jobs):
     """Each action takes the text after its slash command, if any."""
@@ -29,6 +34,7 @@ class PaneActions(Jobs):
         super().__init__()
         self.backend = backend
         self.state = state
+        self._loading_shown = 0.0
 
     async def perform(self, action: Action, argument: str = "") -> None:
         """Do an action; one that still needs its argument is put into the input line."""
@@ -81,7 +87,13 @@ class PaneActions(Jobs):
     # --- the model and the library, behind the prompt
 
     def load_model(self) -> None:
-        self.job("model", self.backend.model, self._model_loaded, self._model_failed)
+        self.job("model", lambda: self.backend.model(self._model_loading), self._model_loaded, self._model_failed)
+
+    def _model_loading(self, words: str) -> None:
+        """Called by the thread that loads."""
+        if (now := time.monotonic()) - self._loading_shown > _SHOWN_EVERY:
+            self._loading_shown = now
+            self.call_later(lambda: self.query_one(StatusLine).show_loading(words))
 
     def _model_loaded(self, model: ModelRow) -> None:
         self.state.model = model
@@ -113,7 +125,7 @@ class PaneActions(Jobs):
                 lines.append(f"note          {note}")
             await self.say(model_line(model), "\n".join(lines))
 
-        self.job("model", self.backend.model, told, self._model_failed)
+        self.job("model", lambda: self.backend.model(self._model_loading), told, self._model_failed)
 
     # --- panes
 

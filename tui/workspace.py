@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from app.answer import Ask, Citation, Started, TurnEvent
+from app.loading import LoadMeter
 from memory.types import Memory, Session, Source
 from retrieval.errors import NoSuchDocument
 from tui.backend import MemoryChange, Progress, Verdict
@@ -47,8 +48,10 @@ class WorkspaceBackend:
     def _memory(self) -> "MemoryStore":
         return cast("MemoryStore", self._open("memory"))
 
-    def model(self) -> ModelRow:
+    def model(self, loading: Callable[[str], None]) -> ModelRow:
+        meter = LoadMeter()
         with self._opening:
+            self._workspace.loading = lambda done, total: loading(meter(done, total))
             info = self._workspace.engine().describe()
         return ModelRow(
             name=info.name,

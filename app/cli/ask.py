@@ -12,7 +12,6 @@ from app.cli.door import (
     NOTHING,
     AsJson,
     In,
-    LoadMeter,
     Model,
     console,
     leave,
@@ -192,6 +191,7 @@ def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
     from rich.text import Text as Line
 
     from app.answer import Completed, Started, Text
+    from app.loading import LoadMeter
 
     labels = {"load": "Loading the model", "retrieve": "Searching", "read": "Reading", "check": "Checking"}
     draft = ""

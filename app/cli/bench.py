@@ -12,6 +12,7 @@ from app.cli.door import AsJson, note, print_json, say, workspace
 
 if TYPE_CHECKING:
     from model.bench import Ceiling, Row, Subject
+    from model.checkpoint import Progress
     from model.settings import ModelSettings
 
 _HEADINGS = "  context  batch    prefill tok/s  of ceiling     decode tok/s  of ceiling  experts hit"
@@ -86,7 +87,7 @@ def bench(
     rows: list[Row] = []
     with workspace(ctx, model__reference=None if shape else reference) as opened:
         settings = opened.settings.model
-        with _subject(shape, fp8, settings) as (name, subject, ceiling):
+        with _subject(shape, fp8, settings, opened.loading) as (name, subject, ceiling):
             described = _describe(name, ceiling)
             if not as_json:
                 _introduce(described)
@@ -107,7 +108,7 @@ def bench(
 
 @contextmanager
 def _subject(
-    shape: str | None, fp8: bool, settings: "ModelSettings"
+    shape: str | None, fp8: bool, settings: "ModelSettings", loading: "Progress | None"
 ) -> "Iterator[tuple[str, Subject, Ceiling | None]]":
     """What is measured, under which name, and its ceiling where its dimensions are known."""
     from model.bench import Ceiling, EngineSubject, RunnerSubject
@@ -135,7 +136,7 @@ def _subject(
         yield f"random {shape}", RunnerSubject(runner, choose_chunk(active, device), fp8, alone), ceiling
         return
     found = resolve(settings.reference)
-    engine = open_engine(settings.reference, settings)
+    engine = open_engine(settings.reference, settings, loading)
     try:
         if found.engine != "torch":
             yield settings.reference, EngineSubject(engine, 1000), None

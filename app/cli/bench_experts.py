@@ -44,7 +44,7 @@ def bench_experts(
     folder = Path(found.target)
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, count_parameters(read_config(folder))[0], device)
-    tokenizer, model = Tokenizer(folder), load_model(folder, dtype, device)
+    tokenizer, model = Tokenizer(folder), load_model(folder, dtype, device, progress=opened.loading)
 
     tokens = {name: tokenizer.encode(text)[:_TOKENS] for name, text in domains.items()}
     uses = []

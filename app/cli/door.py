@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -155,23 +154,11 @@ def debugging() -> bool:
     return os.environ.get("LOCI_DEBUG", "") not in ("", "0")
 
 
-class LoadMeter:
-    """Words for a load in progress: bytes read of all, and the rate since the first call."""
-
-    def __init__(self) -> None:
-        self._started: float | None = None
-        self.seconds = 0.0
-
-    def __call__(self, done: int, total: int) -> str:
-        now = time.monotonic()
-        self._started = now if self._started is None else self._started
-        self.seconds = now - self._started
-        return f"{done / 1e9:.1f}/{total / 1e9:.1f} GB, {done / 1e6 / max(self.seconds, 1e-3):,.0f} MB/s"
-
-
 @contextmanager
 def loading() -> "Iterator[Callable[[int, int], None]]":
     """`progress` for a model that takes over a second to load; call it with the bytes read and those to read."""
+    from app.loading import LoadMeter
+
     meter = LoadMeter()
     advance: Callable[[int, int, str], None] | None = None
     with ExitStack() as bar:

@@ -155,6 +155,7 @@ class FakeBackend:
         self.judged: list[tuple[int | None, str, str | None]] = []
         self.deleted: list[int] = []
         self.model_error: Exception | None = None
+        self.model_gate: threading.Event | None = None
         self.add_gate: threading.Event | None = None
         self.known = [
             MemoryRow(3, MEMORIES[0].text, "fact", "active", True, "told 2026-03-01"),
@@ -166,9 +167,12 @@ class FakeBackend:
             SessionRow(2, "Who has the keys of the north gate?", "main", "2026-03-01 09:05", 1),
         ]
 
-    def model(self) -> ModelRow:
+    def model(self, loading: Callable[[str], None]) -> ModelRow:
         if self.model_error is not None:
             raise self.model_error
+        if self.model_gate is not None:
+            loading("1.0/4.0 GB, 900 MB/s")
+            self.model_gate.wait()
         return MODEL
 
     def library(self, scope: Sequence[str]) -> LibraryRow:

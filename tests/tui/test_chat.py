@@ -316,6 +316,15 @@ async def test_an_error_in_a_turn_becomes_a_message_and_the_chat_goes_on(
         assert app.query_one(Conversation).views[-1].answer is not None
 
 
+async def test_a_load_is_shown_as_it_goes_on(backend: FakeBackend) -> None:
+    backend.model_gate = threading.Event()
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: words(app, "#model-line") == "Loading the model: 1.0/4.0 GB, 900 MB/s")
+        backend.model_gate.set()
+        await until(pilot, lambda: "Loading" not in words(app, "#model-line"))
+
+
 async def test_a_model_that_cannot_load_is_said_and_the_rest_works(backend: FakeBackend) -> None:
     backend.model_error = EmbedderMismatch("No such model.", "Run loci model list.")
     app = LociChat(backend)

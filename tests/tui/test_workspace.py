@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +63,7 @@ class Workspace:
         self.made = Assistant()
         self.loaded = 0
         self.model_loaded = False
+        self.loading: Callable[[int, int], None] = lambda done, total: None
         self.profile = SimpleNamespace(cache=folder / "cache")
 
     def engine(self) -> Any:
@@ -222,5 +223,13 @@ def test_rooms_are_opened_by_one_thread_at_a_time() -> None:
 
 
 def test_the_model_row_says_that_a_span_model_writes_no_prose(backend: WorkspaceBackend) -> None:
-    row = backend.model()
+    row = backend.model(print)
     assert row.name == "Loci embedded" and not row.writes_prose and row.total_parameters == 9_800_000
+
+
+def test_a_load_is_told_in_bytes_and_rate(backend: WorkspaceBackend, workspace: Workspace) -> None:
+    told: list[str] = []
+    backend.model(told.append)
+    workspace.loading(2 * 10**9, 4 * 10**9)
+    (words,) = told
+    assert words.startswith("2.0/4.0 GB, ") and words.endswith(" MB/s")

@@ -33,6 +33,9 @@ class StatusLine(Horizontal):
         yield Static("Loading the model…", id="model-line")
         yield Static("", id="gauge")
 
+    def show_loading(self, words: str) -> None:
+        self.query_one("#model-line", Static).update(Content(f"Loading the model: {words}"))
+
     def show_model(self, model: ModelRow | None) -> None:
         """None says that there is no model to answer."""
         line = model_line(model).replace(" parameters", "") if model else "No model could be loaded"
