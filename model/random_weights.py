@@ -115,7 +115,7 @@ def random_model(
     """A model of `config` in inference mode whose weights are drawn on `device`; the same for the same seed and device.
 
     Of a part of a model, what every rank holds is the same on all of them, so that they choose the same experts; what
-    is split is drawn anew, and is not the part that it would be of the whole.
+    is split is drawn anew, and is not the part that it would be of the whole. No experts spill to the host.
 
     Standard deviations are those of `DeepseekForCausalLM.init_weights`. With `fp8` the projections are e4m3 with a
     factor per block (`weight_scale_inv`, `gate_up_scale_inv`, `down_scale_inv`), as published; routers stay in

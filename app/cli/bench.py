@@ -31,7 +31,9 @@ def bench(
     shape: Annotated[
         str | None,
         typer.Option(
-            "--random", metavar="SHAPE", help="Random weights, no download: v2-lite, v2, v3, v3-layers=8, embedded."
+            "--random",
+            metavar="SHAPE",
+            help="Random weights, no download, all of them on one device: v2-lite, v2, v3, v3-layers=8, embedded.",
         ),
     ] = None,
     fp8: Annotated[bool, typer.Option("--fp8", help="With --random: weights and cache in FP8.")] = False,
