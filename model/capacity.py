@@ -1,6 +1,5 @@
 """How many pages the cache gets, and the window that they make possible. Knows nothing about what fills them."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +8,10 @@ import torch
 from model.cache import PAGE, token_bytes
 from model.config import Config
 from model.errors import NotEnoughMemory
+from model.host_memory import host_bytes
 from model.placement import choose_context
 from model.settings import ModelSettings
+from model.shards import weight_files
 
 _GIB = 1 << 30
 _WINDOWS = 4
@@ -47,7 +48,7 @@ def choose_capacity(
     context = choose_context(settings.context, config)
     window = -(-context // PAGE)
     wanted = _WINDOWS * window * page
-    memory = _room(device) if device.type == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = _room(device) if device.type == "cuda" else host_bytes()
     if weights > memory:
         raise NotEnoughMemory(
             f"The weights take {weights / _GIB:.1f} GiB; {memory / _GIB:.1f} GiB are to be had on {device}.",
@@ -70,10 +71,10 @@ def choose_capacity(
     return Capacity(pages * PAGE, pages)
 
 
-def weight_bytes(folder: Path, config: Config, parameters: int, dtype: torch.dtype, device: torch.device) -> int:
+def checkpoint_bytes(folder: Path, config: Config, parameters: int, dtype: torch.dtype, device: torch.device) -> int:
     """Bytes that the weights of the checkpoint in `folder` will take on `device`."""
     if config.fp8_block and device.type == "cuda":  # kept as published
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        return sum((folder / name).stat().st_size for name in weight_files(folder))
     return parameters * dtype.itemsize
 
 

@@ -8,13 +8,12 @@ L layers, D model width, H heads, N no-position, P rotary and V value width, R l
 
 from dataclasses import dataclass
 
+from model.cache import fp8_row
 from model.config import FP8_BLOCK, Config
 from model.fp8 import block_grid
 
 _SCALE = 4
 """Bytes of a float32 scale; routers are float32, too."""
-_CACHE_GROUP = 128
-"""Latent values that share a scale in the FP8 cache layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,8 @@ class Held:
 
 
 def cache_token_bytes(config: Config, held: Held) -> int:
-    """Bytes that one token takes in the latent caches of the main layers."""
-    if held.fp8_cache:
-        scales = _SCALE * (config.kv_lora_rank // _CACHE_GROUP)
-        row = config.kv_lora_rank + scales + 2 * config.qk_rope_head_dim
-    else:
-        row = held.number * config.latent_dim
-    return config.num_hidden_layers * row
+    """Bytes that one token takes in the latent caches of the main layers, which are those that a step reads."""
+    return config.num_hidden_layers * (fp8_row(config) if held.fp8_cache else held.number * config.latent_dim)
 
 
 def expected_experts(config: Config, tokens: int) -> float:

@@ -7,8 +7,9 @@ import torch
 
 from model.ceiling import Device
 
-_KNOWN = {"H200": (4.3e12, 788e12), "H100": (3.0e12, 790e12)}
-"""bytes/s and bfloat16 operations/s that long copies and large products reach."""
+_KNOWN = {"NVIDIA H200": (4.3e12, 788e12), "NVIDIA H100 80GB HBM3": (3.0e12, 790e12)}
+"""bytes/s and bfloat16 operations/s that long copies and large products reach, by the driver's name: other forms of the
+same GPU (PCIe, NVL) have other memory."""
 
 _SECONDS = 0.3
 """How long each of the two is tried."""
@@ -17,9 +18,8 @@ _SECONDS = 0.3
 def device_rates(device: torch.device, dtype: torch.dtype) -> Device:
     """Bandwidth and matrix rate of `device`, where products are of `dtype`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    for model, (bandwidth, matrix) in _KNOWN.items():
-        if model in name.split() and dtype == torch.bfloat16:
-            return Device(name, bandwidth, matrix)
+    if name in _KNOWN and dtype == torch.bfloat16:
+        return Device(name, *_KNOWN[name])
     return measure_device(device, dtype, name)
 
 

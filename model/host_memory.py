@@ -10,10 +10,8 @@ from torch import Tensor
 from model.errors import NotEnoughMemory
 
 
-def host_bytes() -> int | None:
-    """Memory of this machine; None where the system does not say."""
-    if not hasattr(os, "sysconf"):
-        return None
+def host_bytes() -> int:
+    """Memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from model.capacity import choose_capacity, expert_room, weight_bytes
+from model.capacity import checkpoint_bytes, choose_capacity, expert_room
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import CannotSplit, ModelError, NotEnoughMemory
@@ -40,7 +40,7 @@ def choose_layout(
     on_gpu = device.type == "cuda"
     several = on_gpu and device.index is None
     sizes = _sizes(config, settings, torch.cuda.device_count() if several else 1, on_gpu)
-    weights = weight_bytes(folder, config, parameters, dtype, device)
+    weights = checkpoint_bytes(folder, config, parameters, dtype, device)
     asked = settings.experts_gib
     budget = int(asked * _GIB) if isinstance(asked, float) and config.num_moe_layers else None
     for size in sizes:
@@ -79,7 +79,7 @@ def _sizes(config: Config, settings: ModelSettings, here: int, on_gpu: bool) -> 
 def _check_host(routed: int) -> None:
     """:raises NotEnoughMemory: the host cannot hold so many bytes of experts either."""
     host = host_bytes()
-    if host is not None and routed > host:
+    if routed > host:
         raise NotEnoughMemory(
             f"The model's experts take {routed / _GIB:.1f} GiB; this machine has {host / _GIB:.1f} GiB of memory "
             "beside its GPUs.",
