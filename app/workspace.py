@@ -1,6 +1,7 @@
 """One opened profile: its library, memory, model and assistant, each made when first asked for and closed together."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -91,12 +92,13 @@ class Workspace:
     def close(self) -> None:
         """Close what was opened; the workspace is not used afterwards."""
         opened = self.__dict__
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-        for room in ("memory", "library"):
-            if room in opened:
-                opened.pop(room).close()
+        with ExitStack() as closing:  # everything, whatever one of them raises: a full disk, a lost process
+            for room in ("library", "memory"):
+                if room in opened:
+                    closing.callback(opened.pop(room).close)
+            if self._engine is not None:
+                closing.callback(self._engine.close)
+                self._engine = None
 
     def __enter__(self) -> Self:
         return self

@@ -32,9 +32,9 @@ class PullFailed(ModelError):
 
 
 class NotEnoughSpace(ModelError):
-    """What a model needs exceeds what the disk has free."""
+    """A model, or what it read, takes more of the disk than is free or than the settings allow."""
 
-    title = "The disk is too full"
+    title = "Not enough room on disk"
 
 
 class BadCheckpoint(ModelError):
@@ -113,6 +113,6 @@ class LostRank(ModelError):
 
 
 class NotEnoughMemory(ModelError):
-    """The window asked for does not fit the memory that there is."""
+    """Weights, experts or the window asked for do not fit the memory that there is."""
 
     title = "Not enough memory"

@@ -20,7 +20,7 @@ from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
-from model.errors import BadCheckpoint, ModelError, NotEnoughMemory, PromptTooLong, UnsupportedOperation
+from model.errors import BadCheckpoint, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
 from model.layout import choose_layout
 from model.placement import (
@@ -91,28 +91,26 @@ class TorchEngine:
         runner = load_runner(folder, dtype, layout, settings, adapter, progress, decodes_alone)
         self._runner: Runner | None = runner
         self._config = runner.model.config  # without the predictors that were announced and are not there
+        fp8 = settings.cache_type == "fp8"
         try:
             drafts = choose_drafts(settings.speculate, len(runner.model.mtp))
             capacity = runner.capacity(settings)
-        except ModelError:
+            runner.open_cache(capacity.pages, fp8)
+            # The predictor has read the cached tokens, too, and skipped experts have changed them.
+            self._identity = f"{fingerprint(folder, adapter)} {dtype}{' fp8' * fp8}{' with drafts' * bool(drafts)}"
+        except BaseException:  # memory that is not there, Ctrl-C: what runs elsewhere must not stay
             runner.close()
             raise
+        if settings.expert_threshold:
+            self._identity += f" skipping {settings.expert_threshold}"
         self._context = capacity.context
         words = describe_spill(runner.model)
         devices = tuple(f"{one} ({words})" if words else str(one) for one in layout.devices)
         self._info = replace(info, context=capacity.context, devices=devices)
-        self._blocks = Blocks(capacity.pages)
-        fp8 = settings.cache_type == "fp8"
-        runner.open_cache(capacity.pages, fp8)
         # 3. What advances sequences.
+        self._blocks = Blocks(capacity.pages)
         self._scheduler = Scheduler(self._blocks, choose_chunk(active, device))
-        self._batch = Batch(
-            self._runner, self._scheduler, self._ends, self._tokenizer.vocab_size, self._context, drafts
-        )
-        # The predictor has read the cached tokens, too, and skipped experts have changed them.
-        self._identity = f"{fingerprint(folder, adapter)} {dtype}{' fp8' * fp8}{' with drafts' * bool(drafts)}"
-        if settings.expert_threshold:
-            self._identity += f" skipping {settings.expert_threshold}"
+        self._batch = Batch(runner, self._scheduler, self._ends, self._tokenizer.vocab_size, self._context, drafts)
         self._shelf_tokens = settings.shelf_tokens
         budget = int(settings.shelf_gib * (1 << 30))
         self._shelves = Shelves(shelves, budget, self._identity) if shelves is not None else None
@@ -192,7 +190,7 @@ class TorchEngine:
         What was kept under `label` before goes.
 
         :raises UnsupportedOperation: the engine was opened without a folder for shelves.
-        :raises NotEnoughMemory: the disk budget has no room for it.
+        :raises NotEnoughSpace: the disk budget has no room for it.
         """
         if self._shelves is None:
             raise UnsupportedOperation("The engine was opened without a folder for shelves.")
@@ -202,7 +200,7 @@ class TorchEngine:
         with self._reading(tokens) as sequence:
             kept = self._shelves.store(sequence, self._loaded().cache, label, pinned=True)
         if kept is None:
-            raise NotEnoughMemory(
+            raise NotEnoughSpace(
                 f"The shelves have no room for {label} ({len(tokens)} tokens).",
                 "Unpin something, or raise the setting shelf_gib.",
             )

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from model.cache import PAGE, LatentCache, token_bytes
 from model.config import read_config
 from model.engine import Delta, Finished, Logprobs, Message, Request, Sampling
-from model.errors import NotEnoughMemory, UnsupportedOperation
+from model.errors import NotEnoughSpace, UnsupportedOperation
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
 from model.shelves import Shelf, Shelves
@@ -86,7 +86,7 @@ def test_without_a_folder_nothing_can_be_pinned(checkpoint: Path) -> None:
 
 
 def test_a_document_that_exceeds_the_budget_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotEnoughMemory, match="d1"):
+    with pytest.raises(NotEnoughSpace, match="d1"):
         new(checkpoint, tmp_path, shelf_gib=1e-5).shelve([DOCUMENT], "d1")
     assert not list(tmp_path.iterdir())
 
@@ -243,7 +243,7 @@ def test_the_shelf_of_least_expected_use_is_given_up(checkpoint: Path, tmp_path:
 def test_pinned_shelves_stay(checkpoint: Path, tmp_path: Path) -> None:
     engine = new(checkpoint, tmp_path, shelf_gib=0.0004)
     kept = engine.shelve(["a" * 300], "d1")
-    with pytest.raises(NotEnoughMemory, match="no room for d"):
+    with pytest.raises(NotEnoughSpace, match="no room for d"):
         for n in range(2, 9):
             engine.shelve([chr(97 + n) * 300], f"d{n}")
     labels = [shelf.label for shelf in Shelves(tmp_path, 0).all()]

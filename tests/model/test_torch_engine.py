@@ -24,6 +24,7 @@ from model.engine import (
     Sampling,
 )
 from model.errors import BadCheckpoint, ModelError, PromptTooLong, UnsupportedConstraint
+from model.runner import Runner
 from model.settings import ModelSettings
 from model.torch_engine import TorchEngine
 
@@ -254,6 +255,20 @@ def test_a_closed_engine_says_so(engine: TorchEngine) -> None:
     engine.close()
     with pytest.raises(ModelError, match="closed"):
         run(engine, CHAT)
+
+
+def test_what_runs_elsewhere_ends_where_the_cache_cannot_be_made(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    closed: list[Runner] = []
+    monkeypatch.setattr(Runner, "open_cache", full)
+    monkeypatch.setattr(Runner, "close", lambda self: closed.append(self))
+    with pytest.raises(torch.OutOfMemoryError):
+        TorchEngine(checkpoint, ModelSettings())
+    assert len(closed) == 1
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(checkpoint: Path, tmp_path: Path) -> None:
