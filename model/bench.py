@@ -15,7 +15,7 @@ from model.cache import PAGE
 from model.ceiling import Device, Held, decode_seconds, expected_experts, prefill_seconds
 from model.config import Config
 from model.device_rates import synchronise
-from model.engine import Engine, Finished, Request, Sampling
+from model.engine import AnswersTogether, Engine, Finished, Request, Sampling
 from model.errors import BenchFailed, UnsupportedOperation
 from model.runner import Runner
 from model.step import Reading
@@ -142,10 +142,9 @@ class EngineSubject:
         requests = [Request(prompt, sampling) for prompt in prompts]
         if len(requests) == 1:
             return [event for event in self._engine.generate(requests[0]) if isinstance(event, Finished)]
-        together = getattr(self._engine, "generate_all", None)
-        if together is None:
+        if not isinstance(self._engine, AnswersTogether):
             raise UnsupportedOperation("This engine writes one answer at a time.", "Measure batch 1.")
-        return [event for _, event in together(requests) if isinstance(event, Finished)]
+        return [event for _, event in self._engine.generate_all(requests) if isinstance(event, Finished)]
 
 
 class RunnerSubject:

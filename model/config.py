@@ -4,7 +4,6 @@ Everything in the file that the torch engine does not implement is refused here,
 Knows nothing about tensors.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from model.config_keys import FAMILIES, Architecture, refuse_keys
 from model.errors import BadCheckpoint, UnsupportedArchitecture
+from model.files import read_object
 
 FP8_BLOCK = (128, 128)
 """Rows and columns of an FP8 weight that share a factor, in every published checkpoint."""
@@ -319,12 +319,6 @@ def read_config(folder: Path) -> Config:
     :raises BadCheckpoint: `config.json` is missing or is no JSON object.
     """
     file = folder / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadCheckpoint(f"{folder} has no config.json.", "Name a folder in the Hugging Face layout.") from None
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
-    if not isinstance(values, dict):
-        raise BadCheckpoint(f"{file} is not a JSON object.")
-    return from_json(values, str(file))
+    if not file.exists():
+        raise BadCheckpoint(f"{folder} has no config.json.", "Name a folder in the Hugging Face layout.")
+    return from_json(read_object(file), str(file))

@@ -5,7 +5,7 @@ another machine. Constraints are data, never closures. Knows nothing about docum
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -227,6 +227,15 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class AnswersTogether(Protocol):
+    """An engine that writes several answers at once, in less time than one after the other (the torch engine)."""
+
+    def generate_all(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
+        """All `requests` together; each event with the number of its request."""
+        ...
 
 
 SESSION = "session"

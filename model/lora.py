@@ -6,7 +6,6 @@ by name. Knows nothing about models.
 N rows and K columns of a weight, r rank, E experts, D hidden width, F expert width.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from model.config import Config
 from model.errors import BadCheckpoint, UnsupportedAdapter
+from model.files import read_object
 from model.tensors import quantizable
 
 SETTINGS = "adapter_config.json"
@@ -116,14 +116,9 @@ def check_targets(adapter: Mapping[str, Factors], expected: Mapping[str, Tensor]
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     file = folder / SETTINGS
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadCheckpoint(f"{folder} has no {SETTINGS}.", "Name the folder of a PEFT adapter.") from None
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
-    if not isinstance(settings, dict):
-        raise BadCheckpoint(f"{file} is not a JSON object.")
+    if not file.exists():
+        raise BadCheckpoint(f"{folder} has no {SETTINGS}.", "Name the folder of a PEFT adapter.")
+    settings = read_object(file)
     refused = [
         f"{key} = {value!r}"
         for key, value in settings.items()

@@ -139,7 +139,6 @@ class TorchEngine:
             self._end(generation)
 
     def generate_all(self, requests: Sequence[Request]) -> Iterator[tuple[int, Event]]:
-        """All `requests` together; each event with the number of its request."""
         generations: list[Generation] = []
         try:
             for request in requests:

@@ -27,13 +27,15 @@ def bench_experts(
     """Map and judge the model in use.
 
     :raises BadInput: it is none that the torch engine loads, or a text cannot be read.
+    :raises NotEnoughMemory: one device and the host's memory together do not hold it.
     """
     from app.errors import BadInput
     from model.checkpoint import load_model  # torch, 2 s
     from model.config import read_config
     from model.expert_map import domain_use, specialists, try_skipping
+    from model.layout import choose_layout
     from model.open import resolve
-    from model.placement import choose_device, choose_dtype, count_parameters
+    from model.placement import adapter_folder, choose_device, choose_dtype, count_parameters
     from model.tokenizer import Tokenizer
 
     settings = opened.settings.model
@@ -42,9 +44,19 @@ def bench_experts(
         raise BadInput(f"{settings.reference} shows no experts.", "Name a folder of safetensors or hf:ORG/NAME.")
     domains = _domains(opened, texts, collections)
     folder = Path(found.target)
-    device = choose_device(settings.device)
-    dtype = choose_dtype(settings.dtype, count_parameters(read_config(folder))[0], device)
-    tokenizer, model = Tokenizer(folder), load_model(folder, dtype, device, progress=opened.loading)
+    config, device = read_config(folder), choose_device(settings.device)
+    total, _ = count_parameters(config)
+    dtype = choose_dtype(settings.dtype, total, device)
+    layout = choose_layout(folder, config, settings.model_copy(update={"ranks": 1}), dtype, device, total)
+    model = load_model(
+        folder,
+        dtype,
+        device,
+        progress=opened.loading,
+        adapter=adapter_folder(settings),
+        expert_bytes=layout.expert_bytes,
+    )
+    tokenizer = Tokenizer(folder)
 
     tokens = {name: tokenizer.encode(text)[:_TOKENS] for name, text in domains.items()}
     uses = []

@@ -61,7 +61,8 @@ def test_a_pinned_document_is_not_read_again(make_checkpoint: Make, tmp_path: Pa
     text, cached = run(later, asking("When?"))
     assert text == expected
     assert cached == kept
-    assert text == run(new(folder, None, **changes), asking("When?"))[0] or changes
+    if not changes:  # what is rounded depends on how much is read at once
+        assert text == run(new(folder, None), asking("When?"))[0]
 
 
 def test_only_what_a_prompt_shares_is_restored(checkpoint: Path, tmp_path: Path) -> None:
