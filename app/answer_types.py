@@ -5,7 +5,7 @@ Chinese are known too, and the spans are found in any script that marks them by 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,20 @@ Kind = Literal[
     "person", "place", "date", "time", "number", "money", "percent", "duration", "frequency", "contact",
     "reason", "manner", "definition", "yesno", "thing",
 ]  # fmt: skip
+
+FITTING: Mapping[str, frozenset[str]] = {
+    "person": frozenset({"name", "proper"}),
+    "place": frozenset({"name", "proper"}),
+    "date": frozenset({"date"}),
+    "time": frozenset({"time"}),
+    "number": frozenset({"number", "quantity", "length"}),
+    "money": frozenset({"money"}),
+    "percent": frozenset({"percent"}),
+    "duration": frozenset({"duration", "length"}),  # "how long" asks for either
+    "frequency": frozenset({"frequency", "duration"}),
+    "contact": frozenset({"contact"}),
+}
+"""Kinds of span that answer what is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +258,9 @@ def _loose_end(text: str, start: int, end: int) -> bool:
     return last in ")]" and text[start:end].count("(") + text[start:end].count("[") < text[start:end].count(")") + text[
         start:end
     ].count("]")
+
+
+def has_kind(body: str, asked: Wanted) -> bool:
+    """Whether `body` holds a span of the kind asked for; True where no kind can be told from the form."""
+    fitting = FITTING.get(asked.kind)
+    return fitting is None or any(span.kind in fitting for span in spans(body, (0, len(body)), limit=24))

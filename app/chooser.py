@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from app.answer import LeftOut, Text, TurnEvent, Used, Window
-from app.grounding import citation
+from app.answer_types import FITTING
 from app.judge import Judge
 from app.query import FIRST_PERSON, to_second_person
 from app.sentences import STOP_WORDS, Range, content_words, is_row
 from app.settings_assistant import AssistantSettings
-from app.spans import CLEAR, FITTING, Choice, choose
-from app.spans import Text as SpanText
+from app.spans import CLEAR, Choice, choose
 from app.turn import Turn
+from app.units import Text as SpanText
 from memory.types import Recalled
 from model.engine import Engine, Score, Usage
 from model.errors import UnsupportedConstraint
@@ -90,7 +90,7 @@ class Chooser:
         passage = turn.passages[choice.unit.text]
         at = turn.text.rindex("[1]")
         place = passage.start + choice.unit.range[0], passage.start + choice.unit.range[1]
-        cited = citation(1, (at, at + 3), passage, place, "verified", turn.shelf)
+        cited = turn.shelf.cite(1, (at, at + 3), passage, place, "verified")
         if cited.locator.cells is not None and (cell := field_of(passage.text, choice)) is not None:
             start, end = passage.start + cell[0], passage.start + cell[1]
             cited = replace(cited, locator=turn.shelf.locate(passage.document, start, end).locator)

@@ -316,7 +316,7 @@ class _Check:
     # ---- citations --------------------------------------------------------------------------------
 
     def _cite(self, n: int, where: "Mark | Quotation | _Place", source: Source, place: Range, status: Status) -> None:
-        self.citations.append(citation(n, (where.start, where.end), source.passage, place, status, self.shelf))
+        self.citations.append(self.shelf.cite(n, (where.start, where.end), source.passage, place, status))
 
     def _cite_nothing(self, n: int, where: "Mark | Quotation") -> None:
         """A mark that proves nothing: it names its passage if there is one, and carries an empty quote."""
@@ -333,28 +333,6 @@ class _Check:
 class _Place:
     start: int
     end: int
-
-
-def citation(n: int, where: Range, passage: Passage, place: Range, status: Status, shelf: Shelf) -> Citation:
-    """A citation of `place` in the passage's document; its quote is cut from the extraction."""
-    start, end = place
-    position = shelf.locate(passage.document, start, max(end, start + 1))
-    return Citation(
-        n,
-        where[0],
-        where[1],
-        passage.document,
-        passage.path,
-        passage.title,
-        position.page,
-        position.line,
-        start,
-        end,
-        position.locator,
-        shelf.text(passage.document)[start:end],
-        passage.text_sha256,
-        status,
-    )
 
 
 def _overlaps(found: Found, passage: Passage) -> bool:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from app import prompts
-from app.answer import Started, Text, TurnEvent
+from app.answer import Started, Status, Text, TurnEvent
 from app.claims import split_reasoning
 from app.context import SLACK, Whole, budget, initial_rate, openings, pack, worth_whole
 from app.context import Packed as Prompt
-from app.grounding import check, citation
+from app.grounding import check
 from app.quotes import find, proves
 from app.settings_assistant import AssistantSettings
 from app.turn import Turn
@@ -156,16 +156,8 @@ class Prose:
             for source in self._prompt.sources if proves(value) else ():
                 p = source.passage
                 if (hit := find(value, turn.shelf.text(p.document), (p.start, p.end))) is not None:
-                    found.append(
-                        citation(
-                            source.n,
-                            match.span(),
-                            p,
-                            (hit.start, hit.end),
-                            "verified" if hit.exact else "repaired",
-                            turn.shelf,
-                        )
-                    )
+                    status: Status = "verified" if hit.exact else "repaired"
+                    found.append(turn.shelf.cite(source.n, match.span(), p, (hit.start, hit.end), status))
                     break
         turn.citations, turn.grounded = tuple(found), bool(found)
         if not found:

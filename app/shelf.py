@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.sentences import content_words, sentences
-from app.spans import idf
+from app.answer import Citation, Status
+from app.sentences import Range, content_words, sentences
+from app.units import idf
 from retrieval.types import DocumentInfo, Locator, Passage, Position
 
 _PIECE = 900
@@ -56,6 +57,27 @@ class Shelf:
         if document in self._attached:
             return Position(None, self._attached[document][1].count("\n", 0, start) + 1)
         return self.library.locate(document, start, end)
+
+    def cite(self, n: int, where: Range, passage: Passage, place: Range, status: Status) -> Citation:
+        """A citation, for `where` in the answer, of `place` in the passage's document; its quote is cut from there."""
+        start, end = place
+        position = self.locate(passage.document, start, max(end, start + 1))
+        return Citation(
+            n,
+            where[0],
+            where[1],
+            passage.document,
+            passage.path,
+            passage.title,
+            position.page,
+            position.line,
+            start,
+            end,
+            position.locator,
+            self.text(passage.document)[start:end],
+            passage.text_sha256,
+            status,
+        )
 
     def attached(
         self, question: str, embed: Callable[[Sequence[str]], NDArray[np.float32]], limit: int

@@ -30,24 +30,18 @@ from app.spans import (
     JUDGED,
     READ,
     UNITS,
-    Embed,
-    Features,
-    Text,
-    Unit,
     choose,
     confidence_features,
-    dot,
-    idf,
     judged,
     passage_of,
     rank_spans,
-    rank_units,
     shipped_weights,
     shortlist,
     span_features,
     span_opinions,
     unit_opinions,
 )
+from app.units import Embed, Features, Text, Unit, dot, idf, rank_units
 
 SHARES: Mapping[str, int] = {
     "uwnlp/qamr": 2200,

@@ -10,7 +10,8 @@ from app.answer_types import spans, wanted
 from app.chooser import with_unit, written
 from app.judge import Reading
 from app.sentences import sentences
-from app.spans import Text, choose, shipped_weights
+from app.spans import choose, shipped_weights
+from app.units import Text
 from model.engine import Score
 from model.spanformat import parse_answer, passage_continuation
 from tests.app.fakes_engine import embed

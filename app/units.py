@@ -1,0 +1,149 @@
+"""The sentences and rows in which an answer may stand, scored by meaning and words against the question.
+
+Step 1 of app.spans, whose weights decide what each feature counts. Knows nothing about spans inside a unit or models.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.answer_types import Wanted, has_kind
+from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, word_ranges
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+Features = dict[str, float]
+
+EMBEDDED = 32
+"""Units that are embedded: most of the time of an answer goes there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A passage or a memory as this room sees it: its words, and what stands above it."""
+
+    text: str
+    heading: str = ""
+    dense: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One sentence or row: the number of its text (from 0), its range in it, and why it was chosen."""
+
+    text: int
+    range: Range
+    features: Features
+    score: float
+
+
+def rank_units(
+    question: str, asked: Wanted, texts: Sequence[Text], embed: Embed, weights: Mapping[str, float]
+) -> list[Unit]:
+    """All units of `texts`, best first."""
+    ranges = [(number, unit) for number, text in enumerate(texts) for unit in sentences(text.text)]
+    ranges = [(n, r) for n, r in ranges if any(c.isalnum() for c in texts[n].text[r[0] : r[1]])]
+    if not ranges:
+        return []
+    ranges = _promising(question, texts, ranges)
+    bodies = [texts[n].text[a:b] for n, (a, b) in ranges]
+    vectors = embed([question, *bodies])  # [1 + U, D]
+    cosines = vectors[1:] @ vectors[0]  # [U]
+    features = unit_features(question, asked, texts, ranges, cosines)
+    units = [Unit(n, r, f, dot(f, weights)) for (n, r), f in zip(ranges, features, strict=True)]
+    return sorted(units, key=lambda unit: -unit.score)
+
+
+def _promising(question: str, texts: Sequence[Text], ranges: list[tuple[int, Range]]) -> list[tuple[int, Range]]:
+    """The units worth embedding, in order: those that share most of the question's words, of the better texts first."""
+    if len(ranges) <= EMBEDDED:
+        return ranges
+    words = [content_words(texts[n].text[a:b]) for n, (a, b) in ranges]
+    asks = list(dict.fromkeys(content_words(question)))
+    weight = idf(asks, words)
+    total = sum(weight.values()) or 1.0
+
+    def promise(index: int) -> float:
+        own = {*words[index], *(words[index - 1] if index and ranges[index - 1][0] == ranges[index][0] else ())}
+        return sum(weight[word] for word in asks if word in own) / total + 0.7 / (1 + ranges[index][0])
+
+    kept = sorted(range(len(ranges)), key=promise, reverse=True)[:EMBEDDED]
+    return [ranges[index] for index in sorted(kept)]
+
+
+def unit_features(
+    question: str,
+    asked: Wanted,
+    texts: Sequence[Text],
+    ranges: Sequence[tuple[int, Range]],
+    cosines: NDArray[np.float32],
+) -> list[Features]:
+    """What speaks for each unit, as named numbers of about unit size."""
+    words = [content_words(texts[n].text[a:b]) for n, (a, b) in ranges]
+    asks = list(dict.fromkeys(content_words(question)))
+    weight = idf(asks, words)
+    total = sum(weight.values()) or 1.0
+    hard = hard_words(question)
+    whole = [set(content_words(text.heading + " " + text.text)) for text in texts]
+    best_of_text = [
+        max((float(c) for c, (m, _) in zip(cosines, ranges, strict=True) if m == n), default=0.0)
+        for n in range(len(texts))
+    ]
+    found: list[Features] = []
+    for index, (n, (a, b)) in enumerate(ranges):
+        own = set(words[index])
+        before = set(words[index - 1]) if index and ranges[index - 1][0] == n else set()
+        heading = set(content_words(texts[n].heading))
+        dense = texts[n].dense
+        body = texts[n].text[a:b]
+        recall = sum(weight[w] for w in asks if w in own) / total
+        found.append(
+            {
+                "bias": 1.0,
+                "cosine": float(cosines[index]),
+                "recall": recall,
+                "recall_around": sum(weight[w] for w in asks if w in own or w in before or w in heading) / total,
+                "recall_text": sum(weight[w] for w in asks if w in whole[n]) / total,
+                "density": sum(1 for w in asks if w in own) / math.sqrt(len(words[index]) + 4),
+                "pairs": _pairs(asks, words[index]),
+                "hard_missing": sum(1 for w in hard if w not in own) / max(len(hard), 1),
+                "hard_missing_text": sum(1 for w in hard if w not in whole[n]) / max(len(hard), 1),
+                "typed": float(has_kind(body, asked)),
+                "rank": 1.0 / (1 + n),
+                "dense": float(dense) if dense is not None else best_of_text[n],
+                "short": 1.0 if len(words[index]) < 4 else 0.0,
+                "question": 1.0 if body.rstrip().endswith("?") else 0.0,
+                "heading": 1.0 if body.startswith("#") else 0.0,
+            }
+        )
+    return found
+
+
+def idf(asks: Sequence[str], units: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Robertson and Sparck Jones weights of the question's words over the units at hand, never negative."""
+    frequency = Counter(word for unit in units for word in set(unit))
+    return {word: math.log(1 + (len(units) - frequency[word] + 0.5) / (frequency[word] + 0.5)) for word in asks}
+
+
+def hard_words(question: str) -> list[str]:
+    """Stems of the names and numbers of the question: what an answer's place can hardly do without."""
+    found = []
+    for index, (a, b) in enumerate(word_ranges(question)):
+        word = question[a:b]
+        named = word[0].isupper() and index > 0 and word.casefold() not in STOP_WORDS
+        if named or any(c.isdigit() for c in word):
+            found.append(stem(word))
+    return found
+
+
+def _pairs(asks: Sequence[str], words: Sequence[str]) -> float:
+    pairs = set(pairwise(asks))
+    return len(pairs & set(pairwise(words))) / max(len(pairs), 1)
+
+
+def dot(features: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return sum(value * weights.get(name, 0.0) for name, value in features.items())
