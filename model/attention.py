@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.layers import Linear, RMSNorm
-from model.partial import Part, attend, merge
+from model.partial import Part, attend, join, merge
 from model.rope import rotate
 from model.shard import WHOLE, Shard
+from model.split_cache import exchange
 from model.step import Branches, Step
 
 # The reference implementations build the latent norms with this epsilon, whatever rms_norm_eps says.
@@ -173,28 +174,36 @@ class Attention(nn.Module):
         w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
         q_latent = torch.matmul(q_nope.transpose(0, 1), w_key)  # [H, S, R]
         # All heads share the keys, so they are rows of one product.
-        query = (torch.cat([q_latent, q_rope.transpose(0, 1)], dim=-1) * self.scale).flatten(0, 1)  # [H*S, C]
+        query = torch.cat([q_latent, q_rope.transpose(0, 1)], dim=-1) * self.scale  # [H, S, C]
         before = total - new if causal else total
-        blocks = _blocks(before, max(_ABSORBED_SCORES // len(query) // PAGE, 1) * PAGE) or [(0, 0)]
+        blocks = _blocks(before, max(_ABSORBED_SCORES // (self.heads * new) // PAGE, 1) * PAGE) or [(0, 0)]
         blocks[-1] = blocks[-1][0], total
+        # Ranks that share the cache attend with all heads to the tokens that each of them has.
+        shard = cache.shard
+        heads = self.heads * shard.size
+        query = shard.collect(query).flatten(0, 2)  # [H*S, C]
         parts = []
         for start, end in blocks:
             runs = cache.runs(self.layer, pages[start // PAGE :], end - start)
             scores = torch.cat([torch.matmul(query, run.T) for run in runs], dim=-1)
-            scores = scores.view(self.heads, new, -1).float()
+            scores = scores.view(heads, new, -1).float()
             if causal and end == total and new > 1:
-                unseen = torch.ones(new, new, dtype=torch.bool, device=scores.device).triu(1)
-                scores[..., before - start :].masked_fill_(unseen, float("-inf"))
+                first, last = cache.count(before - start), cache.count(total - start)
+                places = torch.arange(first, last, device=scores.device) * shard.size + shard.rank
+                unseen = places > before - start + torch.arange(new, device=scores.device)[:, None]
+                # Finite, since a query may see none of what is here.
+                scores[..., first:].masked_fill_(unseen, torch.finfo(scores.dtype).min)
             shares = scores.softmax(-1).to(query.dtype).flatten(0, 1)  # [H*S, block]
             of_runs = torch.split(shares, [len(run) for run in runs], dim=-1)
             context = torch.matmul(of_runs[0], runs[0][:, : c.kv_lora_rank])  # [H*S, R]
             for share, run in zip(of_runs[1:], runs[1:], strict=True):
                 context.addmm_(share, run[:, : c.kv_lora_rank])
-            context = context.view(self.heads, new, -1)
             # Where one block is all there is, nothing will be merged: its log-sum-exp is not worth a pass.
-            lse = scores.logsumexp(-1) if len(blocks) > 1 or not causal else scores[..., 0]
-            parts.append(Part(torch.matmul(context, w_value.transpose(1, 2)), lse))
-        return parts
+            merged = len(blocks) > 1 or not causal or shard.size > 1
+            parts.append(Part(context.view(heads, new, -1), scores.logsumexp(-1) if merged else scores[..., 0]))
+        if shard.size > 1:
+            parts = exchange(join(parts), shard)
+        return [Part(torch.matmul(part.out, w_value.transpose(1, 2)), part.lse) for part in parts]
 
 
 def _blocks(length: int, size: int) -> list[tuple[int, int]]:

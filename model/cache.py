@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.config import Config
 from model.errors import ModelError
+from model.shard import WHOLE, Shard
 
 PAGE = 64
 """Tokens of one page."""
@@ -33,6 +34,9 @@ class LatentCache:
     memory is not touched before it is written: on a CPU, pages that were never used cost nothing.
     """
 
+    shard: Shard = WHOLE
+    """which of a sequence's tokens are here (see split_cache.py)"""
+
     def __init__(self, config: Config, pages: int, dtype: torch.dtype, device: torch.device, fp8: bool = False) -> None:
         """`dtype` is what `read` returns.
 
@@ -51,7 +55,15 @@ class LatentCache:
     def write(self, layer: int, slots: Tensor, latents: Tensor) -> None:
         """Put `latents` [T, C] where `slots` (int64 [T], page * PAGE + offset) say."""
         rows = quantise(latents, self._rank) if self.fp8 else latents.to(self.dtype)
-        self.storage[layer].flatten(0, 1).index_copy_(0, slots, rows)
+        self.storage[layer].flatten(0, 1).index_copy_(0, self.place(slots), rows)
+
+    def place(self, slots: Tensor) -> Tensor:
+        """Where in `storage` the tokens of `slots` lie, counted like `slots`."""
+        return slots
+
+    def count(self, tokens: int) -> int:
+        """How many of the first `tokens` of a sequence are here."""
+        return tokens
 
     def stored(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
         """The first `length` tokens of `pages` as they are stored [length, C or row]; a view where consecutive."""
@@ -71,19 +83,9 @@ class LatentCache:
         for page, some in zip(own, torch.split(rows, PAGE), strict=True):
             self.storage[layer, page, : len(some)] = some
 
-    def rows(self, pages: Sequence[int], length: int) -> Tensor:
-        """`stored` of all layers [L, length, C or row]; a copy."""
-        return torch.stack([self.stored(layer, pages, length) for layer in range(len(self.storage))])
-
-    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
-        """The inverse of `rows`."""
-        for layer, own in enumerate(rows):
-            self.fill(layer, pages, own.to(self.storage.device))
-
     def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
         """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""
-        rows = self.stored(layer, pages, length)
-        return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
+        return self._latents(self.stored(layer, pages, length))
 
     def runs(self, layer: int, pages: Sequence[int], length: int) -> list[Tensor]:
         """`read` in pieces: on a CPU, views of consecutive pages, since a copy can cost what attention does."""
@@ -95,6 +97,10 @@ class LatentCache:
             return [self.read(layer, pages, length)]
         ends = [*(start * PAGE for start in starts[1:]), length]
         return [self.read(layer, own[start:], end - start * PAGE) for start, end in zip(starts, ends, strict=True)]
+
+    def _latents(self, rows: Tensor) -> Tensor:
+        """Rows as they are stored -> [T, C]."""
+        return dequantise(rows, self._rank, self.dtype) if self.fp8 else rows
 
 
 def _consecutive(pages: Sequence[int]) -> bool:

@@ -36,15 +36,15 @@ class Capacity:
 
 
 def choose_capacity(
-    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, weights: int
+    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, weights: int, ranks: int = 1
 ) -> Capacity:
-    """What the cache can hold beside `weights` bytes that are still to be loaded onto `device`.
+    """What the cache can hold beside `weights` bytes that are still to be loaded onto `device`, one of `ranks`.
 
     Where no window is asked for, it is what the model was made for, or what fits.
 
     :raises NotEnoughMemory: the window asked for does not fit.
     """
-    page = token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE
+    page = _page_bytes(config, settings, dtype, ranks)
     context = choose_context(settings.context, config)
     window = -(-context // PAGE)
     wanted = _WINDOWS * window * page
@@ -78,12 +78,20 @@ def checkpoint_bytes(folder: Path, config: Config, parameters: int, dtype: torch
     return parameters * dtype.itemsize
 
 
-def expert_room(config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, others: int) -> int:
+def expert_room(
+    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, others: int, ranks: int = 1
+) -> int:
     """Bytes of a GPU that routed experts may take beside `others` bytes of weights and the cache of one window."""
     context = settings.context or min(_SPILLED_CONTEXT, config.max_position_embeddings)
-    window = -(-context // PAGE) * PAGE * token_bytes(config, dtype, settings.cache_type == "fp8")
+    window = -(-context // PAGE) * _page_bytes(config, settings, dtype, ranks)
     cache = max(window, int((settings.cache_gib or 0.0) * _GIB))
     return max(int((_room(device) - cache) * _PACKED) - others, 0)
+
+
+def _page_bytes(config: Config, settings: ModelSettings, dtype: torch.dtype, ranks: int) -> int:
+    """Bytes of a page on each of `ranks`."""
+    sharing = ranks if settings.attention_layout == "sequence" else 1
+    return token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE // sharing
 
 
 def _room(device: torch.device) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from model.cache import PAGE
 from model.capacity import checkpoint_bytes, choose_capacity, expert_room
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
@@ -13,6 +14,7 @@ from model.host_memory import host_bytes
 from model.moe import Experts
 from model.settings import ModelSettings
 from model.shard import WHOLE, Shard, check_split
+from model.split_cache import check_sharing
 from model.tensors import published_modules, quantizable
 
 _GIB = 1 << 30
@@ -49,14 +51,14 @@ def choose_layout(
             routed, others = rank_bytes(config, size, dtype, on_gpu)
             held = others + min(routed, budget)
         try:
-            choose_capacity(config, settings, dtype, device, held)
+            choose_capacity(config, settings, dtype, device, held, size)
         except NotEnoughMemory:
             if size != sizes[-1]:
                 continue
             if not (asked == "auto" and on_gpu and config.num_moe_layers):
                 raise
             routed, others = rank_bytes(config, size, dtype, on_gpu)
-            budget = expert_room(config, settings, dtype, device, others)
+            budget = expert_room(config, settings, dtype, device, others, size)
         else:
             break
     if budget is not None:
@@ -67,8 +69,14 @@ def choose_layout(
 def _sizes(config: Config, settings: ModelSettings, here: int, on_gpu: bool) -> list[int]:
     """Numbers of ranks to try, in ascending order."""
     if settings.ranks == "auto":
-        return [size for size in range(1, here + 1) if _splits(config, size)]
+        sizes = [size for size in range(1, here + 1) if _splits(config, size)]
+        if settings.attention_layout == "sequence":
+            sizes = [size for size in sizes if size > 1 and PAGE % size == 0]
+            check_sharing(sizes[-1] if sizes else 1)
+        return sizes
     check_split(config, settings.ranks)
+    if settings.attention_layout == "sequence":
+        check_sharing(settings.ranks)
     if settings.ranks > here and on_gpu:
         raise ModelError(
             f"There are {here} GPUs for {settings.ranks} ranks.", "Lower the setting ranks; let device be auto."

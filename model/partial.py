@@ -41,13 +41,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
 
 def merge(parts: Sequence[Part]) -> Tensor:
     """Attention to all keys [..., H, S, V] from attention to each part of them."""
+    return join(parts).out
+
+
+def join(parts: Sequence[Part]) -> Part:
+    """Several parts as one."""
     if len(parts) == 1:
-        return parts[0].out
-    shares = torch.stack([part.lse for part in parts]).softmax(0)[..., None]  # [parts, ..., H, S, 1]
+        return parts[0]
+    logs = torch.stack([part.lse for part in parts])
+    shares = logs.softmax(0)[..., None]  # [parts, ..., H, S, 1]
     merged = parts[0].out * shares[0]
     for part, share in zip(parts[1:], shares[1:], strict=True):
         merged += part.out * share
-    return merged.to(parts[0].out.dtype)
+    return Part(merged.to(parts[0].out.dtype), logs.logsumexp(0))
 
 
 def _on_cpu(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> Part:

@@ -5,6 +5,7 @@ T tokens of a call, N sequences, D hidden width, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from model.scheduler import Plan
 from model.settings import ModelSettings
 from model.speculate import draft, follow
 from model.spill import spilled_layers
+from model.split_cache import SplitCache
 from model.step import Reading, make_branches, make_step
 
 if TYPE_CHECKING:
@@ -49,17 +51,19 @@ class Runner:
 
         :raises NotEnoughMemory: less than the window that is asked for.
         """
-        return choose_capacity(self.model.config, settings, self.dtype, self.device, 0)
+        return choose_capacity(self.model.config, settings, self.dtype, self.device, 0, self.model.shard.size)
 
-    def open_cache(self, pages: int, fp8: bool) -> None:
+    def open_cache(self, pages: int, fp8: bool, split: bool = False) -> None:
+        """Of a model on several devices, `split` leaves to each its share of every sequence (see split_cache.py)."""
         # A recorded step cannot ask the host which experts are missing.
-        if spilled_layers(self.model) or not supports(self.model.config, self.device, self.dtype, fp8):
-            self.cache = LatentCache(self.model.config, pages, self.dtype, self.device, fp8)
-            return
-        from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere
+        recorded = not spilled_layers(self.model) and supports(self.model.config, self.device, self.dtype, fp8)
+        spare = int(split or recorded)  # the last page is then nobody's
+        form = partial(SplitCache, self.model.shard) if split else LatentCache
+        self.cache = form(self.model.config, pages + spare, self.dtype, self.device, fp8)
+        if recorded:
+            from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere
 
-        self.cache = LatentCache(self.model.config, pages + 1, self.dtype, self.device, fp8)  # the last is nobody's
-        self._graphs = DecodeGraphs(self.model, self.cache, pages)
+            self._graphs = DecodeGraphs(self.model, self.cache, pages)
 
     def run(self, plan: Plan) -> Tensor:
         """Read what is planned; the hidden states [T, D], one sequence after the other."""
@@ -110,10 +114,13 @@ class Runner:
         """
         read_prefix(prefix, self.cache, pages, length)
 
-    @torch.inference_mode()
-    def put_rows(self, pages: Sequence[int], rows: Tensor) -> None:
-        """Rows of all layers, as the cache stores them [L, length, C or row], into `pages`."""
-        self.cache.put_rows(pages, rows)
+    def stored(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
+        """The first `length` tokens of `pages` as the cache stores them [length, C or row]."""
+        return self.cache.stored(layer, pages, length)
+
+    def fill(self, layer: int, pages: Sequence[int], rows: Tensor) -> None:
+        """The inverse of `stored`."""
+        self.cache.fill(layer, pages, rows)
 
     def guard(self) -> AbstractContextManager[None]:
         """Around what waits for results."""

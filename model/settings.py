@@ -23,6 +23,9 @@ class ModelSettings(BaseModel):
     ranks: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Processes that the torch engine spreads a model over, each with a GPU of its own, or all on the CPU; `auto` is as
     many GPUs as the weights need."""
+    attention_layout: Literal["heads", "sequence"] = "heads"
+    """What the cache of several ranks holds (torch engine): with `heads` each has all of it, with `sequence` its share
+    of every sequence, so that there is room for as many times more tokens, at the price of two messages per layer."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None leaves the choice to the library."""
     gpu_layers: int = Field(default=-1, ge=-1)

@@ -80,13 +80,27 @@ class Shard:
         if self.size == 1:
             return part
         widest = -(-total // self.size)
-        padded = torch.nn.functional.pad(part, (0, widest - part.shape[-1])).contiguous()
-        gathered = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(gathered, padded)
+        gathered = self.collect(torch.nn.functional.pad(part, (0, widest - part.shape[-1])))
         shares = [Shard(rank, self.size).part(total) for rank in range(self.size)]
         return torch.cat(
             [own[..., : share.stop - share.start] for own, share in zip(gathered, shares, strict=True)], -1
         )
+
+    def collect(self, part: Tensor) -> Tensor:
+        """What every rank gives, in equal shapes, one after the other: [...] -> [ranks, ...]."""
+        if self.size == 1:
+            return part[None]
+        whole = part.new_empty(self.size, part.numel())
+        # Newer versions of torch have another name for it, and warn of the older one.
+        named = "all_gather_single" if hasattr(torch.distributed, "all_gather_single") else "all_gather_into_tensor"
+        getattr(torch.distributed, named)(whole.view(-1), part.reshape(-1))
+        return whole.view(self.size, *part.shape)
+
+    def exchange(self, parts: Tensor) -> Tensor:
+        """Part k of [ranks, ...] goes to rank k; of the same shape, what every rank has for this one."""
+        received = torch.empty_like(parts, memory_format=torch.contiguous_format)
+        torch.distributed.all_to_all_single(received, parts.contiguous())
+        return received
 
 
 WHOLE = Shard()

@@ -1,10 +1,7 @@
 """A model on several devices: a runner whose every call is made by all of their processes.
 
-Each rank holds its part of the weights (see shard.py) and the whole latent cache: attention is split by heads, which
-all read the same latents. Ranks add no room for tokens, then, and each reads the whole history. Two other layouts
-would: data-parallel attention (a rank holds all attention weights and the caches of its own sequences, and tokens
-travel to their experts) and a cache split by pages (a rank attends with all heads to its own pages, and the ranks'
-results are merged by their log-sum-exp, as partial.py does within one).
+Each rank holds its part of the weights (see shard.py) and either the whole latent cache, since all heads read the same
+latents, or its share of every sequence (see split_cache.py, which also counts what each layout costs).
 """
 
 import os
@@ -12,24 +9,43 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
 
-from model.cache import PAGE
+from model.cache import PAGE, LatentCache
 from model.capacity import Capacity
 from model.checkpoint import Progress, load_model
 from model.layout import Layout
 from model.moe import skip_experts
 from model.parallel import Ranks
-from model.prefix import PrefixFile
 from model.runner import Runner
 from model.settings import ModelSettings
 from model.shard import WHOLE, Shard
 from model.step import Reading
 
-_PIECE = 64
-"""Pages that are sent to other ranks at once."""
+
+class SpreadCache(LatentCache):
+    """The caches of all ranks as one, for those who save and restore sequences."""
+
+    def __init__(self, ranks: Ranks[Runner]) -> None:
+        own = ranks.part.cache
+        super().__init__(ranks.part.model.config, 0, own.dtype, ranks.part.device, own.fp8)
+        self.storage = own.storage
+        self._ranks = ranks
+        self._calling = Lock()  # a file is read by several threads
+
+    def stored(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
+        own = self._ranks.part.cache
+        if own.shard.size == 1:
+            return own.stored(layer, pages, length)
+        rows: Tensor = self._ranks.call("stored", layer, pages[: -(-length // PAGE)], length)
+        return rows
+
+    def fill(self, layer: int, pages: Sequence[int], rows: Tensor) -> None:
+        with self._calling:
+            self._ranks.call("fill", layer, pages[: -(-len(rows) // PAGE)], rows)
 
 
 class SpreadRunner(Runner):
@@ -44,9 +60,9 @@ class SpreadRunner(Runner):
         found: list[Capacity] = self._ranks.ask("capacity", settings)
         return min(found, key=lambda one: one.pages)
 
-    def open_cache(self, pages: int, fp8: bool) -> None:
-        self._ranks.call("open_cache", pages, fp8)
-        self.cache = self._ranks.part.cache
+    def open_cache(self, pages: int, fp8: bool, split: bool = False) -> None:
+        self._ranks.call("open_cache", pages, fp8, split)
+        self.cache = SpreadCache(self._ranks)
 
     def read(self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], alone: bool) -> Tensor:
         hidden: Tensor = self._ranks.call("read", copies, readings, alone)
@@ -66,12 +82,6 @@ class SpreadRunner(Runner):
     def draft(self, readings: Sequence[Reading], hidden: Tensor, count: int, vocabulary: int) -> list[list[int]]:
         drafts: list[list[int]] = self._ranks.call("draft", readings, hidden, count, vocabulary)
         return drafts
-
-    def restore(self, prefix: PrefixFile, pages: Sequence[int], length: int) -> None:
-        super().restore(prefix, pages, length)  # one reads and checks the file, and hands it on
-        for start in range(0, length, _PIECE * PAGE):
-            own = pages[start // PAGE :][:_PIECE]
-            self._ranks.call("put_rows", own, self.cache.rows(own, min(length - start, _PIECE * PAGE)))
 
     def guard(self) -> AbstractContextManager[None]:
         return self._ranks.guard()

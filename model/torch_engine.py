@@ -7,7 +7,7 @@ about documents or what prompts mean.
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
-from model.errors import BadCheckpoint, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
+from model.errors import BadCheckpoint, LostRank, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
 from model.layout import choose_layout
 from model.placement import (
@@ -95,7 +95,7 @@ class TorchEngine:
         try:
             drafts = choose_drafts(settings.speculate, len(runner.model.mtp))
             capacity = runner.capacity(settings)
-            runner.open_cache(capacity.pages, fp8)
+            runner.open_cache(capacity.pages, fp8, settings.attention_layout == "sequence")
             # The predictor has read the cached tokens, too, and skipped experts have changed them.
             self._identity = f"{fingerprint(folder, adapter)} {dtype}{' fp8' * fp8}{' with drafts' * bool(drafts)}"
         except BaseException:  # memory that is not there, Ctrl-C: what runs elsewhere must not stay
@@ -220,7 +220,8 @@ class TorchEngine:
             return
         runner, self._runner = self._runner, None
         try:
-            self._keep_ended(runner.cache)
+            with suppress(LostRank):  # what is still here may not be all
+                self._keep_ended(runner.cache)
         finally:
             runner.close()
             self._batch.close()

@@ -5,17 +5,20 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model import attention
 from model.cache import LatentCache
 from model.checkpoint import load_model
 from model.errors import BadCheckpoint
 from model.shard import Shard
-from model.step import Reading, make_step
+from model.split_cache import SplitCache
+from model.step import Reading, make_branches, make_step
 
 
 class ModelPart:
@@ -52,6 +55,53 @@ class ModelPart:
         """Bytes held."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return sum({one.data_ptr(): one.numel() * one.element_size() for one in tensors}.values())
+
+
+class SplitPart(ModelPart):
+    """A checkpoint's part with its share of a cache of 39 pages, which is read in small blocks."""
+
+    def __init__(self, folder: Path, fp8: bool, shard: Shard, device: torch.device) -> None:
+        super().__init__(folder, False, shard, device)
+        attention._HISTORY_BLOCK, attention._ABSORBED_SCORES = 256, 1 << 13  # restored by the test in rank 0
+        self.shard = shard
+        form = LatentCache if shard.size == 1 else partial(SplitCache, shard)
+        self.cache = form(self.model.config, 40, torch.float32, device, fp8)
+        self.cache.storage.fill_(0xFF if fp8 else float("nan"))  # so that what nobody wrote is noticed
+
+    @torch.inference_mode()
+    def read_all(self, readings: Sequence[Reading]) -> Tensor:
+        """Logits [T, vocabulary] of a step over several sequences."""
+        return self.model.logits(self.model.step(make_step(readings, torch.device("cpu")), self.cache))
+
+    @torch.inference_mode()
+    def branch(self, continuations: Sequence[Sequence[int]], history: int, pages: Sequence[int]) -> Tensor:
+        branches = make_branches(continuations, history, pages, torch.device("cpu"))
+        return self.model.logits(self.model.branch(branches, self.cache))
+
+    @torch.inference_mode()
+    def draft_all(self, readings: Sequence[Reading], following: Sequence[Reading]) -> Tensor:
+        """Logits [T, vocabulary] of the first predictor, after a step over `readings`."""
+        hidden = self.model.step(make_step(readings, torch.device("cpu")), self.cache)
+        step = make_step(following, torch.device("cpu"))
+        return self.model.logits(self.model.draft(0, step, hidden, self.cache))
+
+    @torch.inference_mode()
+    def stored(self, pages: Sequence[int], length: int) -> Tensor:
+        return torch.stack([self.cache.stored(layer, pages, length) for layer in range(len(self.cache.storage))])
+
+    @torch.inference_mode()
+    def fill(self, pages: Sequence[int], rows: Tensor) -> None:
+        for layer, own in enumerate(rows):
+            self.cache.fill(layer, pages, own)
+
+    def held(self) -> list[int]:
+        """Bytes of the cache, and tokens that were written: all but those of the spare page."""
+        storage = self.cache.storage[0, :-1].float()
+        return [self.cache.storage.nbytes, int((~storage.isnan()).all(-1).sum())]
+
+
+def build_split(folder: Path, fp8: bool, shard: Shard, device: torch.device) -> SplitPart:
+    return SplitPart(folder, fp8, shard, device)
 
 
 def build_model(folder: Path, keep_fp8: bool, shard: Shard, device: torch.device) -> ModelPart:

@@ -379,8 +379,9 @@ def test_rows_of_the_cache_come_back_as_they_were(make_checkpoint: Make) -> None
     config = read_config(make_checkpoint(3)[0])
     cache = LatentCache(config, 8, torch.float32, torch.device("cpu"))
     cache.storage.normal_()
-    rows = cache.rows([5, 1, 2], 150)
+    rows = [cache.stored(layer, [5, 1, 2], 150) for layer in range(len(cache.storage))]
     before = cache.storage.clone()
-    cache.put_rows([0, 7, 3], rows)
-    assert torch.equal(cache.rows([0, 7, 3], 150), rows)
+    for layer, own in enumerate(rows):
+        cache.fill(layer, [0, 7, 3], own)
+        assert torch.equal(cache.stored(layer, [0, 7, 3], 150), own)
     assert torch.equal(cache.storage[:, [1, 2, 4, 5, 6]], before[:, [1, 2, 4, 5, 6]])

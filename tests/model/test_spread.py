@@ -52,8 +52,8 @@ def new() -> Iterator[Callable[..., TorchEngine]]:
     """Opens engines, and closes them."""
     opened: list[TorchEngine] = []
 
-    def make(folder: Path, **settings: Any) -> TorchEngine:
-        opened.append(TorchEngine(folder, ModelSettings(context=512, **settings)))
+    def make(folder: Path, shelves: Path | None = None, **settings: Any) -> TorchEngine:
+        opened.append(TorchEngine(folder, ModelSettings(context=512, **settings), shelves=shelves))
         return opened[-1]
 
     yield make
@@ -69,31 +69,40 @@ def texts(events: Iterator[tuple[int, Event]], count: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["v2", "v3", "drafts"])
-def test_two_ranks_answer_as_one(
+@pytest.mark.parametrize(
+    ("kind", "attention", "ranks"),
+    [("v2", "heads", 2), ("v3", "heads", 2), ("drafts", "heads", 2), ("drafts", "sequence", 2)],
+)
+def test_several_ranks_answer_as_one(
     make_checkpoint: Callable[..., tuple[Path, Any]],
     predicting: Path,
     new: Callable[..., TorchEngine],
     tmp_path: Path,
     kind: str,
+    attention: str,
+    ranks: int,
 ) -> None:
     folder = predicting if kind == "drafts" else make_checkpoint(int(kind[1]))[0]
-    one, two = new(folder), new(folder, ranks=2)
-    assert one.describe().devices == ("cpu",) and two.describe().devices == ("cpu", "cpu")
+    one, several = new(folder), new(folder, tmp_path, ranks=ranks, attention_layout=attention)
+    assert one.describe().devices == ("cpu",) and several.describe().devices == ("cpu",) * ranks
     expected = texts(one.generate_all(REQUESTS), len(REQUESTS))
-    assert texts(two.generate_all(REQUESTS), len(REQUESTS)) == expected and all(expected)
+    assert texts(several.generate_all(REQUESTS), len(REQUESTS)) == expected and all(expected)
 
     options = ["yes", "no", "perhaps not"]
-    for own, other in zip(one.score("is it?", options), two.score("is it?", options), strict=True):
+    for own, other in zip(one.score("is it?", options), several.score("is it?", options), strict=True):
         assert own.logprob == pytest.approx(other.logprob, abs=1e-4)
 
     long = "the mill turns all night " * 12  # more than one page
-    two.save_prefix(long, tmp_path / "prefix")
+    several.save_prefix(long, tmp_path / "prefix")
     fresh = new(folder)
     assert fresh.load_prefix(tmp_path / "prefix") == one.count_tokens(long)
-    two.close()
-    again = new(folder, ranks=2)
-    assert again.load_prefix(tmp_path / "prefix") == one.count_tokens(long)
+    assert several.shelve([long], "the mill") == one.count_tokens(long)
+    several.close()
+    again = new(folder, tmp_path, ranks=ranks, attention_layout=attention)
+    if attention == "heads":
+        assert again.load_prefix(tmp_path / "prefix") == one.count_tokens(long)
+    else:
+        assert again.at_hand(long) == one.count_tokens(long)
     request = Request(long + "and then?", Sampling(max_tokens=20))
     alone, loaded = list(one.generate(request)), list(again.generate(request))
     assert [one for one in loaded if isinstance(one, Delta)] == [one for one in alone if isinstance(one, Delta)]
