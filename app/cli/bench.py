@@ -1,7 +1,7 @@
 """`loci model bench`: how fast a model is here, beside what the device could do at best."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from model.checkpoint import Progress
     from model.settings import ModelSettings
 
+    _Measured = tuple[str, Subject, Ceiling | None]
+    """What is measured: its name, itself, and its ceiling where its dimensions are known."""
+
+_LEAST_VOCABULARY = 1000
+"""Token ids that a model of unknown dimensions is sure to have."""
 _HEADINGS = "  context  batch    prefill tok/s  of ceiling     decode tok/s  of ceiling  experts hit"
 
 
@@ -89,7 +94,8 @@ def bench(
     rows: list[Row] = []
     with workspace(ctx, model__reference=None if shape else reference) as opened:
         settings = opened.settings.model
-        with _subject(shape, fp8, settings, opened.loading) as (name, subject, ceiling):
+        subjects = _random(shape, fp8, settings) if shape else _engine(settings, opened.loading)
+        with subjects as (name, subject, ceiling):
             described = _describe(name, ceiling)
             if not as_json:
                 _introduce(described)
@@ -109,52 +115,59 @@ def bench(
 
 
 @contextmanager
-def _subject(
-    shape: str | None, fp8: bool, settings: "ModelSettings", loading: "Progress | None"
-) -> "Iterator[tuple[str, Subject, Ceiling | None]]":
-    """What is measured, under which name, and its ceiling where its dimensions are known."""
-    from model.bench import Ceiling, EngineSubject, RunnerSubject
-    from model.capacity import choose_capacity
-    from model.ceiling import Held, weight_bytes
+def _engine(settings: "ModelSettings", loading: "Progress | None") -> "Iterator[_Measured]":
+    """The model in use; its ceiling is known where its dimensions are."""
+    from model.bench import Ceiling, EngineSubject
+    from model.ceiling import Held
     from model.config import read_config
     from model.device_rates import device_rates
-    from model.open import embedded_folder, open_engine, resolve
-    from model.placement import choose_chunk, choose_device, choose_dtype, count_parameters, is_small
-    from model.random_weights import random_model, shape_config
-    from model.runner import Runner
+    from model.open import open_engine, resolve
+    from model.placement import choose_device, choose_dtype, count_parameters
 
-    device = choose_device(settings.device)
-    if shape is not None:
-        config = read_config(embedded_folder()) if shape == "embedded" else shape_config(shape)
-        total, active = count_parameters(config)
-        dtype = choose_dtype(settings.dtype, total, device)
-        held = Held(dtype.itemsize, fp8, fp8)
-        weights = int(weight_bytes(config, held, config.n_routed_experts))
-        choose_capacity(config, settings, dtype, device, weights)  # refuses what does not fit
-        ceiling = Ceiling(config, held, device_rates(device, dtype))
-        note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
-        runner = Runner(random_model(config, dtype, device, fp8), dtype, device)
-        alone = settings.threads is None and device.type == "cpu" and is_small(active)
-        yield f"random {shape}", RunnerSubject(runner, choose_chunk(active, device), fp8, alone), ceiling
-        return
     found = resolve(settings.reference)
-    engine = open_engine(settings.reference, settings, loading)
-    try:
+    with closing(open_engine(settings.reference, settings, loading)) as engine:
         if found.engine != "torch":
-            yield settings.reference, EngineSubject(engine, 1000), None
+            yield settings.reference, EngineSubject(engine, _LEAST_VOCABULARY), None
             return
-        config = read_config(Path(found.target))
-        total, _ = count_parameters(config)
-        dtype = choose_dtype(settings.dtype, total, device)
-        on_gpu = device.type == "cuda"
-        held = Held(dtype.itemsize, on_gpu and config.fp8_block is not None, settings.cache_type == "fp8")
+        config, device = read_config(Path(found.target)), choose_device(settings.device)
+        dtype = choose_dtype(settings.dtype, count_parameters(config)[0], device)
+        fp8 = device.type == "cuda" and config.fp8_block is not None  # on a CPU it is expanded
+        held = Held(dtype.itemsize, fp8, settings.cache_type == "fp8")
         one = device_rates(device, dtype)
         devices = len(set(engine.describe().devices))
         together = replace(one, bandwidth=one.bandwidth * devices, matrix=one.matrix * devices)
         ceiling = Ceiling(config, held, replace(together, name=f"{devices} x {one.name}") if devices > 1 else one)
         yield settings.reference, EngineSubject(engine, config.vocab_size), ceiling
-    finally:
-        engine.close()
+
+
+@contextmanager
+def _random(shape: str, fp8: bool, settings: "ModelSettings") -> "Iterator[_Measured]":
+    """A model of random weights, by the steps of an engine.
+
+    :raises NotEnoughMemory: the device does not hold it.
+    """
+    from model.bench import Ceiling, RunnerSubject
+    from model.capacity import choose_capacity
+    from model.ceiling import Held
+    from model.config import FP8_BLOCK, read_config
+    from model.device_rates import device_rates
+    from model.layout import rank_bytes
+    from model.open import embedded_folder
+    from model.placement import choose_chunk, choose_device, choose_dtype, count_parameters, is_small
+    from model.random_weights import random_model, shape_config
+    from model.runner import Runner
+
+    device = choose_device(settings.device)
+    config = read_config(embedded_folder()) if shape == "embedded" else shape_config(shape)
+    config = replace(config, fp8_block=FP8_BLOCK if fp8 else None)
+    total, active = count_parameters(config)
+    dtype = choose_dtype(settings.dtype, total, device)
+    choose_capacity(config, settings, dtype, device, sum(rank_bytes(config, 1, dtype, fp8)))
+    ceiling = Ceiling(config, Held(dtype.itemsize, fp8, fp8), device_rates(device, dtype))
+    note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
+    runner = Runner(random_model(config, dtype, device, fp8), dtype, device)
+    alone = settings.threads is None and device.type == "cpu" and is_small(active)
+    yield f"random {shape}", RunnerSubject(runner, choose_chunk(active, device), fp8, alone), ceiling
 
 
 def _describe(name: str, ceiling: "Ceiling | None") -> dict[str, object]:

@@ -45,6 +45,15 @@ def cached(answer: Answer) -> int:
     return answer.usage.cached_tokens
 
 
+def pinned(workspace: Workspace, folder: Path, **texts: str) -> None:
+    """Documents of these names and texts, read and pinned."""
+    for name, text in texts.items():
+        (folder / f"{name}.md").write_text(text, "utf-8")
+    ingest(workspace.library, [folder / f"{name}.md" for name in texts])
+    for name in texts:
+        workspace.library.pin(workspace.library.document(f"{name}.md").id, True)
+
+
 def test_a_pinned_document_opens_every_prompt_and_is_read_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,10 +80,8 @@ def test_a_pinned_document_opens_every_prompt_and_is_read_once(
 def test_what_is_at_hand_takes_no_time_of_the_budget(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "store.md").write_text(TEXT, "utf-8")
     with opened(folder, monkeypatch) as workspace:
-        ingest(workspace.library, [tmp_path / "store.md"])
-        workspace.library.pin(workspace.library.document("store.md").id, True)
+        pinned(workspace, tmp_path, store=TEXT)
         monkeypatch.setattr("app.prose.Rate.of", lambda self, engine: 25.0)  # 1500 tokens in the time that there is
         without = ask(workspace, "What does crate 7 hold?")
         assert without.context.used.documents == 0
@@ -85,10 +92,8 @@ def test_what_is_at_hand_takes_no_time_of_the_budget(
 def test_unpinning_the_last_document_frees_the_disk(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "store.md").write_text(TEXT, "utf-8")
     with opened(folder, monkeypatch) as workspace:
-        ingest(workspace.library, [tmp_path / "store.md"])
-        workspace.library.pin(workspace.library.document("store.md").id, True)
+        pinned(workspace, tmp_path, store=TEXT)
         assert keep(workspace, "main")
         workspace.library.pin(workspace.library.document("store.md").id, False)
         assert keep(workspace, "main") is None
@@ -98,14 +103,10 @@ def test_unpinning_the_last_document_frees_the_disk(
 def test_a_document_that_was_unpinned_is_on_no_shelf_of_any_model(
     folder: Path, make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "store.md").write_text(TEXT, "utf-8")
-    (tmp_path / "secret.md").write_text("The vault is behind the mill.\n" * 20, "utf-8")
     other = make_checkpoint(2, max_position_embeddings=16384)[0]
     for model in (folder, other):
         with opened(model, monkeypatch) as workspace:
-            ingest(workspace.library, [tmp_path / "store.md", tmp_path / "secret.md"])
-            for name in ("store.md", "secret.md"):
-                workspace.library.pin(workspace.library.document(name).id, True)
+            pinned(workspace, tmp_path, store=TEXT, secret="The vault is behind the mill.\n" * 20)
             both = keep(workspace, "main")
     with opened(folder, monkeypatch) as workspace:
         workspace.library.pin(workspace.library.document("secret.md").id, False)
@@ -118,12 +119,8 @@ def test_a_document_that_was_unpinned_is_on_no_shelf_of_any_model(
 def test_pinned_documents_that_do_not_fit_are_counted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a.md", "b.md"):
-        (tmp_path / name).write_text(f"{name}\n\n{TEXT}", "utf-8")
     with opened(folder, monkeypatch, context=8000) as workspace:
-        ingest(workspace.library, [tmp_path / "a.md", tmp_path / "b.md"])
-        for name in ("a.md", "b.md"):
-            workspace.library.pin(workspace.library.document(name).id, True)
+        pinned(workspace, tmp_path, a=f"First.\n\n{TEXT}", b=f"Second.\n\n{TEXT}")
         kept = keep(workspace, "main")
         assert kept is not None and (kept.documents, kept.pinned) == (1, 2)
     with opened(folder, monkeypatch, context=512) as workspace:  # too small for any: what it cannot use does not stay
