@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model import fp8, kernels
 from model.config import FP8_BLOCK, Config
 from model.layers import MLP
+from model.permute import combine, dispatch
 from model.shard import WHOLE, Shard
 
 
@@ -166,6 +167,13 @@ class Experts(nn.Module):
         order = chosen.argsort()
         token = order // experts.shape[1]
         ends = count_tokens(chosen, len(down) + 1)[:-1].cumsum(0).to(torch.int32)
+        if torch.is_grad_enabled():  # training: whole models only, so that every row is some expert's
+            rows = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+            rows = rows.view_as(experts)
+            inner = F.grouped_mm(dispatch(x, order, rows), gate_up.transpose(-2, -1), offs=ends)
+            gate, up = inner.chunk(2, dim=-1)
+            out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)
+            return combine(out, weights, order, rows)
         inner = F.grouped_mm(x[token], gate_up.transpose(-2, -1), offs=ends)  # [T*K, 2F]
         gate, up = inner.chunk(2, dim=-1)
         out = F.grouped_mm(F.silu(gate) * up, down.transpose(-2, -1), offs=ends)  # [T*K, D]

@@ -93,3 +93,18 @@ def test_active_parameters_leave_out_the_idle_experts(checkpoint: Path) -> None:
     one_expert = 3 * 64 * 32
     assert total == sum(parameter.numel() for parameter in model.parameters())
     assert total - active == 2 * (8 - 3) * one_expert
+
+
+def test_grouped_experts_have_the_gradients_of_looped_ones(checkpoint: Path) -> None:
+    _, layer = routed_layer(checkpoint)
+    routing = layer.gate(torch.randn(40, 64, generator=torch.Generator().manual_seed(0)))
+    x = torch.randn(40, 64, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for path in (layer.experts._looped, layer.experts._grouped):
+        tensors = [x, routing.weights, layer.experts.gate_up_proj.detach(), layer.experts.down_proj.detach()]
+        given, weights, gate_up, down = (tensor.clone().requires_grad_() for tensor in tensors)
+        path(given, weights, routing.experts, gate_up, down).square().sum().backward()
+        gradients.append([one.grad for one in (given, weights, gate_up, down)])
+    for looped, grouped in zip(*gradients, strict=True):
+        assert looped is not None and grouped is not None
+        torch.testing.assert_close(grouped, looped, rtol=1e-4, atol=1e-5 * float(looped.std()))
