@@ -11,7 +11,7 @@ from model.errors import NotEnoughMemory
 from model.host_memory import host_bytes
 from model.placement import choose_context
 from model.settings import ModelSettings
-from model.shards import weight_files
+from model.weight_files import weight_files
 
 _GIB = 1 << 30
 _WINDOWS = 4

@@ -23,9 +23,9 @@ from model.layers import Linear
 from model.lora import SETTINGS, WEIGHTS, Factors, check_targets, read_adapter
 from model.moe import Experts, Router
 from model.shard import WHOLE, Shard, check_split
-from model.shards import Shards, weight_files
 from model.spill import SpilledExperts, place_experts, spill_experts
 from model.tensors import SCALES, is_projection, named_tensors, published_modules
+from model.weight_files import WeightFiles, weight_files
 
 _FP8 = "F8_E4M3"
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2, _FP8: 1, "F8_E8M0": 1}
@@ -64,7 +64,7 @@ def load_model(
     """
     config = read_config(folder)
     check_split(config, shard.size)
-    files = Shards(folder)
+    files = WeightFiles(folder)
     if not any(_predictors(config).match(name) for name in files.headers):
         config = replace(config, num_nextn_predict_layers=0)
     with torch.device("meta"):
@@ -89,7 +89,7 @@ def load_model(
 
 def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.float32]]:
     """Reads one tensor at a time by its published name, FP8 expanded, as float32: for converters."""
-    files = Shards(folder)
+    files = WeightFiles(folder)
 
     def read(name: str) -> NDArray[np.float32]:
         if name not in files.headers:
@@ -101,7 +101,7 @@ def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.fl
     return read
 
 
-def _keep_fp8(model: DeepseekForCausalLM, files: Shards, changed: Container[str]) -> None:
+def _keep_fp8(model: DeepseekForCausalLM, files: WeightFiles, changed: Container[str]) -> None:
     """Give weights of a model on `meta` the types in which the files hold them, where these are FP8 and unchanged."""
     if model.config.fp8_block is None:
         return
@@ -154,7 +154,9 @@ def _allocate(model: DeepseekForCausalLM, device: torch.device) -> None:
     place_experts(model, device)
 
 
-def _fill(model: DeepseekForCausalLM, files: Shards, added: Mapping[str, Factors], progress: Progress | None) -> None:
+def _fill(
+    model: DeepseekForCausalLM, files: WeightFiles, added: Mapping[str, Factors], progress: Progress | None
+) -> None:
     """Copy every tensor, or what the model holds of it, with what is `added` to it, in the order of the files."""
     targets = named_tensors(model)
     names = [name for name in files.headers if name in targets]
@@ -175,13 +177,13 @@ def _fill(model: DeepseekForCausalLM, files: Shards, added: Mapping[str, Factors
             progress(done, total)
 
 
-def _part(name: str, files: Shards, config: Config, shard: Shard) -> tuple[slice, ...] | None:
+def _part(name: str, files: WeightFiles, config: Config, shard: Shard) -> tuple[slice, ...] | None:
     """What `shard` holds of a tensor; None is all of it."""
     return None if shard.size == 1 else shard.slices(name, tuple(files.headers[name].shape), config)
 
 
 def _expanded(
-    name: str, files: Shards, config: Config, dtype: torch.dtype, device: torch.device, shard: Shard = WHOLE
+    name: str, files: WeightFiles, config: Config, dtype: torch.dtype, device: torch.device, shard: Shard = WHOLE
 ) -> Tensor:
     """A tensor as it is in its file; if that is FP8, multiplied out on `device`, in `dtype`."""
     values = files.read(name, _part(name, files, config, shard))
@@ -191,7 +193,7 @@ def _expanded(
     return dequantize(values.to(device), scales.to(device), config.fp8_block, dtype)
 
 
-def _check(config: Config, expected: dict[str, Tensor], files: Shards) -> None:
+def _check(config: Config, expected: dict[str, Tensor], files: WeightFiles) -> None:
     problems = []
     read = set(expected)
     for name, tensor in expected.items():

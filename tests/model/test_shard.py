@@ -14,8 +14,8 @@ from model.parallel import Ranks
 from model.random_weights import SHAPES, random_model
 from model.saving import save_model
 from model.shard import WHOLE, Shard, check_split
-from model.shards import Shards
 from model.tensors import named_tensors
+from model.weight_files import WeightFiles
 from tests.model.rank_parts import ModelPart, build_model
 
 CPU = torch.device("cpu")
@@ -109,14 +109,14 @@ def test_the_parts_of_every_tensor_make_the_whole(folders: dict[str, Path], shap
 
 def test_a_rank_reads_its_part_and_no_more(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    read = Shards.read
+    read = WeightFiles.read
 
-    def noted(self: Shards, name: str, part: tuple[slice, ...] | None = None) -> torch.Tensor:
+    def noted(self: WeightFiles, name: str, part: tuple[slice, ...] | None = None) -> torch.Tensor:
         tensor = read(self, name, part)
         taken.append(tensor.numel() * tensor.element_size())
         return tensor
 
-    monkeypatch.setattr(Shards, "read", noted)
+    monkeypatch.setattr(WeightFiles, "read", noted)
     load_model(folders["fp8"], torch.float32, CPU, keep_fp8=True)
     whole = sum(taken)
     told: list[tuple[int, int]] = []

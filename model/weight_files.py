@@ -24,7 +24,7 @@ class Header(NamedTuple):
     dtype: str
 
 
-class Shards:
+class WeightFiles:
     """Headers of all files at once, in the order in which tensors lie in them, and tensors on demand.
 
     No more than one file is mapped at any time, so that reading in the order of files holds no more than one in memory.
