@@ -65,7 +65,8 @@ def load_model(
     config = read_config(folder)
     check_split(config, shard.size)
     files = WeightFiles(folder)
-    if not any(_predictors(config).match(name) for name in files.headers):
+    predictors = _predictors(config)
+    if not any(predictors.match(name) for name in files.headers):
         config = replace(config, num_nextn_predict_layers=0)
     with torch.device("meta"):
         whole = DeepseekForCausalLM(config)
