@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.config_keys import FAMILIES, Architecture, refuse_keys
+from model.config_keys import FAMILIES, Architecture, malformed, refuse_keys
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.files import read_object
 
@@ -28,6 +28,16 @@ class Yarn:
     beta_slow: float = 1.0
     mscale: float = 1.0
     mscale_all_dim: float = 0.0
+
+    def __post_init__(self) -> None:
+        least = {"factor": 1.0, "original_context": 1, "beta_fast": 1e-3, "beta_slow": 1e-3}
+        wrong = [
+            f"{name} = {value!r}"
+            for name in self.__dataclass_fields__
+            if not _is_number(value := getattr(self, name)) or value < least.get(name, -math.inf)
+        ]
+        if wrong:
+            raise BadCheckpoint(f"YaRN cannot have {', '.join(wrong)}.")
 
     @property
     def rotation_scale(self) -> float:
@@ -51,6 +61,7 @@ _MOST = {
     "num_hidden_layers": 1 << 10, "num_nextn_predict_layers": 1 << 6, "num_attention_heads": 1 << 12,
     "kv_lora_rank": 1 << 16, "q_lora_rank": 1 << 20, "qk_nope_head_dim": 1 << 14, "qk_rope_head_dim": 1 << 14,
     "v_head_dim": 1 << 14, "n_routed_experts": 1 << 16, "n_shared_experts": 1 << 10,
+    "max_position_embeddings": 1 << 30,
 }  # fmt: skip
 """Far above what exists: a damaged config.json is refused, instead of a model built of a million layers."""
 
@@ -111,6 +122,18 @@ class Config:
             for name, most in _MOST.items()
             if (value := getattr(self, name)) is not None and value > most
         ]
+        problems += [
+            f"{name} must not be negative, but is {value}"
+            for name in (
+                "first_k_dense_replace", "n_shared_experts", "num_nextn_predict_layers", "rms_norm_eps",
+                "initializer_range", "routed_scaling_factor",
+            )
+            if (value := getattr(self, name)) < 0
+        ]  # fmt: skip
+        if self.q_lora_rank is not None and self.q_lora_rank < 1:
+            problems.append(f"q_lora_rank must be positive or null, not {self.q_lora_rank}")
+        if self.rope_theta <= 1:
+            problems.append(f"rope_theta must be above 1, not {self.rope_theta}")
         if self.qk_rope_head_dim % 2:
             problems.append(f"qk_rope_head_dim must be even, not {self.qk_rope_head_dim}")
         if self.num_moe_layers:
@@ -127,7 +150,7 @@ class Config:
             if self.num_experts_per_tok < 1 or self.moe_intermediate_size < 1:
                 problems.append("num_experts_per_tok and moe_intermediate_size must be positive")
         if problems:
-            raise BadCheckpoint("config.json does not fit together: " + "; ".join(problems) + ".")
+            raise BadCheckpoint("The dimensions do not fit together: " + "; ".join(problems) + ".")
 
     @property
     def qk_head_dim(self) -> int:
@@ -218,10 +241,12 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
             "Open the model as GGUF or through a server instead.",
         )
     family = FAMILIES[architecture]
+    if wrong := malformed(values):
+        raise BadCheckpoint(f"{where} is malformed: {'; '.join(wrong)}.")
     unsupported = refuse_keys(values, family, {*_FIELDS, *_READ_APART})
     rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
-    theta = rope.pop("rope_theta", None) or values.get("rope_theta", 10000.0)
-    yarn = _read_yarn(rope, unsupported)
+    theta = rope.pop("rope_theta", None) or values.get("rope_theta") or 10000.0
+    yarn = _read_yarn(rope, unsupported, where)
     block, power_of_two = _read_quantization(values.get("quantization_config"), unsupported)
     dense = _read_layer_types(values.get("mlp_layer_types"), values.get("num_hidden_layers"), unsupported)
     if unsupported:
@@ -231,17 +256,19 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
         )
 
     defaults = {name: field.default for name, field in Config.__dataclass_fields__.items()} | dict(family.absent)
-    read: dict[str, Any] = {"architecture": architecture, "yarn": yarn, "rope_theta": float(theta)}
+    read: dict[str, Any] = {"architecture": architecture, "yarn": yarn}
     problems = []
     for name in _FIELDS:
+        value = values.get(name)
         if name == "rope_theta":
-            continue
-        value = dense if name == "first_k_dense_replace" and dense is not None else values.get(name)
+            value = theta
+        elif name == "first_k_dense_replace" and dense is not None:
+            value = dense
         if value is None and name != "q_lora_rank":
             value = defaults[name]
         if not _is_a(Config.__dataclass_fields__[name].type, value):
-            missing = name not in values
-            problems.append(f"{name} is missing" if missing else f"{name} = {values[name]!r}")
+            missing = name not in values and name != "rope_theta"
+            problems.append(f"{name} is missing" if missing else f"{name} = {value!r}")
         read[name] = value
     eos = values.get("eos_token_id")
     read["eos_token_ids"] = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
@@ -251,16 +278,24 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
         raise BadCheckpoint(f"{where} is incomplete: " + "; ".join(problems) + ".")
     if (values.get("topk_method") or family.methods[0]) == "greedy":  # no group limit, whatever n_group says
         read["n_group"] = read["topk_group"] = 1
-    return Config(**read)
+    try:
+        return Config(**read)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{where}: {error.message}") from None
 
 
 def _is_a(kind: Any, value: object) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
-    return isinstance(value, (int, float) if kind is float else kind)
+    return _is_number(value) if kind is float else isinstance(value, kind)
 
 
-def _read_yarn(rope: dict[str, Any], unsupported: list[str]) -> Yarn | None:
+def _is_number(value: object) -> bool:
+    """Whether it is one that a tensor can be multiplied by: `json` also reads NaN and integers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
+
+
+def _read_yarn(rope: dict[str, Any], unsupported: list[str], where: str) -> Yarn | None:
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
     rope.pop("type", None)
     if rope.get("partial_rotary_factor") == 1.0:  # qk_rope_head_dim says already how much is rotated
@@ -280,7 +315,10 @@ def _read_yarn(rope: dict[str, Any], unsupported: list[str]) -> Yarn | None:
     if not {"factor", "original_context"} <= found.keys():
         unsupported.append("rope_scaling of type yarn without factor or original_max_position_embeddings")
         return None
-    return Yarn(**found)
+    try:
+        return Yarn(**found)
+    except BadCheckpoint as error:
+        raise BadCheckpoint(f"{where}: {error.message}") from None
 
 
 def _read_layer_types(types: Any, layers: Any, unsupported: list[str]) -> int | None:
@@ -316,7 +354,7 @@ def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, 
 def read_config(folder: Path) -> Config:
     """The configuration of the checkpoint in `folder`.
 
-    :raises BadCheckpoint: `config.json` is missing or is no JSON object.
+    :raises BadCheckpoint: `config.json` is missing, no JSON object, or see `from_json`.
     """
     file = folder / "config.json"
     if not file.exists():

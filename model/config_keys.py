@@ -93,3 +93,18 @@ def refuse_keys(values: Mapping[str, Any], family: Family, known: set[str]) -> l
         refused.append("norm_topk_prob = True with a softmax router")
     judged = {*known, *INERT, *REQUIRED, "model_type", "architectures", "scoring_func", "topk_method"}
     return refused + [f"{key} = {values[key]!r}" for key in values if key not in judged]
+
+
+_KINDS = {
+    "architectures": list, "mlp_layer_types": list, "rope_parameters": dict, "rope_scaling": dict,
+    "quantization_config": dict,
+}  # fmt: skip
+
+
+def malformed(values: Mapping[str, Any]) -> list[str]:
+    """Every `key = value` that is no list or object where one belongs."""
+    wrong = [key for key, kind in _KINDS.items() if values.get(key) is not None and not isinstance(values[key], kind)]
+    names = values.get("architectures") or []
+    if "architectures" not in wrong and not all(isinstance(name, str) for name in names):
+        wrong.append("architectures")
+    return [f"{key} = {values[key]!r}" for key in wrong]

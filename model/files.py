@@ -8,13 +8,16 @@ from model.errors import BadCheckpoint
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in `file`, empty where there is no such file."""
+    """The JSON object in `file`, empty where there is no such file.
+
+    :raises BadCheckpoint: it cannot be read, or is none.
+    """
     if not file.exists():
         return {}
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadCheckpoint(f"{file} cannot be read: {error}.", "Download or copy it again.") from error
     if not isinstance(value, dict):
-        raise BadCheckpoint(f"{file} is not a JSON object.")
+        raise BadCheckpoint(f"{file} is not a JSON object.", "Download or copy it again.")
     return value

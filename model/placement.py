@@ -101,5 +101,5 @@ def end_tokens(folder: Path, config: Config, tokenizer: Tokenizer) -> frozenset[
     """Tokens that end an answer: of config.json, generation_config.json and the tokenizer together."""
     generation = read_object(folder / "generation_config.json").get("eos_token_id")
     more = generation if isinstance(generation, list) else [generation]
-    found = {*config.eos_token_ids, *more, tokenizer.eos_id}
-    return frozenset(token for token in found if isinstance(token, int) and token < tokenizer.vocab_size)
+    found = [*config.eos_token_ids, *more, tokenizer.eos_id]
+    return frozenset(token for token in found if isinstance(token, int) and 0 <= token < tokenizer.vocab_size)

@@ -17,6 +17,7 @@ from model.config import from_json, read_config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.fp8 import dequantize, quantize
+from model.placement import end_tokens
 from model.saving import save_model
 from model.tensors import named_tensors
 from model.tokenizer import Tokenizer
@@ -58,6 +59,19 @@ def test_what_the_engine_does_not_implement_is_refused_by_name_before_weights_ar
     (folder / "model.safetensors").unlink()
     with pytest.raises(UnsupportedArchitecture, match=named):
         load_model(folder, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a":', "[" * 100_000, '{"a":' * 100_000])
+def test_a_config_that_is_no_object_is_named(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(BadCheckpoint, match=r"model/config\.json"):
+        read_config(folder)
+
+
+def test_end_tokens_that_are_none_are_left_out(folder: Path) -> None:
+    change_config(folder, eos_token_id=[1, -1, "x", [], 10**30])
+    (folder / "generation_config.json").write_text('{"eos_token_id": [[], 5, -7]}')
+    assert end_tokens(folder, read_config(folder), Tokenizer(folder)) == {1, 5}
 
 
 def test_several_unsupported_features_come_in_one_error(folder: Path) -> None:

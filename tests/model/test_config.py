@@ -202,3 +202,23 @@ def test_everything_else_is_refused_by_name(values: dict[str, Any], named: str) 
 def test_sizes_beyond_any_model_are_taken_for_damage(name: str) -> None:
     with pytest.raises(BadCheckpoint, match=f"{name} = 134217728 is beyond"):
         from_json(V3 | {name: 1 << 27})
+
+
+MALFORMED: list[tuple[str, Any]] = [
+    ("architectures", 5), ("architectures", [[]]), ("rope_scaling", "yarn"), ("rope_scaling", 5),
+    ("rope_scaling", yarn(factor="40")), ("rope_scaling", yarn(factor=0)), ("rope_scaling", yarn(beta_fast=0)),
+    ("rope_scaling", yarn(beta_slow=float("nan"))), ("rope_scaling", yarn(original_max_position_embeddings=-1)),
+    ("rope_scaling", yarn(mscale=10**30)), ("quantization_config", "fp8"), ("quantization_config", [1]),
+    ("mlp_layer_types", 3), ("q_lora_rank", -1), ("rope_theta", "x"), ("rope_theta", 1), ("rope_theta", -1.0),
+    ("rms_norm_eps", float("nan")), ("rms_norm_eps", -1), ("routed_scaling_factor", float("inf")),
+    ("routed_scaling_factor", 10**30), ("num_nextn_predict_layers", -1), ("max_position_embeddings", 10**30),
+    ("vocab_size", 2.0), ("hidden_size", 10**30),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), MALFORMED)
+def test_a_malformed_value_is_refused_with_its_file_and_key(key: str, value: Any) -> None:
+    with pytest.raises(BadCheckpoint, match=r"some/config\.json") as caught:
+        from_json(V3 | {key: value}, "some/config.json")
+    named = {"factor", "beta_fast", "beta_slow", "original_context", "mscale"} if isinstance(value, dict) else {key}
+    assert any(name in str(caught.value) for name in named)
