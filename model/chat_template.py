@@ -23,6 +23,7 @@ class ChatTemplate:
         import jinja2.sandbox
 
         self._special = {"bos_token": bos_token, "eos_token": eos_token}
+        self._where = where
         self._control = sorted(control, key=len, reverse=True)
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
@@ -31,7 +32,7 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template is a stranger's program, and fails as it likes
             raise BadCheckpoint(f"The chat template of {where} cannot be read: {error}.") from error
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -39,13 +40,11 @@ class ChatTemplate:
 
         :raises BadCheckpoint: the template refuses the conversation.
         """
-        import jinja2
-
         rows = [{"role": message.role, "content": self._defuse(message.content)} for message in messages]
         try:
             return str(self._template.render(messages=rows, add_generation_prompt=True, **self._special))
-        except (jinja2.TemplateError, TypeError) as error:
-            raise BadCheckpoint(f"The model's chat template refuses this conversation: {error}.") from error
+        except Exception as error:  # as above
+            raise BadCheckpoint(f"The chat template of {self._where} refuses this conversation: {error}.") from error
 
     def _defuse(self, content: str) -> str:
         for token in self._control:

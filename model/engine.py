@@ -49,6 +49,10 @@ class Grammar:
 Constraint = Choice | JsonSchema | Grammar
 
 
+_PENALTY = 1e6
+"""Far more than forbids a token, far less than float32 holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn, and when to stop. Temperature 0 is greedy: no cuts, no seed.
@@ -79,16 +83,15 @@ class Sampling:
     def __post_init__(self) -> None:
         bounds = {
             "temperature": (0.0, math.inf), "top_p": (0.0, 1.0), "top_k": (0, math.inf), "min_p": (0.0, 1.0),
-            "max_tokens": (0, math.inf), "presence_penalty": (-math.inf, math.inf),
-            "frequency_penalty": (-math.inf, math.inf), "logprobs": (0, math.inf),
+            "max_tokens": (0, math.inf), "presence_penalty": (-_PENALTY, _PENALTY),
+            "frequency_penalty": (-_PENALTY, _PENALTY), "repetition_penalty": (1 / _PENALTY, _PENALTY),
+            "logprobs": (0, math.inf),
         }  # fmt: skip
         wrong = [
             f"{name} is {value}, not {_within(low, high)}"
             for name, (low, high) in bounds.items()
-            if not (math.isfinite(value := getattr(self, name)) and low <= value <= high)
+            if not (low <= (value := getattr(self, name)) <= high and abs(value) < math.inf)
         ]
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            wrong.append(f"repetition_penalty is {self.repetition_penalty}, not above 0 (1 changes nothing)")
         if wrong:
             raise InvalidSampling(f"{'; '.join(wrong)}.")
 
@@ -96,7 +99,7 @@ class Sampling:
 def _within(low: float, high: float) -> str:
     if math.isfinite(high):
         return f"from {low:g} to {high:g}"
-    return f"at least {low:g}" if math.isfinite(low) else "a finite number"
+    return f"at least {low:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,16 @@ class PromptTooLong(ModelError):
     title = "The prompt does not fit the model's window"
 
 
+class NotANumber(ModelError):
+    """What the model computes is no number any more: its weights are damaged, or overflow."""
+
+    title = "The model computes no numbers"
+    usual_mend: ClassVar[str] = (
+        "Its weights or an adapter are damaged: fetch them again, or unset model.adapter. In bfloat16 a model may also "
+        "overflow: set model.dtype to float32."
+    )
+
+
 class UnsupportedConstraint(ModelError):
     """The engine cannot honour this kind of constraint; it refuses instead of ignoring it."""
 

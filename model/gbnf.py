@@ -14,7 +14,10 @@ def gbnf_to_lark(text: str) -> str:
 
     :raises UnsupportedConstraint: a syntax error, with its line; a missing rule; or a grammar without a sentence.
     """
-    return to_lark(_Parser(text).rules(), _ROOT)
+    try:
+        return to_lark(_Parser(text).rules(), _ROOT)
+    except RecursionError:
+        raise UnsupportedConstraint("The grammar is nested too deeply.") from None
 
 
 class _Parser:

@@ -27,13 +27,15 @@ def schema_grammar(text: str) -> str:
 
     try:
         schema = json.loads(text)
+        parts = list(_parts(schema))
+    except RecursionError:
+        raise UnsupportedConstraint("The schema is nested too deeply.") from None
     except ValueError as error:
         raise UnsupportedConstraint(f"The schema is not JSON: {error}.") from error
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):
         raise UnsupportedConstraint(f"The schema {schema!r} cannot be honoured.")
-    parts = list(_parts(schema))
     for part in parts:
         _refuse_counting(part)
     if any(_is_mixed(part) for part in parts):
@@ -43,7 +45,10 @@ def schema_grammar(text: str) -> str:
         escapes = {"json_allow_general_unicode_escapes": True}
     # Leniency is ruled out, since the schema itself could ask for it (x-guidance).
     fixed: JsonCompileOptions = {"whitespace_pattern": _WHITE_SPACE, "lenient": False, "coerce_one_of": False}
-    return LLMatcher.grammar_from_json_schema(schema, overrides={**fixed, **escapes})
+    try:
+        return LLMatcher.grammar_from_json_schema(schema, overrides={**fixed, **escapes})
+    except ValueError as error:  # integers beyond 64 bits, halves of surrogate pairs
+        raise UnsupportedConstraint(f"The schema cannot be honoured: {error}.") from error
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:

@@ -92,6 +92,8 @@ def read_capabilities(folder: Path) -> frozenset[Capability]:
     if declared is None:
         return _ENGINE_CAPABILITIES | ({"chat"} if has_chat_template(folder) else frozenset())
     known: tuple[Capability, ...] = get_args(Capability)
+    if not isinstance(declared, list):
+        raise BadCheckpoint(f"{folder / 'loci.json'} gives no list of capabilities.")
     if unknown := [name for name in declared if name not in known]:
         raise BadCheckpoint(f"{folder / 'loci.json'} names unknown capabilities: {', '.join(map(str, unknown))}.")
     return frozenset(name for name in known if name in declared)

@@ -4,6 +4,7 @@ N sequences, M rows of them, V vocabulary. Everything [V] stays on the logits' d
 tokens, and log-probabilities where they are asked for.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from model.constraints import TokenConstraint
 from model.engine import Sampling
+from model.errors import NotANumber
 
 _UNIT = 1 << 50
 """A probability of 1 in integers. Sums of integers do not depend on the order of addition, which a GPU does not fix."""
@@ -101,24 +103,43 @@ class Sampler:
 def draw(logits: Tensor, samplers: Sequence[Sampler]) -> list[Drawn]:
     """One token for each row of logits [N, V]; its sampler has taken note of it.
 
-    Where all are greedy and nothing shapes them, this is one argmax and one transfer of N numbers.
+    Where all are greedy and nothing shapes them, this is `likeliest`, with one transfer of N numbers.
+
+    :raises NotANumber: see `likeliest`.
     """
     scores = logits
     if any(sampler.shapes for sampler in samplers):
         rows = [s.shape(row) if s.shapes else row.float() for row, s in zip(logits, samplers, strict=True)]
         scores = torch.stack(rows)
-    tokens = scores.argmax(-1)  # [N]
+    best, tokens = scores.max(-1)  # [N]
     if drawn := [number for number, sampler in enumerate(samplers) if not sampler.greedy]:
         own = [samplers[number] for number in drawn]
         likely = shares(scores[drawn], [sampler.sampling for sampler in own])
         tokens[drawn] = pick(likely, [sampler.point() for sampler in own])
-    found = [Drawn(int(token)) for token in tokens.tolist()]
+    found = [Drawn(token) for token in _checked(tokens, best)]
     if asked := [number for number, sampler in enumerate(samplers) if sampler.sampling.logprobs]:
         most = max(samplers[number].sampling.logprobs for number in asked)
         for number, one in zip(asked, logprobs(logits[asked], tokens[asked], most), strict=True):
             found[number] = Drawn(one.token, one.logprob, one.likeliest[: samplers[number].sampling.logprobs])
     for sampler, one in zip(samplers, found, strict=True):
         sampler.accept(one.token)
+    return found
+
+
+def likeliest(logits: Tensor) -> list[int]:
+    """The id of the largest of each row of logits [N, V].
+
+    :raises NotANumber: a row holds NaN or infinity.
+    """
+    best, tokens = logits.max(-1)
+    return _checked(tokens, best)
+
+
+def _checked(tokens: Tensor, best: Tensor) -> list[int]:
+    """`tokens` [N] on the host, if the largest logit of each row is a number: NaN and infinity would be it."""
+    found: list[int] = torch.where(best.abs() < math.inf, tokens, -1).tolist()
+    if -1 in found:
+        raise NotANumber("The model's output is not a number (NaN or infinity).", NotANumber.usual_mend)
     return found
 
 
@@ -129,14 +150,16 @@ def shares(scores: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     those with the lower ids stay.
     """
     size = scores.shape[-1]
-    knobs = [[s.temperature, s.top_k or size, s.top_p, s.min_p] for s in samplings]
+    knobs = [[s.temperature, min(s.top_k or size, size), s.top_p, s.min_p] for s in samplings]
     columns = torch.tensor(knobs, dtype=torch.float64, device=scores.device).T[..., None]  # [4, M, 1]
     temperature, top_k, top_p, min_p = columns.unbind()
-    likely = (scores.double() / temperature).softmax(-1)
+    scores = scores.double()
+    # The largest becomes 0, which no temperature, however small, makes infinite.
+    likely = ((scores - scores.amax(-1, keepdim=True)) / temperature).softmax(-1)
     if all(s.top_k == 0 and s.top_p >= 1 and s.min_p == 0 for s in samplings):
         return likely
     # Sorted, the cuts keep a beginning: each row's first `kept`. A few of many are found faster than sorted.
-    most = max(s.top_k or size for s in samplings)
+    most = int(max(knob[1] for knob in knobs))
     best = likely.topk(most).values if most < size else likely.sort(descending=True).values
     kept = top_k.long().clamp(max=size)
     ends = _whole(best).cumsum(-1)  # [M, width]

@@ -3,11 +3,13 @@
 V vocabulary.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from model.errors import NotANumber
 from model.runner import Runner
 
 _BRANCH_TOKENS = 1024
@@ -21,6 +23,8 @@ def score(
     """The log-probability of each row of tokens after the `history` tokens that `pages` hold.
 
     `last` [1, D] is the final hidden state of the last of these.
+
+    :raises NotANumber: a score is none.
     """
     first = runner.logits(last)[0].float().log_softmax(-1).cpu()
     totals = [float(first[row[0]]) if row else 0.0 for row in rows]
@@ -31,6 +35,8 @@ def score(
         lengths = [len(rows[number]) - 1 for number in numbers]
         for number, own in zip(numbers, torch.split(gains.cpu(), lengths), strict=True):
             totals[number] += float(own.double().sum())
+    if any(math.isnan(total) for total in totals):
+        raise NotANumber("The model's scores are not numbers (NaN).", NotANumber.usual_mend)
     return totals
 
 

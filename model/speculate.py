@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.cache import LatentCache
 from model.deepseek import DeepseekForCausalLM
-from model.sampling import Drawn, Sampler, draw
+from model.sampling import Drawn, Sampler, draw, likeliest
 from model.step import Reading, make_step
 
 
@@ -29,7 +29,7 @@ def verify(
     Nothing is drawn after a token of `ends`, nor after one that completes a constraint.
     """
     # All positions of plain greedy sequences are judged at once; others need each token before the next.
-    known = logits.argmax(-1).tolist() if all(sampler.plain for sampler in samplers) else None
+    known = likeliest(logits) if all(sampler.plain for sampler in samplers) else None
     found: list[list[Drawn]] = [[] for _ in drafts]
     starts = _starts([len(own) + 1 for own in drafts])
     going: Sequence[int] = range(len(drafts))

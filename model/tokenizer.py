@@ -1,5 +1,6 @@
 """A checkpoint's own tokenizer and chat template. Knows nothing about tensors or sampling."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from model.files import read_object
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
+_HALVES = re.compile(r"[\ud800-\udfff]")
 THINK, END_THINK = "<think>", "</think>"
 
 
@@ -39,8 +41,11 @@ class Tokenizer:
             raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
         self._inner.no_padding()
         self._inner.no_truncation()
-        self.vocab_size = max(self._inner.get_vocab(with_added_tokens=True).values()) + 1
+        self._file = file
+        self.vocab_size = max(self._inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         """Largest token id plus one."""
+        if not self.vocab_size:
+            raise BadCheckpoint(f"{file} has no tokens.", "Download the whole model folder.")
         settings = read_object(folder / "tokenizer_config.json")
         self.bos_token = _token_text(settings.get("bos_token"))
         self.eos_token = _token_text(settings.get("eos_token"))
@@ -61,8 +66,16 @@ class Tokenizer:
         return None if self.eos_token is None else self._inner.token_to_id(self.eos_token)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text` as it stands: nothing is added, and special tokens written in it count as such."""
-        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+        """Token ids of `text` as it stands: nothing is added, and special tokens written in it count as such.
+
+        Halves of surrogate pairs, which JSON can hold and no encoding can, count as U+FFFD.
+
+        :raises BadCheckpoint: the vocabulary has no tokens for it.
+        """
+        try:
+            ids: list[int] = self._inner.encode(_HALVES.sub("\ufffd", text), add_special_tokens=False).ids
+        except Exception as error:  # the package raises nothing narrower
+            raise BadCheckpoint(f"{self._file} cannot encode this text: {error}.") from error
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -128,8 +141,12 @@ def _token_text(value: Any) -> str | None:
 def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
     if file.exists():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise BadCheckpoint(f"{file} cannot be read: {error}.", "Download or copy it again.") from error
     found = settings.get("chat_template")
     if isinstance(found, list):  # several named templates
-        found = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}.get("default")
+        named = [one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"]
+        found = named[0] if named else None
     return found if isinstance(found, str) else None

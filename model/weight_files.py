@@ -3,7 +3,6 @@
 Knows nothing about what the tensors are for.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from model.errors import BadCheckpoint
+from model.files import read_object
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -31,7 +31,7 @@ class WeightFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        """:raises BadCheckpoint: a file is missing, damaged or incomplete."""
+        """:raises BadCheckpoint: a file is missing, damaged or incomplete, or repeats a tensor of another."""
         self.folder = folder
         self.headers: dict[str, Header] = {}
         self._file: str | None = None
@@ -39,6 +39,11 @@ class WeightFiles:
         for name in weight_files(folder):
             opened = self._at(name)
             for tensor in opened.offset_keys():
+                if tensor in self.headers:
+                    raise BadCheckpoint(
+                        f"{tensor} is in {folder / self.headers[tensor].file} and in {folder / name}.",
+                        "Download it again; files of two versions may be mixed.",
+                    )
                 piece = opened.get_slice(tensor)
                 self.headers[tensor] = Header(name, piece.get_shape(), piece.get_dtype())
 
@@ -64,19 +69,20 @@ class WeightFiles:
 def weight_files(folder: Path) -> list[str]:
     """Names of the checkpoint's safetensors files.
 
-    :raises BadCheckpoint: the index is unreadable, or files that it names are missing.
+    :raises BadCheckpoint: the index is unreadable, or files that it names are missing or elsewhere.
     """
     index = folder / INDEX
     if not index.exists():
         if not (folder / SINGLE).exists():
             raise BadCheckpoint(f"{folder} has neither {SINGLE} nor {INDEX}.", "Only safetensors weights are read.")
         return [SINGLE]
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise BadCheckpoint(f"{index} is not a safetensors index: {error!r}.") from error
-    if outside := [name for name in names if Path(name).name != name]:
-        raise BadCheckpoint(f"{index} names files outside its folder: {', '.join(map(str, outside))}.")
-    if missing := [name for name in names if not (folder / name).exists()]:
+    found = read_object(index).get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise BadCheckpoint(f"{index} is not a safetensors index.", "Download or copy it again.")
+    names = sorted(set(found.values()))
+    if outside := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise BadCheckpoint(f"{index} names what is no safetensors file of its folder: {', '.join(outside)[:200]}.")
+    present = {file.name for file in folder.iterdir()}
+    if missing := [name for name in names if name not in present]:
         raise BadCheckpoint(f"{folder} lacks {', '.join(missing)}.", "Finish the download.")
     return names

@@ -1,6 +1,7 @@
 """Checkpoints: what is refused and how, sharding, FP8 round trips, and transformers reading what we write."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from model.checkpoint import fingerprint, load_model
 from model.config import from_json, read_config
 from model.deepseek import DeepseekForCausalLM
+from model.engine import Message
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.fp8 import dequantize, quantize
 from model.placement import end_tokens
@@ -143,7 +145,26 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
 def test_an_index_cannot_name_files_outside_its_folder(folder: Path) -> None:
     index = {"weight_map": {"lm_head.weight": "../other.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(BadCheckpoint, match="outside"):
+    with pytest.raises(BadCheckpoint, match="of its folder"):
+        load_model(folder, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("names", [5, None, ["a"], "", "..", "a" * 5000, "\0.safetensors", "x" * 300 + ".safetensors"])
+def test_an_index_that_names_no_files_is_refused(folder: Path, names: Any) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": names}}))
+    with pytest.raises(BadCheckpoint, match=re.escape(str(folder))):
+        load_model(folder, torch.float32, CPU)
+
+
+def test_a_tensor_in_two_files_is_refused_with_both(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    file.unlink()
+    save_file(tensors, folder / "a.safetensors")
+    save_file({"lm_head.weight": tensors["lm_head.weight"] * 2}, folder / "b.safetensors")
+    index = dict.fromkeys(tensors, "a.safetensors") | {"model.norm.weight": "b.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    with pytest.raises(BadCheckpoint, match=r"lm_head\.weight is in .*a\.safetensors and in .*b\.safetensors"):
         load_model(folder, torch.float32, CPU)
 
 
@@ -236,6 +257,39 @@ def test_a_vocabulary_in_a_format_that_is_not_read_is_named(folder: Path) -> Non
     (folder / "tokenizer.json").rename(folder / "tiktoken.model")
     with pytest.raises(BadCheckpoint, match=r"(?s)tiktoken\.model.*TikTokenConverter"):
         Tokenizer(folder)
+
+
+TEMPLATES = ["{{ 1 / 0 }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 2.0 ** 100000 }}",
+             "{{ '{:d}'.format('x') }}", "{% for i in range(1000000) %}{% endfor %}", "{% if %}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", TEMPLATES)
+def test_a_chat_template_that_fails_is_named_with_its_folder(folder: Path, source: str) -> None:
+    (folder / "chat_template.jinja").write_text(source)
+    with pytest.raises(BadCheckpoint, match=re.escape(str(folder))):
+        Tokenizer(folder).render([Message("user", "Hello")])
+
+
+def test_a_chat_template_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe{{")
+    with pytest.raises(BadCheckpoint, match=r"chat_template\.jinja"):
+        Tokenizer(folder)
+
+
+def test_a_vocabulary_that_is_empty_or_lacks_a_text_is_named(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"model": values["model"] | {"vocab": {}}, "added_tokens": []}))
+    with pytest.raises(BadCheckpoint, match=r"tokenizer\.json has no tokens"):
+        Tokenizer(folder)
+    file.write_text(json.dumps(values | {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}}))
+    with pytest.raises(BadCheckpoint, match=r"tokenizer\.json cannot encode"):
+        Tokenizer(folder).encode("b")
+
+
+def test_half_a_surrogate_pair_counts_as_a_replacement_character(folder: Path) -> None:
+    tokenizer = Tokenizer(folder)
+    assert tokenizer.encode("a\ud800b") == tokenizer.encode("a\ufffdb")
 
 
 def test_missing_fp8_scales_are_named(checkpoint: Path, tmp_path: Path) -> None:

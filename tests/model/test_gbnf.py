@@ -64,6 +64,7 @@ gap    ::= [ \\t\\n]*
         ('root ::= "a"{x}', "repetition"),
         ('root ::= "\\q"', "escape"),
         ("", "root"),
+        ("root ::= " + "(" * 20_000 + "[a]" + ")" * 20_000, "deeply"),
     ],
 )
 def test_broken_grammars_are_refused_with_their_fault(gbnf: str, named: str) -> None:

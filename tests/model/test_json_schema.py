@@ -102,6 +102,20 @@ def test_what_cannot_be_honoured_is_refused_by_name(fits: Fits, schema: Any, nam
         fits(JsonSchema(json.dumps(schema)), "")
 
 
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [
+        ("[" * 100_000, "deeply"),
+        ('{"not":' * 500 + "{}" + "}" * 500, "deep|recursion"),
+        ('{"const": "\\ud800"}', "cannot be honoured"),
+        ('{"minimum": 1' + "0" * 40 + "}", "cannot be honoured"),
+    ],
+)
+def test_what_no_parser_can_take_is_refused(fits: Fits, schema: str, named: str) -> None:
+    with pytest.raises(UnsupportedConstraint, match=named):
+        fits(JsonSchema(schema), "")
+
+
 def test_a_schema_that_is_not_json_is_refused(fits: Fits) -> None:
     with pytest.raises(UnsupportedConstraint, match="not JSON"):
         fits(JsonSchema("{"), "")

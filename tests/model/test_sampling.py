@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.constraints import ChoiceConstraint
 from model.engine import Sampling
-from model.errors import InvalidSampling
-from model.sampling import Sampler, draw, pick, shares
+from model.errors import InvalidSampling, NotANumber
+from model.sampling import Sampler, draw, likeliest, pick, shares
 
 LOGITS = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0]])
 
@@ -154,19 +154,21 @@ class Counted(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_greedy_batch_needs_one_argmax() -> None:
+def test_a_greedy_batch_needs_one_maximum_and_one_transfer() -> None:
     logits = torch.randn(8, 50)
     samplers = [Sampler(Sampling()) for _ in range(8)]
     with Counted() as counted:
         found = draw(logits, samplers)
-    assert [name for name in counted.names if "resolve" not in name] == ["aten.argmax.default"]  # resolve: of tolist
+    names = [name.split(".")[1] for name in counted.names if "resolve" not in name]  # resolve: of tolist
+    assert names == ["max", "abs", "lt", "where"]
     assert [one.token for one in found] == logits.argmax(-1).tolist()
 
 
 @pytest.mark.parametrize(
     "options",
     [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 1.1}, {"top_k": -1}, {"min_p": 2}, {"max_tokens": -1},
-     {"repetition_penalty": 0}, {"presence_penalty": math.inf}, {"frequency_penalty": math.nan}, {"logprobs": -1}],
+     {"repetition_penalty": 0}, {"presence_penalty": math.inf}, {"frequency_penalty": math.nan}, {"logprobs": -1},
+     {"repetition_penalty": 5e-324}, {"frequency_penalty": -1e308}],
 )  # fmt: skip
 def test_values_out_of_bounds_are_refused_by_name(options: dict[str, float]) -> None:
     with pytest.raises(InvalidSampling, match=next(iter(options))):
@@ -176,3 +178,27 @@ def test_values_out_of_bounds_are_refused_by_name(options: dict[str, float]) -> 
 def test_all_violations_come_in_one_error() -> None:
     with pytest.raises(InvalidSampling, match=r"temperature is -1, not at least 0; top_p is 2, not from 0 to 1\."):
         Sampling(temperature=-1, top_p=2)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1.0), Sampling(temperature=1.0, logprobs=2)])
+def test_logits_that_are_no_numbers_end_in_an_error(broken: float, sampling: Sampling) -> None:
+    logits = torch.randn(3, 20, generator=torch.Generator().manual_seed(0))
+    logits[1, 7] = broken
+    with pytest.raises(NotANumber, match=r"model\.dtype"):
+        draw(logits, [Sampler(sampling) for _ in range(3)])
+    with pytest.raises(NotANumber):
+        likeliest(logits)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 5e-324])
+def test_the_smallest_temperatures_draw_as_greedy_does(temperature: float) -> None:
+    logits = torch.randn(20, 300, generator=torch.Generator().manual_seed(0)) * 50
+    for row in logits.split(1):
+        for options in ({}, {"top_p": 0.5}, {"top_k": 10**30}):
+            sampler = Sampler(Sampling(temperature=temperature, **options))
+            assert draw(row, [sampler])[0].token == int(row.argmax())
+
+
+def test_integers_that_no_float_holds_are_within_bounds() -> None:
+    assert Sampling(max_tokens=10**400, logprobs=10**400).max_tokens == 10**400

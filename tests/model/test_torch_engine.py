@@ -1,6 +1,7 @@
 """The torch engine behind the protocol: streaming, reuse, scoring, choices, prefixes, limits."""
 
 import json
+import math
 import pickle
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.engine import (
     Choice,
@@ -23,7 +25,7 @@ from model.engine import (
     Request,
     Sampling,
 )
-from model.errors import BadCheckpoint, ModelError, PromptTooLong, UnsupportedConstraint
+from model.errors import BadCheckpoint, ModelError, NotANumber, PromptTooLong, UnsupportedConstraint
 from model.runner import Runner
 from model.settings import ModelSettings
 from model.torch_engine import TorchEngine
@@ -131,6 +133,19 @@ def test_scores_match_full_recomputation(engine: TorchEngine) -> None:
         row = tokens_of(engine, candidate)
         assert score.tokens == len(row)
         assert score.logprob == pytest.approx(full_logprob(engine, prompt, row), abs=2e-3)
+
+
+def test_weights_that_are_no_numbers_end_in_an_error(checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = math.nan
+    save_file(tensors, folder / "model.safetensors")
+    engine = TorchEngine(folder, ModelSettings())
+    for _ in range(2):
+        with pytest.raises(NotANumber):
+            list(engine.generate(Request(CHAT, Sampling(max_tokens=4))))
+        with pytest.raises(NotANumber):
+            engine.score(CHAT, ["yes", "no"])
 
 
 def test_scoring_in_small_batches_changes_nothing(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
