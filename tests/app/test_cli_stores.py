@@ -1,0 +1,196 @@
+"""The command line over the stores: documents, memories, sessions, backups; and what is deleted is gone."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from app.profile import open_profile, shelves
+from app.workspace import Workspace
+from model.engine import SESSION
+from model.shelves import Shelf
+from tests.app import schemas
+from tests.app.cli_run import Run
+
+# --- memory and sessions
+
+
+def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
+    added = loci("memory", "add", "My boat is called Whimbrel.", "--json").json
+    loci("memory", "add", "Work is on the quay.", "--in", "work", "--kind", "fact")
+    listed = loci("memory", "list", "--in", "main", "--json").json
+    schemas.check(listed, schemas.MEMORIES)
+    assert [memory["text"] for memory in listed] == ["My boat is called Whimbrel."]
+    recalled = loci("memory", "recall", "what", "is", "my", "boat", "called", "--json").json
+    schemas.check(recalled, schemas.RECALLED)
+    assert recalled[0]["id"] == added["id"]
+    assert loci("memory", "recall", "what is my boat called", "--in", "work", "--json").code == 3
+    assert loci("memory", "pin", added["id"], "--json").json["pinned"]
+    assert not loci("memory", "pin", added["id"], "--off", "--json").json["pinned"]
+    assert loci("memory", "why", added["id"], "--json").json
+    edited = loci("memory", "edit", added["id"], "My boat is called Curlew.", "--json").json
+    assert edited["text"] == "My boat is called Curlew."
+    assert loci("memory", "forget", edited["id"]).code == 2  # nobody to ask, and no --yes
+    ran = loci("memory", "forget", edited["id"], "--yes")
+    assert ran.code == 0 and f"`loci memory restore {edited['id']}`" in ran.err
+    assert loci("memory", "list", "--in", "main", "--json").json == []
+    assert loci("memory", "restore", edited["id"], "--json").json["state"] == "active"
+    assert loci("memory", "export", tmp_path / "m.jsonl").code == 0
+    assert loci("memory", "export").out == (tmp_path / "m.jsonl").read_text("utf-8")
+    imported = loci("--profile", "second", "memory", "import", tmp_path / "m.jsonl", "--json").json
+    assert imported["added"] >= 2 and imported["bad"] == []
+    with (tmp_path / "m.jsonl").open("a") as file:
+        file.write("not a memory\n")
+    assert loci("--profile", "second", "memory", "import", tmp_path / "m.jsonl").code == 4
+    assert loci("memory", "purge", edited["id"], "--yes", "--json").json[0]["memories"]
+    assert loci("memory", "show", edited["id"]).code == 3
+    assert loci("memory", "stats", "--json").json
+
+
+def test_an_empty_memory_is_refused(loci: Run) -> None:
+    assert loci("memory", "add", " ").code == 2
+
+
+def test_session_commands_go_round(loci: Run, tmp_path: Path) -> None:
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "Ferries")
+        turn = opened.memory.begin_turn(session, "When does the ferry leave?")
+        opened.memory.finish_turn(turn, "At nine.", '{"schema": 1}', True)
+    (listed,) = loci("sessions", "list", "--json").json
+    assert (listed["title"], listed["turns"]) == ("Ferries", 1)
+    shown = loci("sessions", "show", session, "--json").json
+    assert shown["turns"][0]["answer"] == "At nine." and shown["turns"][0]["result"] == {"schema": 1}
+    assert "> When does the ferry leave?\nAt nine." in loci("sessions", "show", session).out
+    assert loci("sessions", "search", "ferry", "--json").json[0]["turn"]["id"] == turn
+    assert loci("sessions", "search", "ferry", "--in", "work").code == 3
+    loci("sessions", "export", session, tmp_path / "s.json")
+    assert "At nine." in json.dumps(json.loads((tmp_path / "s.json").read_text()))
+    assert loci("feedback", "last", "--good").code == 0
+    assert loci("feedback", "last").code == 2
+    assert loci("feedback", "last", "--good", "--bad").code == 2
+    assert loci("feedback", "99", "--bad").code == 3
+    assert loci("sessions", "delete", session).code == 2
+    assert loci("sessions", "delete", session, "--yes").code == 0
+    assert loci("sessions", "list", "--json").json == []
+
+
+# --- library
+
+
+def test_search_finds_what_was_ingested_in_its_collection_only(loci: Run, read: Path) -> None:
+    found = loci("search", "forty", "anchors", "--json").json
+    schemas.check(found, schemas.SEARCH)
+    best = found[0]
+    assert best["path"].endswith("stock.md") and "forty anchors" in best["text"]
+    assert loci("library", "show", best["document"], "--text").out[best["start"] : best["end"]] == best["text"]
+    assert "stock.md" in loci("search", "forty anchors").out
+    ran = loci("search", "forty anchors", "--in", "work", "--json")
+    assert (ran.code, ran.json) == (3, []) and "The collection work holds no documents" in ran.err
+    only = loci("search", "anchors crew", "--document", "crew.txt", "--json").json
+    assert {passage["path"].rsplit("/")[-1] for passage in only} == {"crew.txt"}
+
+
+def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -> None:
+    assert loci("ingest", read, "--json").json["counts"] == {"unchanged": 2}
+    (read / "broken.pdf").write_bytes(b"%PDF-1.4 broken")
+    ran = loci("ingest", read)
+    assert ran.code == 4 and ran.err.count("broken.pdf") == 1
+    assert loci("ingest", read / "broken.pdf").code == 1
+    (read / "broken.pdf").unlink()
+    (read / "crew.txt").unlink()
+    assert loci("ingest", read, "--prune", "--json").json["counts"] == {"unchanged": 1, "removed": 1}
+    assert loci("ingest", read / "none").code != 0
+
+
+def test_a_dry_run_reads_nothing_in(loci: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Words.")
+    assert loci("ingest", tmp_path / "a.txt", "--dry-run", "--json").json["files"] == 1
+    assert loci("library", "list", "--json").json == []
+    assert "To read: 1 files" in loci("ingest", tmp_path / "a.txt").err
+
+
+def test_library_commands_go_round(loci: Run, read: Path) -> None:
+    listed = loci("library", "list", "--json").json
+    assert len(listed) == 2 and loci("library", "list", "--in", "work", "--json").json == []
+    shown = loci("library", "show", "stock.md", "--json").json
+    text = loci("library", "show", shown["id"], "--text").out
+    start = text.index("forty")
+    at = loci("library", "show", "stock.md", "--at", f"{start}:{start + 5}", "--json").json
+    assert (at["text"], at["line"]) == ("forty", text[:start].count("\n") + 1)
+    assert loci("library", "show", "stock.md", "--at", "5:1").code == 2
+    assert loci("library", "show", "nowhere.md").code == 3
+    assert loci("library", "pin", "stock.md").code == 0
+    assert loci("library", "show", "stock.md", "--json").json["pinned"]
+    assert "yes" in loci("library", "list").out
+    assert loci("library", "unpin", "stock.md").code == 0
+    assert not loci("library", "show", "stock.md", "--json").json["pinned"]
+    assert loci("library", "reindex").code == 0
+    assert loci("library", "stats", "--json").json
+    assert loci("library", "remove", "stock.md").code == 2
+    assert loci("library", "remove", "stock.md", "--yes").code == 0
+    assert loci("search", "forty anchors", "--json").json == [] or "anchors" not in loci("search", "forty anchors").out
+
+
+# --- keeping, doctor
+
+
+def test_backup_and_restore_through_the_door(loci: Run, read: Path, tmp_path: Path) -> None:
+    loci("memory", "add", "My boat is called Whimbrel.")
+    assert loci("backup", tmp_path / "b.zip").code == 0
+    assert loci("backup", tmp_path / "b.zip").code == 2
+    assert loci("--profile", "second", "restore", tmp_path / "b.zip").code == 0
+    assert len(loci("--profile", "second", "memory", "list", "--json").json) == 1
+    assert loci("--profile", "second", "search", "forty anchors", "--json").json[0]["text"]
+    assert loci("restore", tmp_path / "b.zip").code == 2
+    assert loci("restore", tmp_path / "b.zip", "--force").code == 2  # nobody to ask
+    assert loci("restore", tmp_path / "b.zip", "--force", "--yes").code == 0
+    assert loci("restore", tmp_path / "none.zip").code == 2
+
+
+def test_the_doctor_finds_a_sound_profile_and_an_open_folder(loci: Run, read: Path, home: Path) -> None:
+    ran = loci("doctor", "--json")
+    assert ran.code == 0, ran.out
+    assert {"library", "memory", "model"} <= {finding["check"] for finding in ran.json}
+    assert {finding["state"] for finding in ran.json} <= {"ok", "warning"}
+
+
+# --- what is deleted is on no shelf
+
+
+@pytest.fixture
+def shelf_of(home: Path) -> Callable[[str], Path]:
+    """Puts a shelf of that label on disk, as an engine would."""
+
+    def put(label: str) -> Path:
+        folder = shelves(open_profile(None))
+        folder.mkdir(parents=True, exist_ok=True)
+        shelf = Shelf(label.replace(" ", "-"), "model", label, 64, 9, ("00",), (), 1.0, 1e9, label != SESSION)
+        (folder / f"{shelf.key}.json").write_text(json.dumps(asdict(shelf)))
+        (folder / f"{shelf.key}.safetensors").write_bytes(b"what it read")
+        return folder / f"{shelf.key}.safetensors"
+
+    return put
+
+
+def test_what_was_deleted_leaves_the_shelves(loci: Run, read: Path, shelf_of: Callable[[str], Path]) -> None:
+    fact = loci("memory", "add", "I live in Oslo.", "--json").json["id"]
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "Tides")
+    (read / "crew.txt").unlink()
+    for words in (
+        ("memory", "purge", fact, "--yes"),
+        ("sessions", "delete", session, "--yes"),
+        ("ingest", read, "--prune"),
+        ("library", "remove", "stock.md", "--yes"),
+    ):
+        conversation, pinned = shelf_of(SESSION), shelf_of("pinned in main")
+        assert loci(*words).code == 0
+        assert not conversation.exists(), words
+        assert pinned.exists(), words  # it holds pinned documents alone
+    loci("ingest", read)
+    loci("library", "pin", "stock.md")
+    pinned, elsewhere = shelf_of("pinned in main"), shelf_of("pinned in work")
+    assert loci("library", "remove", "stock.md", "--yes").code == 0
+    assert not pinned.exists() and elsewhere.exists()
