@@ -101,8 +101,9 @@ class RemoteEngine:
                         usage = _usage(chunk["usage"])
                     for choice in chunk.get("choices") or []:
                         finish = choice.get("finish_reason") or finish
-                        if request.sampling.logprobs:
-                            yield from _logprobs(choice)
+                        for sure in self._logprobs(choice) if request.sampling.logprobs else ():
+                            first = first or time.monotonic()
+                            yield sure
                         for delta in _deltas(choice):
                             first = first or time.monotonic()
                             text.append("" if delta.reasoning else delta.text)
@@ -144,6 +145,15 @@ class RemoteEngine:
 
     def close(self) -> None:
         self._server.close()
+
+    def _logprobs(self, choice: dict[str, Any]) -> list[Logprobs]:
+        """:raises RemoteFailed: they are in no form that is known."""
+        try:
+            return list(_read_logprobs(choice))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RemoteFailed(
+                f"{self._base} sends log-probabilities in an unknown form: {error!r}.", "Ask without logprobs."
+            ) from error
 
     def _no_prefix(self) -> NoReturn:
         raise UnsupportedOperation(f"{self._base} keeps its prompt cache to itself.")
@@ -251,14 +261,16 @@ def _deltas(choice: dict[str, Any]) -> Iterator[Delta]:
         yield Delta(str(text))
 
 
-def _logprobs(choice: dict[str, Any]) -> Iterator[Logprobs]:
+def _read_logprobs(choice: dict[str, Any]) -> Iterator[Logprobs]:
     """Those of one streamed choice: objects in chat form, parallel lists in plain form."""
     given = choice.get("logprobs") or {}
     for one in given.get("content") or []:
-        likeliest = [TokenLogprob(str(other["token"]), float(other["logprob"])) for other in one["top_logprobs"]]
+        others = one.get("top_logprobs") or []
+        likeliest = [TokenLogprob(str(other["token"]), float(other["logprob"])) for other in others]
         yield Logprobs(TokenLogprob(str(one["token"]), float(one["logprob"])), tuple(likeliest))
-    lists = [given.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs")]
-    for token, logprob, others in zip(*lists, strict=False):
+    lists = [given.get(name) or [] for name in ("tokens", "token_logprobs")]
+    likely = given.get("top_logprobs") or [None] * len(lists[0])
+    for token, logprob, others in zip(*lists, likely, strict=False):
         best = sorted((others or {}).items(), key=lambda pair: -pair[1])
         likeliest = [TokenLogprob(text, float(value)) for text, value in best]
         yield Logprobs(TokenLogprob(str(token), float(logprob)), tuple(likeliest))

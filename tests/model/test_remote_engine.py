@@ -295,6 +295,15 @@ def test_log_probabilities_are_read_in_both_forms(faulty: Faulty) -> None:
     assert faulty.bodies[1]["logprobs"] == 2
 
 
+def test_log_probabilities_without_alternatives_are_read_and_unknown_forms_refused(faulty: Faulty) -> None:
+    alone = {"choices": [{"delta": {"content": "he"}, "logprobs": {"content": [{"token": "he", "logprob": -0.1}]}}]}
+    odd = {"choices": [{"delta": {"content": "he"}, "logprobs": {"content": [{"text": "he"}]}}]}
+    faulty.replies = [reply(200, lines(alone)), reply(200, lines(odd))]
+    assert ask(faulty, logprobs=1)[0] == Logprobs(TokenLogprob("he", -0.1), ())
+    with pytest.raises(RemoteFailed, match="unknown form"):
+        ask(faulty, logprobs=1)
+
+
 def test_a_real_server_reports_log_probabilities(real_server: tuple[str, Path]) -> None:
     engine = RemoteEngine(real_server[0], QUICK)
     sampling = Sampling(max_tokens=6, logprobs=2, presence_penalty=0.5)

@@ -203,16 +203,16 @@ class Clock:
         return self.now
 
 
-def filled(checkpoint: Path, folder: Path, budget: int, clock: Clock) -> tuple[Shelves, Callable[[int], bool]]:
+def filled(checkpoint: Path, folder: Path, budget: int, clock: Clock) -> tuple[Shelves, Callable[..., bool]]:
     """Shelves, and how to put a sequence of 128 tokens that begins with a number on them."""
     config = read_config(checkpoint)
     cache = LatentCache(config, 2, torch.float32, torch.device("cpu"))
     cache.storage.zero_()
     shelves = Shelves(folder, budget, "model", clock)
 
-    def put(first: int) -> bool:
+    def put(first: int, label: str | None = None, pinned: bool = False) -> bool:
         sequence = TokenSequence([first] * 2 * PAGE, b"model", held=2 * PAGE, pages=[0, 1])
-        return shelves.store(sequence, cache, str(first)) is not None
+        return shelves.store(sequence, cache, label or str(first), pinned) is not None
 
     return shelves, put
 
@@ -239,6 +239,14 @@ def test_the_shelf_of_least_expected_use_is_given_up(checkpoint: Path, tmp_path:
     assert put(6) and put(7)
     assert {shelf.label for shelf in shelves.all()} == {"5", "6", "7"}
     assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) <= 3 * size
+
+
+def test_what_is_kept_already_is_pinned_where_it_lies_and_stays_so(checkpoint: Path, tmp_path: Path) -> None:
+    _, put = filled(checkpoint, tmp_path, 1 << 20, Clock())
+    steps = [("session", False, ("session", False)), ("d1", True, ("d1", True)), ("session", False, ("d1", True))]
+    for label, pinned, expected in steps:
+        assert put(1, label, pinned)
+        assert (only(tmp_path).label, only(tmp_path).pinned) == expected
 
 
 def test_pinned_shelves_stay(checkpoint: Path, tmp_path: Path) -> None:
