@@ -44,7 +44,10 @@ def parse_reference(text: str) -> HubReference:
     match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+?)(?::([\w.-]+))?(?:@([\w./-]+))?", text)
     if match is None:
         raise UnknownModel(f"{text!r} is not of the form hf:ORG/NAME, hf:ORG/NAME:QUANT or either with @REVISION.")
-    return HubReference(*match.groups())
+    found = HubReference(*match.groups())
+    if found.revision is not None and not _stays_within(found.revision):  # it names a file of the cache, too
+        raise UnknownModel(f"{found.revision!r} is no revision.", "Give a branch, a tag or a commit.")
+    return found
 
 
 def of_quantization(name: str, quantization: str) -> bool:
@@ -73,7 +76,7 @@ class Hub:
     """A connection to the Hub that the environment names."""
 
     def __init__(self) -> None:
-        """:raises PullFailed: the environment forbids the network."""
+        """:raises PullFailed: the environment forbids the network, or its token cannot be sent."""
         import httpx  # 60 ms
         from huggingface_hub import constants, get_token
 
@@ -82,6 +85,8 @@ class Hub:
         self.endpoint: str = constants.ENDPOINT
         token = get_token()
         self._has_token = token is not None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise PullFailed("The token in HF_TOKEN or of `hf auth login` is none.", "Copy it again from the Hub.")
         # Ranges must count the file's own bytes. httpx keeps the token from other hosts that it is redirected to.
         self._http = httpx.Client(
             headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {}),
@@ -109,7 +114,7 @@ class Hub:
             if re.fullmatch(r"[0-9a-f]{40}", commit) is None:
                 raise ValueError(f"the commit is {commit!r}")
             return commit, [_read_file(one) for one in described["siblings"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PullFailed(f"{url} did not answer as a Hub does: {error!r}.", "Check HF_ENDPOINT.") from error
 
     def fetch(self, repository: str, commit: str, file: HubFile, partial: Path, arrived: Callable[[int], None]) -> None:
@@ -138,7 +143,7 @@ class Hub:
                     ) from error
                 time.sleep(_delay(tries))
         if digest.hexdigest() != file.blob:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise PullFailed(
                 f"{file.name} of {repository} arrived damaged: its hash is {digest.hexdigest()}, not {file.blob}.",
                 "It was removed; run the same command again.",
@@ -171,8 +176,17 @@ class Hub:
                         if have > file.size:
                             break
                         yield have
+            if have > file.size:
+                partial.unlink()
+                raise PullFailed(
+                    f"{self.endpoint} sends more than the {file.size:,} bytes of {file.name} of {repository} that it "
+                    "lists.",
+                    "What came is removed; run the same command again.",
+                )
         except httpx.TransportError as error:
             raise _Passing(str(error) or type(error).__name__) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:  # redirects in a circle, say
+            raise PullFailed(f"{file.name} of {repository} cannot be fetched: {error}.", "Try again later.") from error
         if have != file.size:
             raise _Passing(f"it ended at {have:,} bytes")
 
@@ -182,7 +196,7 @@ class Hub:
 
         try:
             yield
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PullFailed(
                 f"{self.endpoint} cannot be reached: {error or type(error).__name__}.",
                 "Check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT; what was fetched before is kept.",
@@ -225,11 +239,20 @@ def _delay(tries: int) -> float:
 def _read_file(described: dict[str, Any]) -> HubFile:
     name, large = str(described["rfilename"]), described.get("lfs")
     blob = large["sha256"] if large else described["blobId"]
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    if not (_stays_within(name) and name.isprintable()):
         raise ValueError(f"a file is named {name!r}")
+    size = int(described["size"])
+    if size < 0:
+        raise ValueError(f"{name} has {size} bytes")
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob) is None:
         raise ValueError(f"{name} has the hash {blob!r}")
-    return HubFile(name, int(described["size"]), blob)
+    return HubFile(name, size, blob)
+
+
+def _stays_within(name: str) -> bool:
+    """Whether the path `name` leads to something below the folder that it is relative to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _take_up(partial: Path, file: HubFile, digest: Any) -> int:

@@ -5,6 +5,7 @@ format. Files go to the cache's `blobs` under their hashes, and the snapshot tha
 a pull that was cut off leaves no half model, and goes on where it stopped.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import from_json
-from model.errors import BadCheckpoint, NotEnoughSpace, UnknownModel
+from model.errors import BadCheckpoint, NotEnoughSpace, PullFailed, UnknownModel
 from model.hub import Hub, HubFile, HubReference, of_quantization, parse_reference
 
 Progress = Callable[[int, int, int, str], None]
@@ -55,7 +56,7 @@ def pull(text: str, progress: Progress = lambda there, total, fetched, name: Non
     :raises UnknownModel: there is no such model, revision or quantisation, or it has no weights of a known format.
     :raises UnsupportedArchitecture: the torch engine cannot run it; no weight was fetched.
     :raises NotEnoughSpace: the weights would not fit the disk; none was fetched.
-    :raises PullFailed: the Hub refuses or fails.
+    :raises PullFailed: the Hub refuses or fails, or the cache cannot be written.
     """
     reference = parse_reference(text)
     hub = Hub()
@@ -74,6 +75,8 @@ def pull(text: str, progress: Progress = lambda there, total, fetched, name: Non
             # 3. Fetch, verify, and only then show.
             fetched = _fetch_all(wanted, hub, cache, progress)
             cache.publish(wanted, reference.revision or "main")
+    except OSError as error:
+        raise _disk_error(error) from error
     finally:
         hub.close()
     return Pulled(
@@ -83,6 +86,19 @@ def pull(text: str, progress: Progress = lambda there, total, fetched, name: Non
         fetched=fetched,
         revision=commit,
     )
+
+
+def _disk_error(error: OSError) -> NotEnoughSpace | PullFailed:
+    """What the cache's disk refused, in words."""
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NotEnoughSpace(
+            f"The disk of {cache} is full.",
+            "Free some space, or set HF_HOME to a folder on a larger disk; what came is kept.",
+        )
+    return PullFailed(f"{cache} cannot be written: {error}.", "Mend that, or set HF_HOME to a folder that you own.")
 
 
 class _Cache:
@@ -176,12 +192,12 @@ def _safetensors(files: dict[str, HubFile], reference: HubReference, hub: Hub, c
     if _INDEX not in files:
         return [files[name] for name in (*small, _SINGLE)]
     index = _read_json(files[_INDEX], hub, cache).get("weight_map")
-    shards = sorted(set(index.values())) if isinstance(index, dict) else []
-    absent = [name for name in shards if name not in files]
-    if absent or not shards:
-        raise BadCheckpoint(
-            f"The index of {reference} names files that it does not hold: {', '.join(absent) or 'none at all'}."
-        )
+    named = list(index.values()) if isinstance(index, dict) else []
+    if not named or not all(isinstance(name, str) and name.endswith(".safetensors") for name in named):
+        raise BadCheckpoint(f"The index of {reference} names no safetensors files.")
+    shards = sorted(set(named))
+    if absent := [name for name in shards if name not in files]:
+        raise BadCheckpoint(f"The index of {reference} names files that it does not hold: {', '.join(absent)}.")
     return [files[name] for name in (*small, _INDEX, *shards)]
 
 
@@ -212,7 +228,7 @@ def _read_json(file: HubFile, hub: Hub, cache: _Cache) -> dict[str, object]:
     cache.fetch(file, hub, lambda bytes: None)
     try:
         values = json.loads(cache.blob(file).read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadCheckpoint(f"{file.name} of {cache.repository} is not JSON: {error}.") from error
     if not isinstance(values, dict):
         raise BadCheckpoint(f"{file.name} of {cache.repository} is not a JSON object.")

@@ -29,6 +29,12 @@ class FakeHub:
     cut: int = 0
     """How many more answers break off after half of what they should send."""
     damaged: bool = False
+    redirect: str | None = None
+    """Where requests for files are sent in place of the file."""
+    listed: bytes | None = None
+    """What is answered in place of the listing."""
+    overlong: int = 0
+    """Bytes that large files have more than was listed."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(file, Range header) of each request for a file."""
 
@@ -59,10 +65,11 @@ def serve(files: dict[str, bytes]) -> Iterator[FakeHub]:
             if path == "/api/models/org/name" or path.startswith("/api/models/org/name/revision/"):
                 if path.rpartition("/")[2] not in ("name", "main", "v1", COMMIT):
                     return self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-                return self._answer(200, json.dumps(hub.listing()).encode())
+                return self._answer(200, json.dumps(hub.listing()).encode() if hub.listed is None else hub.listed)
             resolve = f"/org/name/resolve/{COMMIT}/"
             if path.startswith(resolve):
-                return self._answer(302, b"", {"Location": f"/cdn/{path.removeprefix(resolve)}"})
+                place = hub.redirect if hub.redirect is not None else f"/cdn/{path.removeprefix(resolve)}"
+                return self._answer(302, b"", {"Location": place})
             if path.startswith("/cdn/"):
                 return self._file(path.removeprefix("/cdn/"))
             return self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
@@ -73,6 +80,8 @@ def serve(files: dict[str, bytes]) -> Iterator[FakeHub]:
             content = hub.files[name]
             if hub.damaged and name.endswith(LARGE):
                 content = content[:-1] + bytes([content[-1] ^ 1])
+            if name.endswith(LARGE):
+                content += bytes(hub.overlong)
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and hub.ranges else 0
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))

@@ -1,5 +1,6 @@
 """`loci model pull` against a Hub on this machine: what is fetched, what is refused, and going on after a kill."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from model.errors import BadCheckpoint, NotEnoughSpace, PullFailed, UnknownModel, UnsupportedArchitecture
+from model.hub import Hub, HubFile
 from model.open import open_engine, resolve
 from model.pull import Pulled, pull
 from model.settings import ModelSettings
@@ -192,6 +194,96 @@ def test_names_that_leave_the_cache_are_refused(hub: FakeHub, cache: Path) -> No
     hub.files["../outside.json"] = b"{}"
     with pytest.raises(PullFailed, match="outside"):
         pull(REFERENCE)
+
+
+def test_redirects_that_lead_nowhere_are_told(hub: FakeHub) -> None:
+    for place in (f"/org/name/resolve/{COMMIT}/config.json", "ftp://127.0.0.1/x", "http://[", "http://127.0.0.1:9/x"):
+        hub.redirect = place
+        with pytest.raises(PullFailed, match=r"config\.json of org/name"):
+            pull(REFERENCE)
+
+
+@pytest.mark.parametrize("endpoint", ["http://[", "nonsense", "http://:0", "http://\x00"])
+def test_an_endpoint_that_is_no_address_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    with pytest.raises(PullFailed, match="HF_ENDPOINT"):
+        pull(REFERENCE)
+
+
+def test_a_token_that_no_header_can_hold_is_told(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_schlüssel")
+    with pytest.raises(PullFailed, match="HF_TOKEN"):
+        pull(REFERENCE)
+
+
+SHA1 = f'"{"a" * 40}"'
+ENTRIES = [
+    ('"config.json"', "-5", SHA1), ('"config.json"', '"x"', SHA1), ('"config.json"', "5", '"../../x"'),
+    ('"config.json"', "5", "7"), ('"/etc/x"', "5", SHA1), ('""', "5", SHA1), ('"a\\u0000b"', "5", SHA1),
+]  # fmt: skip
+LISTED = [
+    "[" * 100_000, "[]", "null", "{}", '{"sha": "../x", "siblings": []}', f'{{"sha": "{COMMIT}", "siblings": 5}}',
+    *(
+        f'{{"sha": "{COMMIT}", "siblings": [{{"rfilename": {name}, "size": {size}, "blobId": {blob}}}]}}'
+        for name, size, blob in ENTRIES
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", LISTED, ids=range(len(LISTED)))
+def test_a_listing_that_no_hub_would_send_is_refused(hub: FakeHub, listed: str) -> None:
+    hub.listed = listed.encode()
+    with pytest.raises(PullFailed, match="did not answer as a Hub does"):
+        pull(REFERENCE)
+
+
+@pytest.mark.parametrize("shards", [5, None, ["a.safetensors"], {"x": 1}, "../x.safetensors", "config.json"])
+def test_an_index_that_names_no_shards_is_refused(hub: FakeHub, shards: Any) -> None:
+    hub.files["model.safetensors.index.json"] = json.dumps({"weight_map": {"x": shards, "y": "z"}}).encode()
+    with pytest.raises(BadCheckpoint, match=r"index"):
+        pull(REFERENCE)
+
+
+def test_a_revision_cannot_leave_the_cache(hub: FakeHub, cache: Path, tmp_path: Path) -> None:
+    for revision in ("../../../v1", f"{tmp_path}/v1", "a/../v1"):
+        with pytest.raises(UnknownModel, match="revision"):
+            pull(f"{REFERENCE}@{revision}")
+    assert not (tmp_path / "v1").exists()
+
+
+def test_a_file_of_another_size_than_listed_is_refused(hub: FakeHub, cache: Path) -> None:
+    hub.overlong = 5
+    with pytest.raises(PullFailed, match="more than"):
+        pull(REFERENCE)
+    hub.overlong = 0
+    listing = hub.listing()
+    assert isinstance(listing["siblings"], list)
+    for one in listing["siblings"]:
+        one["size"] = 0 if one["rfilename"] == "config.json" else one["size"]
+    hub.listed = json.dumps(listing).encode()
+    with pytest.raises(PullFailed, match=r"config\.json of org/name arrived damaged"):
+        pull(REFERENCE)
+    hub.listed = None
+    assert pull(REFERENCE).folder.is_dir()
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_mend(hub: FakeHub, cache: Path) -> None:
+    cache.write_text("a file where the cache should be")
+    with pytest.raises(PullFailed, match=r"hub.*HF_HOME"):
+        pull(REFERENCE)
+
+
+def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(
+    hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Hub, repository: str, commit: str, file: HubFile, partial: Path, arrived: Any) -> None:
+        partial.write_bytes(b"some")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Hub, "fetch", full)
+    with pytest.raises(NotEnoughSpace, match=r"hub is full.*HF_HOME"):
+        pull(REFERENCE)
+    assert _largest_partial(cache) == 4
 
 
 def test_a_killed_pull_goes_on_where_it_stopped(hub: FakeHub, cache: Path) -> None:
