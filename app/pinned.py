@@ -49,9 +49,9 @@ def keep(workspace: Workspace, collection: str) -> Kept | None:
     return None
 
 
-def forget(workspace: Workspace, collection: str) -> None:
-    """Remove from disk what models read of the pinned documents of `collection`."""
-    _discard(workspace, label(collection))
+def forget(workspace: Workspace, collection: str) -> bool:
+    """Remove from disk what models read of the pinned documents of `collection`; whether there was anything."""
+    return _discard(workspace, label(collection))
 
 
 def forget_sessions(workspace: Workspace) -> None:
@@ -66,9 +66,10 @@ def forget_sessions(workspace: Workspace) -> None:
         _discard(workspace, SESSION)
 
 
-def _discard(workspace: Workspace, label: str) -> None:
+def _discard(workspace: Workspace, label: str) -> bool:
     folder = shelves(workspace.profile)
-    if any(folder.glob("*.json")):
-        from model.shelves import Shelves  # loads torch: about 2 s
+    if not any(folder.glob("*.json")):
+        return False
+    from model.shelves import Shelves  # loads torch: about 2 s
 
-        Shelves(folder, 0).discard(label)
+    return Shelves(folder, 0).discard(label)

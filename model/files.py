@@ -1,10 +1,15 @@
-"""Small JSON files beside a checkpoint's weights."""
+"""Names of a checkpoint's weight files, and the small JSON files beside them."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from model.errors import BadCheckpoint
+
+SINGLE = "model.safetensors"
+"""The file of a checkpoint that has only one."""
+INDEX = "model.safetensors.index.json"
+"""Says in which file each tensor is, where there are several."""
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -20,14 +20,13 @@ from pathlib import Path
 
 from model.config import from_json
 from model.errors import BadCheckpoint, NotEnoughSpace, PullFailed, UnknownModel
+from model.files import INDEX, SINGLE
 from model.hub import Hub, HubFile, HubReference, of_quantization, parse_reference
 
 Progress = Callable[[int, int, int, str], None]
 """Called with bytes that are there, bytes in all, bytes that this pull fetched, and the file that just moved."""
 
 _CONFIG = "config.json"
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
 _BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "loci.json")
 _STREAMS = 4
 """Files fetched at the same time: one connection rarely fills a fast line."""
@@ -179,7 +178,7 @@ class _Cache:
 
 def _safetensors(files: dict[str, HubFile], reference: HubReference, hub: Hub, cache: _Cache) -> list[HubFile]:
     """What the torch engine reads; config.json and the index are fetched on the way."""
-    if _CONFIG not in files or not (_SINGLE in files or _INDEX in files):
+    if _CONFIG not in files or not (SINGLE in files or INDEX in files):
         quantizations = _quantizations(files)
         raise UnknownModel(
             f"{reference} has no config.json with safetensors weights, and nothing else is read but GGUF.",
@@ -189,16 +188,16 @@ def _safetensors(files: dict[str, HubFile], reference: HubReference, hub: Hub, c
         )
     from_json(_read_json(files[_CONFIG], hub, cache), f"config.json of {reference}")
     small = [_CONFIG, *(name for name in _BESIDE if name in files)]
-    if _INDEX not in files:
-        return [files[name] for name in (*small, _SINGLE)]
-    index = _read_json(files[_INDEX], hub, cache).get("weight_map")
+    if INDEX not in files:
+        return [files[name] for name in (*small, SINGLE)]
+    index = _read_json(files[INDEX], hub, cache).get("weight_map")
     named = list(index.values()) if isinstance(index, dict) else []
     if not named or not all(isinstance(name, str) and name.endswith(".safetensors") for name in named):
         raise BadCheckpoint(f"The index of {reference} names no safetensors files.")
     shards = sorted(set(named))
     if absent := [name for name in shards if name not in files]:
         raise BadCheckpoint(f"The index of {reference} names files that it does not hold: {', '.join(absent)}.")
-    return [files[name] for name in (*small, _INDEX, *shards)]
+    return [files[name] for name in (*small, INDEX, *shards)]
 
 
 def _gguf(files: dict[str, HubFile], reference: HubReference) -> list[HubFile]:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from model.config import FP8_BLOCK
 from model.deepseek import DeepseekForCausalLM
+from model.files import INDEX, SINGLE
 from model.fp8 import quantize
 from model.tensors import SCALES, named_tensors, quantizable
-from model.weight_files import INDEX, SINGLE
 
 
 def save_model(

@@ -136,11 +136,12 @@ class Shelves:
                 self.remove(older.key)
         return shelf
 
-    def discard(self, label: str) -> None:
-        """Remove what was kept under `label`, of every model."""
-        for shelf in self.all():
-            if shelf.label == label:
-                self.remove(shelf.key)
+    def discard(self, label: str) -> bool:
+        """Remove what was kept under `label`, of every model; whether there was anything."""
+        going = [shelf for shelf in self.all() if shelf.label == label]
+        for shelf in going:
+            self.remove(shelf.key)
+        return bool(going)
 
     def remove(self, key: str) -> None:
         self._manifest(key).unlink(missing_ok=True)

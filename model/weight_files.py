@@ -10,10 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from model.errors import BadCheckpoint
-from model.files import read_object
-
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
+from model.files import INDEX, SINGLE, read_object
 
 
 class Header(NamedTuple):

@@ -35,7 +35,7 @@ def ingest(
     Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
     Types that no reader knows are skipped.
     """
-    from app.pinned import forget_sessions
+    from app.pinned import forget, forget_sessions
     from retrieval.ingest import estimate
     from retrieval.ingest import ingest as read_into
 
@@ -61,6 +61,10 @@ def ingest(
             )
         if any(result.status == "removed" for result in results):
             forget_sessions(opened)
+        changed = [result.document for result in results if result.status == "updated" and result.document]
+        pinned = [document for document in changed if library.document(document).pinned]
+        if pinned and forget(opened, collection):
+            note(f"What the model had read of pinned documents is out of date: loci library pin {pinned[0]} mends it.")
     counts = _counts(results)
     failed = [result for result in results if result.status == "failed"]
     if as_json:

@@ -194,3 +194,14 @@ def test_what_was_deleted_leaves_the_shelves(loci: Run, read: Path, shelf_of: Ca
     pinned, elsewhere = shelf_of("pinned in main"), shelf_of("pinned in work")
     assert loci("library", "remove", "stock.md", "--yes").code == 0
     assert not pinned.exists() and elsewhere.exists()
+
+
+def test_a_pinned_document_that_changed_is_on_no_shelf_and_that_is_said(
+    loci: Run, read: Path, shelf_of: Callable[[str], Path]
+) -> None:
+    loci("library", "pin", "stock.md")
+    kept, elsewhere = shelf_of("pinned in main"), shelf_of("pinned in work")
+    assert "out of date" not in loci("ingest", read).err and kept.exists()
+    (read / "stock.md").write_text("# Stock\n\nThere are fifty anchors in the shed.\n")
+    assert "out of date: loci library pin d2" in loci("ingest", read).err
+    assert not kept.exists() and elsewhere.exists()
