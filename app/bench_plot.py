@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.errors import BadInput
 from model.errors import MissingExtra
@@ -62,4 +62,32 @@ def draw_experts(title: str, shares: Mapping[str, Sequence[Sequence[float]]], fi
     for unused in axes[len(shares) :]:
         unused.set_axis_off()
     figure.colorbar(image, ax=axes.tolist(), label="share of the choices of a layer")
+    figure.savefig(file)
+
+
+def draw_heat_map(title: str, cells: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """A map per task of the share found, depth over length; each share is written into its cell, too.
+
+    `cells` are those of `app.evaluation.context`; a task without depths has one row.
+    """
+    from matplotlib.figure import Figure  # 0.5 s
+
+    tasks = list(dict.fromkeys(str(cell["task"]) for cell in cells)) or ["nothing measured"]
+    figure = Figure(figsize=(4 * len(tasks) + 1, 5), layout="constrained")
+    figure.suptitle(title)
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False).flatten(), tasks, strict=True):
+        own = [cell for cell in cells if cell["task"] == task]
+        lengths = sorted({cell["length"] for cell in own})
+        depths = sorted({cell["depth"] for cell in own}, key=lambda depth: depth or 0.0)
+        share = {(cell["depth"], cell["length"]): cell["score"] for cell in own}
+        rows = [[share.get((depth, length), float("nan")) for length in lengths] for depth in depths]
+        if rows:
+            # Light is found: one scale of grey, so that paper and every eye show the same.
+            axes.imshow(rows, aspect="auto", vmin=0.0, vmax=1.0, cmap="gray")
+        for (depth, length), score in share.items():
+            where = lengths.index(length), depths.index(depth)
+            axes.text(*where, f"{score:.2f}", ha="center", va="center", color="black" if score > 0.5 else "white")
+        axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths], rotation=45)
+        axes.set_yticks(range(len(depths)), ["" if depth is None else f"{depth:.0%}" for depth in depths])
+        axes.set(title=task, xlabel="tokens", ylabel="depth" if depths != [None] else "")
     figure.savefig(file)

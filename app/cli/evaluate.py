@@ -1,14 +1,16 @@
-"""`loci eval`: measure a room on a published data set."""
+"""`loci eval`: measure a room on a published data set, or a model on long texts."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.door import AsJson, group, print_json, table
+from app.cli.door import AsJson, Model, group, print_json, table, workspace
+from app.cli.evaluate_context import context
 
-app = group("Measure retrieval, memory or grounding on a data set, in a temporary profile.")
+app = group("Measure retrieval, memory, grounding or a model's long context, in a temporary profile.")
 
 Dataset = Annotated[str, typer.Option("--dataset", help="xquad, chunking, clapnq, locomo or beam.", show_default=False)]
 At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The data set's file or folder.", show_default=False)]
@@ -42,15 +44,24 @@ def memory(dataset: Dataset, path: At, limit: Conversations = None, as_json: AsJ
 
 
 @app.command()
-def grounding(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
-    """Measure answers, refusals and citations.
+def grounding(
+    ctx: typer.Context, dataset: Dataset, path: At, model: Model = None, limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Measure answers, refusals and citations, with any model.
 
     \b
     loci eval grounding --dataset xquad --path xquad.en.json --limit 100
+    loci eval grounding --dataset clapnq --path clapnq --model model.gguf
     """
     from app.evaluation.grounding import evaluate
 
-    _run(evaluate, dataset, path, limit, as_json)
+    with workspace(ctx, model__reference=model) as opened:
+        # Without a model to be had, the rule alone is measured; one that was named must be there.
+        named = opened.settings.model.reference != "embedded"
+        _run(partial(evaluate, engine=opened.engine) if named else evaluate, dataset, path, limit, as_json)
+
+
+app.command()(context)
 
 
 def _run(

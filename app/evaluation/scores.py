@@ -1,5 +1,7 @@
-"""Scores of answers: exact match and F1 as reading-comprehension sets define them, and the area under the ROC curve."""
+"""Scores of answers: exact match and F1 as reading-comprehension sets define them, the area under the ROC curve, and
+how far a share may be off."""
 
+import math
 import re
 import string
 from collections import Counter
@@ -45,3 +47,13 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
         index = after
     p, n = len(positive), len(negative)
     return (total - p * (p + 1) / 2) / (p * n) if p and n else 0.5
+
+
+def wilson(share: float, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95% score interval of a share measured in `trials` (Wilson, 1927).
+
+    For means of values within 0 to 1 that are not only 0 and 1 it is wider than needed: these vary less.
+    """
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -110,6 +110,21 @@ EVAL = obj(
     seconds=NUMBER,
 )
 
+PER_METRIC = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2},
+}
+CELL = obj(task=STRING, length=INTEGER, depth={"type": ["number", "null"]}, score=NUMBER, trials=INTEGER)
+EVAL_CONTEXT = EVAL | {
+    "properties": EVAL["properties"]
+    | {
+        "intervals": PER_METRIC,
+        "skipped": {"type": "object", "additionalProperties": STRING},
+        "cells": {"type": "array", "items": CELL},
+    },
+    "required": [*EVAL["required"], "intervals", "skipped", "cells"],
+}
+
 
 def check(data: Any, shape: dict[str, Any]) -> None:
     jsonschema.validate(data, shape)

@@ -1,6 +1,7 @@
 """`loci model` and `loci eval`: what is shown, fetched and measured."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,20 @@ def test_evaluations_print_the_stable_shape(loci: Run, tmp_path: Path, monkeypat
     assert ran.json["settings"] == {"limit": 2}
     assert "recall@1 (bm25)" in loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path).out
     assert loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path / "none").code == 2
+
+
+def test_grounding_is_measured_with_the_model_that_is_named(
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app.evaluation.grounding as room
+
+    result = {"dataset": "xquad", "items": 0, "metrics": {}, "baselines": {}, "settings": {}, "seconds": 0.0}
+
+    def evaluate(dataset: str, path: Path, **options: Any) -> dict[str, Any]:
+        engine = options.get("engine")
+        return result | {"settings": {"engine": engine and type(engine()).__name__}}
+
+    monkeypatch.setattr(room, "evaluate", evaluate)
+    command = ("eval", "grounding", "--dataset", "xquad", "--path", tmp_path, "--json")
+    assert loci(*command).json["settings"] == {"engine": None}
+    assert loci(*command, "--model", "other.gguf").json["settings"] == {"engine": "FakeEngine"}
