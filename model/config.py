@@ -12,7 +12,7 @@ from typing import Any
 
 from model.config_keys import FAMILIES, Architecture, malformed, refuse_keys
 from model.errors import BadCheckpoint, UnsupportedArchitecture
-from model.files import read_object
+from model.files import is_number, read_object
 
 FP8_BLOCK = (128, 128)
 """Rows and columns of an FP8 weight that share a factor, in every published checkpoint."""
@@ -34,7 +34,7 @@ class Yarn:
         wrong = [
             f"{name} = {value!r}"
             for name in self.__dataclass_fields__
-            if not _is_number(value := getattr(self, name)) or value < least.get(name, -math.inf)
+            if not is_number(value := getattr(self, name)) or value < least.get(name, -math.inf)
         ]
         if wrong:
             raise BadCheckpoint(f"YaRN cannot have {', '.join(wrong)}.")
@@ -287,12 +287,7 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
 def _is_a(kind: Any, value: object) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
-    return _is_number(value) if kind is float else isinstance(value, kind)
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is one that a tensor can be multiplied by: `json` also reads NaN and integers of any length."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
+    return is_number(value) if kind is float else isinstance(value, kind)
 
 
 def _read_yarn(rope: dict[str, Any], unsupported: list[str], where: str) -> Yarn | None:

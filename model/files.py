@@ -1,4 +1,4 @@
-"""Names of a checkpoint's weight files, and the small JSON files beside them."""
+"""Names of a checkpoint's weight files, the small JSON files beside them, and what people write there."""
 
 import json
 from pathlib import Path
@@ -26,3 +26,16 @@ def read_object(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadCheckpoint(f"{file} is not a JSON object.", "Download or copy it again.")
     return value
+
+
+def as_path(text: str) -> Path:
+    """What a person wrote as a path; `~` is a home. That of an unknown user is a folder that is not there."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one that a tensor can be multiplied by: `json` also reads NaN and integers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.config import Config
 from model.errors import BadCheckpoint, UnsupportedAdapter
-from model.files import read_object
+from model.files import is_number, read_object
 from model.tensors import quantizable
 
 SETTINGS = "adapter_config.json"
@@ -76,8 +76,10 @@ def read_adapter(folder: Path, config: Config) -> dict[str, Factors]:
             pairs.setdefault(match[1], {})[match[2]] = tensor
     found: dict[str, Factors] = {}
     for path, pair in pairs.items():
-        if len(pair) < 2 or any(one.ndim != 2 for one in pair.values()):
+        if len(pair) < 2 or any(one.ndim != 2 or not one.is_floating_point() for one in pair.values()):
             raise BadCheckpoint(f"{folder / WEIGHTS} holds no lora_A and lora_B, both matrices, for {path}.")
+        if not len(pair["A"]):
+            raise BadCheckpoint(f"{folder / WEIGHTS} has factors of rank 0 for {path}.")
         stack = re.fullmatch(r"(.+\.mlp\.experts)(?:\.base_layer)*", path)
         if stack is not None:
             found |= _unstack(stack[1], pair["A"], pair["B"], config, settings, folder)
@@ -85,6 +87,8 @@ def read_adapter(folder: Path, config: Config) -> dict[str, Factors]:
             found[f"{path}.weight"] = Factors(pair["A"], pair["B"], _scale(settings, path, len(pair["A"])))
         else:
             refused.append(path)
+    if not pairs and not refused:
+        raise BadCheckpoint(f"{folder / WEIGHTS} holds no lora_A and lora_B.", "Train or download it again.")
     if refused:
         raise UnsupportedAdapter(
             f"{folder / WEIGHTS} changes more than projections of attention, MLPs and experts: {', '.join(refused)}.",
@@ -128,9 +132,25 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise UnsupportedAdapter(
             f"{file} asks for what is not merged: {'; '.join(refused)}.", "Plain LoRA and rank-stabilised LoRA are."
         )
-    if not isinstance(settings.get("lora_alpha"), int | float):
+    if not is_number(settings.get("lora_alpha")):
         raise BadCheckpoint(f"{file} gives no lora_alpha.")
+    patterns = settings.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict) or not all(_is_pattern(key) and is_number(patterns[key]) for key in patterns):
+        raise BadCheckpoint(f"{file} has an alpha_pattern that is none: {patterns!r}.")
     return settings
+
+
+def _ends_with(pattern: str) -> str:
+    """An expression for what ends with `pattern`, at the beginning of a name in its path."""
+    return rf"(.*\.)?({pattern})$"
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(_ends_with(text))
+    except re.error:
+        return False
+    return True
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -149,7 +169,7 @@ def _scale(settings: Mapping[str, Any], path: str, rank: int) -> float:
     The rank is that of the weights, which `rank_pattern` only repeats.
     """
     alphas = (settings.get("alpha_pattern") or {}).items()
-    alpha = next((alpha for key, alpha in alphas if re.match(rf"(.*\.)?({key})$", path)), settings["lora_alpha"])
+    alpha = next((alpha for key, alpha in alphas if re.match(_ends_with(key), path)), settings["lora_alpha"])
     return float(alpha / (rank**0.5 if settings.get("use_rslora") else rank))
 
 

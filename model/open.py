@@ -9,6 +9,7 @@ from typing import Literal
 
 from model.engine import Engine, EngineInfo
 from model.errors import UnknownModel, UnsupportedOperation
+from model.files import as_path
 from model.hub import of_quantization, parse_reference
 from model.settings import ModelSettings
 
@@ -38,7 +39,7 @@ def resolve(reference: str) -> Resolved:
         return Resolved(reference, "remote", reference)
     if reference.startswith("hf:"):
         return _from_hub_cache(reference)
-    path = Path(reference).expanduser()
+    path = as_path(reference)
     if path.suffix == ".gguf" and path.is_file():
         return Resolved(reference, "llama", path)
     if path.is_dir():

@@ -9,7 +9,7 @@ from model.config import Config
 from model.deepseek import DeepseekForCausalLM, parameter_counts
 from model.engine import Capability
 from model.errors import BadCheckpoint, ModelError
-from model.files import read_object
+from model.files import as_path, read_object
 from model.settings import ModelSettings
 from model.tokenizer import Tokenizer, has_chat_template
 
@@ -28,7 +28,7 @@ def count_parameters(config: Config) -> tuple[int, int]:
 
 def adapter_folder(settings: ModelSettings) -> Path | None:
     """Folder of the LoRA adapter, if there is one."""
-    return None if settings.adapter is None else Path(settings.adapter).expanduser()
+    return None if settings.adapter is None else as_path(settings.adapter)
 
 
 def choose_device(name: str) -> torch.device:

@@ -35,6 +35,10 @@ def test_a_flag_goes_over_the_environment_over_the_file(tmp_path: Path, monkeypa
         ("[modle]\nthreads = 2", ["modle", "Did you mean model?"]),
         ("[model]\nthreads = 'many'", ["model.threads", "config.toml"]),
         ("[model]\nthreads = 0\n[retrieval]\nworkers = 0", ["model.threads", "retrieval.workers"]),
+        (
+            "[model]\nthreads = 1000000000\ncache_gib = inf\nshelf_gib = nan\nexperts_gib = 1e300\nspeculate = 1000",
+            ["model.threads", "model.cache_gib", "model.shelf_gib", "model.experts_gib", "model.speculate"],
+        ),
         ("[model\n", ["config.toml", "not valid TOML"]),
         ("model = 3", ["model"]),
     ],

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,28 @@ def test_other_targets_are_refused_by_name(checkpoint: Path, tmp_path: Path, pat
     write_adapter(tmp_path, {path: factors(320, 64), "model.layers.0.self_attn.o_proj": factors(64, 48)})
     with pytest.raises(UnsupportedAdapter, match=path):
         load_model(checkpoint, torch.float32, CPU, adapter=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora_alpha": math.nan}, {"lora_alpha": 10**400}, {"lora_alpha": "8"}, {"alpha_pattern": [1]},
+        {"alpha_pattern": {"(": 5}}, {"alpha_pattern": {"o_proj": "x"}}, {"alpha_pattern": {"o_proj": math.inf}},
+    ],
+)  # fmt: skip
+def test_an_alpha_that_is_no_number_is_refused(checkpoint: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    write_adapter(tmp_path, {"model.layers.0.self_attn.o_proj": factors(64, 48)}, **settings)
+    with pytest.raises(BadCheckpoint, match=r"adapter_config\.json.*alpha"):
+        load_model(checkpoint, torch.float32, CPU, adapter=tmp_path)
+
+
+def test_factors_that_add_nothing_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    empty = torch.zeros(0, 48), torch.zeros(64, 0)
+    whole = torch.ones(4, 48, dtype=torch.int8), torch.ones(64, 4, dtype=torch.int8)
+    for pairs in ({"model.layers.0.self_attn.o_proj": empty}, {"model.layers.0.self_attn.o_proj": whole}, {}):
+        write_adapter(tmp_path, pairs)
+        with pytest.raises(BadCheckpoint, match=r"adapter_model\.safetensors"):
+            load_model(checkpoint, torch.float32, CPU, adapter=tmp_path)
 
 
 def test_an_adapter_of_another_model_is_told_from_a_damaged_one(checkpoint: Path, tmp_path: Path) -> None:

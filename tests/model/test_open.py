@@ -26,7 +26,17 @@ def test_a_folder_a_gguf_file_and_an_url_find_their_engines(checkpoint: Path, tm
 
 
 @pytest.mark.parametrize(
-    "reference", ["nonsense", "absent.gguf", "hf:broken", "hf:absent/model", "hf:absent/model:Q4_K_M"]
+    "reference",
+    [
+        "nonsense",
+        "~no-such-user/x",
+        "a\0b",
+        "",
+        "absent.gguf",
+        "hf:broken",
+        "hf:absent/model",
+        "hf:absent/model:Q4_K_M",
+    ],
 )
 def test_unknown_references_are_refused(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
