@@ -30,8 +30,8 @@ QUICK = Plan((1024, 2048), depths=3, trials=1)
 
 def solve(text: str) -> list[str]:
     """The answers, by someone who reads the whole prompt."""
-    if key := re.search(r"number for (\w+) in the text above", text):
-        return re.findall(rf"number for {key[1]} is (\d+)\.", text)
+    if key := re.search(r"text above give for (\w+)\?", text):
+        return re.findall(rf"the one for {key[1]}, reads (\d+)\.", text)
     if value := re.search(r"hold the value (\d+)", text):
         held = {value[1]}
         for name, source in re.findall(r"VAR (\w+) = (?:VAR )?(\w+)\.", text):
@@ -39,7 +39,7 @@ def solve(text: str) -> list[str]:
         return sorted(held - {value[1]})
     if "words come up most often" in text:
         return [word for word, _ in Counter(re.findall(r"\d+\. (\w+)", text)).most_common(10)]
-    return re.findall(r"pass key is (\d+)\.", text)
+    return re.findall(r"As pass key, use (\d+)\.", text)
 
 
 class Reader(FakeEngine):
@@ -85,7 +85,7 @@ def test_a_model_without_a_chat_continues_the_text_or_scores_candidates(haystack
     engine = Reader(capabilities=("score", "span"))
     assert set(evaluate(engine, haystack, QUICK)["metrics"].values()) == {1.0}
     prompt = words(engine.requests[0].prompt)
-    assert prompt.startswith("<|begin|>") and prompt.endswith("\nThe pass key is")
+    assert prompt.startswith("<|begin|>") and prompt.endswith("\nAs pass key, use")
     scored = evaluate(Reader(), haystack, replace(QUICK, answering="score"))
     assert set(scored["metrics"].values()) == {1.0}
     chance = scored["baselines"]["chance"]
@@ -107,10 +107,10 @@ def test_depths_are_spread_evenly_and_the_text_before_a_needle_is_the_same(hayst
     result = evaluate(engine, haystack, Plan((2048,), ("multikey",), depths=3, trials=2))
     assert [cell["depth"] for cell in result["cells"]] == [1.0, 0.5, 0.0]
     prompts = [words(request.prompt) for request in engine.requests]
-    needles = [text.index(f"is {solve(text)[0]}") for text in prompts]
+    needles = [text.index(f"reads {solve(text)[0]}") for text in prompts]
     body = len(prompts[0])
     assert [round(at / body, 1) for at in needles] == [1.0, 0.5, 0.0, 1.0, 0.5, 0.0]
-    assert prompts[0][: needles[1] - 40] == prompts[1][: needles[1] - 40]
+    assert prompts[0][: needles[1] - 70] == prompts[1][: needles[1] - 70]
     assert prompts[0][:500] != prompts[3][:500], "another trial reads another part of the haystack"
 
 
