@@ -60,8 +60,9 @@ class Attention(nn.Module):
         """
         q_nope, q_rope, latents = self._project(x, rope)
         key, value = self._expand(latents)
-        # Flash kernels want equal widths: a narrower value is padded, and the padding cut off again.
-        value = F.pad(value, (0, max(self.config.qk_head_dim - self.config.v_head_dim, 0)))
+        if not x.is_cuda:
+            # A CPU's flash kernel wants equal widths: a narrower value is padded, and the padding cut off again.
+            value = F.pad(value, (0, max(self.config.qk_head_dim - self.config.v_head_dim, 0)))
         out = F.scaled_dot_product_attention(
             torch.cat([q_nope, q_rope], dim=-1).transpose(1, 2),
             key.transpose(1, 2),

@@ -6,10 +6,11 @@ Routed experts are stacked in memory (`mlp.experts.gate_up_proj`, `mlp.experts.d
 B batch, S tokens of a sequence, T new tokens of all sequences in a step, D hidden width, L layers.
 """
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.cache import LatentCache
 from model.config import Config
@@ -56,6 +57,8 @@ class DeepseekForCausalLM(nn.Module):
         self.config = config
         self.compute_dtype = compute_dtype
         self.shard = shard
+        self.recompute = False
+        """Whether training keeps only what goes into each layer, and computes the layer again for its gradients."""
         self.model = Decoder(config, shard)
         words = shard.part(config.vocab_size)
         self.lm_head = Linear(config.hidden_size, words.stop - words.start, bias=False)
@@ -94,7 +97,7 @@ class DeepseekForCausalLM(nn.Module):
         rope = self.model.rotary_emb(positions)
         loads: list[LayerLoad] = []
         for layer in self.model.layers:
-            x, layer_load = layer(x, rope, mask, load)
+            x, layer_load = self._whole(layer, x, rope, mask, load)
             if layer_load is not None:
                 loads.append(layer_load)
         x = self.model.norm(x)
@@ -123,9 +126,14 @@ class DeepseekForCausalLM(nn.Module):
 
     def draft_whole(self, k: int, next_ids: Tensor, hidden: Tensor) -> Tensor:
         """`draft` over whole sequences without a cache: next_ids [B, S] and hidden [B, S, D] -> [B, S, D]."""
+        return self.predict(k, next_ids, hidden)[0]
+
+    def predict(
+        self, k: int, next_ids: Tensor, hidden: Tensor, mask: Tensor | None = None, load: bool = False
+    ) -> tuple[Tensor, LayerLoad | None]:
+        """`draft_whole` as it is trained; `mask` and `load` as in `hidden`."""
         rope = self.model.rotary_emb(torch.arange(next_ids.shape[-1], device=next_ids.device))
-        drafted: Tensor = self.mtp[k](self._embed(next_ids), hidden, rope)
-        return drafted
+        return self._whole(self.mtp[k], self._embed(next_ids), hidden, rope, mask, load)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., vocabulary], in the dtype of `hidden`."""
@@ -134,6 +142,15 @@ class DeepseekForCausalLM(nn.Module):
     def _embed(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.model.embed_tokens(tokens)
         return x if self.compute_dtype is None else x.to(self.compute_dtype)
+
+    def _whole(self, layer: nn.Module, *arguments: Any) -> tuple[Tensor, LayerLoad | None]:
+        """A layer or predictor over whole sequences; its inner results are kept for gradients unless `recompute`."""
+        result: tuple[Tensor, LayerLoad | None]
+        if self.recompute and torch.is_grad_enabled():
+            result = checkpoint(layer, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            result = layer(*arguments)
+        return result
 
     def _read(self, what: Step | Branches, cache: LatentCache) -> Tensor:
         x = self._embed(what.tokens)
@@ -175,10 +192,12 @@ class DeepseekForCausalLM(nn.Module):
 def update_router_biases(model: DeepseekForCausalLM, counts: Tensor, speed: float) -> None:
     """Raise the selection bias of experts that received less than their share, lower that of the others.
 
-    One step of the V3 report's section 2.1.2; `counts` is `Load.counts`, summed over the batch (and over ranks).
+    One step of the V3 report's section 2.1.2; `counts` is `Load.counts`, summed over the batch (and over ranks), and
+    may go on with the predictors' blocks.
     """
-    routers = [layer.mlp.gate for layer in model.model.layers if isinstance(layer.mlp, MoE)]
-    for router, received in zip(routers, counts.float(), strict=True):
+    blocks = [*model.model.layers, *(cast(MultiTokenPredictor, one).block for one in model.mtp)]
+    routers = [block.mlp.gate for block in blocks if isinstance(block.mlp, MoE)]
+    for router, received in zip(routers, counts.float(), strict=False):
         router.e_score_correction_bias.add_(speed * (received.mean() - received).sign())
 
 

@@ -126,3 +126,16 @@ class NotEnoughMemory(ModelError):
     """Weights, experts or the window asked for do not fit the memory that there is."""
 
     title = "Not enough memory"
+
+
+class BadRecipe(ModelError):
+    """A training recipe, or the data that it is to be trained on, is not as it must be."""
+
+    title = "The recipe cannot be followed"
+    exit_code = 2
+
+
+class TrainingFailed(ModelError):
+    """A process that prepares data or trains ended before its work was done."""
+
+    title = "Training stopped"

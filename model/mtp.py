@@ -14,6 +14,7 @@ from model.cache import LatentCache
 from model.config import Config
 from model.decoder_layer import DecoderLayer
 from model.layers import Linear, RMSNorm
+from model.moe import LayerLoad
 from model.shard import WHOLE, Shard
 from model.step import Step
 
@@ -35,11 +36,18 @@ class MultiTokenPredictor(nn.Module):
         self.block = DecoderLayer(config, config.num_hidden_layers + k, shard)
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, embedded: Tensor, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """Whole sequences: embeddings of the next tokens and hidden states [B, S, D] -> [B, S, D]."""
-        x, _ = self.block(self._join(embedded, hidden), rope)
+    def forward(
+        self,
+        embedded: Tensor,
+        hidden: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None = None,
+        load: bool = False,
+    ) -> tuple[Tensor, LayerLoad | None]:
+        """Whole sequences: embeddings of the next tokens and hidden states [B, S, D] -> [B, S, D], and the load."""
+        x, layer_load = self.block(self._join(embedded, hidden), rope, mask, load)
         normed: Tensor = self.norm(x)
-        return normed
+        return normed, layer_load
 
     def read(
         self, embedded: Tensor, hidden: Tensor, rope: tuple[Tensor, Tensor], step: Step, cache: LatentCache

@@ -43,7 +43,10 @@ def save_model(
 
     shards: list[list[str]] = [[]]
     size = 0
-    sizes = {name: tensor.numel() * min(dtype.itemsize, tensor.element_size()) for name, tensor in tensors.items()}
+    sizes = {
+        name: tensor.numel() * (1 if fp8_block and quantizable(name) else min(dtype.itemsize, tensor.element_size()))
+        for name, tensor in tensors.items()
+    }
     for name, tensor_bytes in sizes.items():
         if shards[-1] and size + tensor_bytes > shard_bytes:
             shards.append([])

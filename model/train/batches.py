@@ -126,14 +126,14 @@ ROW_WEIGHT = 10.0
 
 
 class Mixture:
-    """Micro-batches of text with question rows among them, the rows' share spread evenly."""
+    """Micro-batches of one stream with those of another among them, whose `share` is spread evenly."""
 
-    def __init__(self, text: TextStream, rows: RowStream, share: float) -> None:
-        self.text, self.rows, self.share = text, rows, share
+    def __init__(self, main: Stream, added: Stream, share: float, weight: float = 1.0) -> None:
+        self.main, self.added, self.share, self.weight = main, added, share, np.float32(weight)
 
     def batch(self, position: int) -> Batch:
         before, after = int(position * self.share), int((position + 1) * self.share)
         if after == before:
-            return self.text.batch(position - before)
-        rows = self.rows.batch(before)
-        return Batch(rows.inputs, rows.targets, rows.weights * np.float32(ROW_WEIGHT))
+            return self.main.batch(position - before)
+        added = self.added.batch(before)
+        return Batch(added.inputs, added.targets, added.weights * self.weight)

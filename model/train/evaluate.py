@@ -1,4 +1,4 @@
-"""Measures a model on question rows of groups that training never saw."""
+"""Measures a model on held-out text, and on question rows of groups that training never saw."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.deepseek import DeepseekForCausalLM
@@ -20,6 +22,34 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     n = len(positive)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / max(n * len(negative), 1))
+
+
+@torch.no_grad()
+def evaluate_text(model: DeepseekForCausalLM, tokens: NDArray[np.uint16], length: int, limit: int) -> dict[str, float]:
+    """Held-out text, at most `limit` tokens in windows of `length`: nats per token, and what drafts are worth.
+
+    A draft of the first predictor counts as accepted where it is the main model's own greedy choice, the right text
+    standing before both.
+    """
+    device = next(model.parameters()).device
+    count, rows = min(limit, len(tokens) - 1) // length, max(32_768 // length, 1)
+    nats, agreed = 0.0, 0
+    with torch.compiler.set_stance("force_eager"):  # too few batches to pay for a compilation
+        for first in range(0, count, rows):
+            size = min(rows, count - first)
+            both = tokens[first * length : (first + size) * length + 1].astype(np.int64)
+            ids = torch.from_numpy(both).to(device)
+            inputs, targets = ids[:-1].view(size, length), ids[1:].view(size, length)
+            hidden, _ = model.hidden(inputs)
+            drafts = model.draft_whole(0, targets, hidden) if len(model.mtp) else None
+            for row in range(size):  # logits of one window at a time
+                logits = model.logits(hidden[row]).float()  # [S, V]
+                nats += float(F.cross_entropy(logits, targets[row], reduction="sum"))
+                if drafts is not None:
+                    guesses = model.logits(drafts[row]).argmax(-1)
+                    agreed += int((guesses[:-1] == logits.argmax(-1)[1:]).sum())
+    found = {"validation_nats_per_token": round(nats / max(count * length, 1), 4)}
+    return found | ({"draft_acceptance": round(agreed / max(count * (length - 1), 1), 4)} if len(model.mtp) else {})
 
 
 @torch.no_grad()

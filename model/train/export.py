@@ -11,11 +11,13 @@ from model.saving import save_model
 from model.train.tokenizer import END_ID, PAD_ID, PRE_TOKENIZER, tokenizer_config
 
 _BLOCK = (128, 128)
+_FILE = 15 << 20
+"""Bytes of weights in a file: with scales and header it stays under 16 MiB, which any hosting of code takes."""
 
 
-def export(model: DeepseekForCausalLM, tokenizer: Path, out: Path) -> None:
+def export(model: DeepseekForCausalLM, tokenizer: Path, out: Path, name: str = "Loci embedded MoE") -> None:
     """The model in `out`, with projections in block FP8, and embeddings, norms and routers in BF16."""
-    save_model(model, out, torch.bfloat16, _BLOCK)
+    save_model(model, out, torch.bfloat16, _BLOCK, shard_bytes=_FILE)
     config = model.config
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     _write(out / "tokenizer_config.json", tokenizer_config(config.max_position_embeddings))
@@ -27,7 +29,7 @@ def export(model: DeepseekForCausalLM, tokenizer: Path, out: Path) -> None:
     _write(
         out / "loci.json",
         {
-            "name": "Loci embedded MoE",
+            "name": name,
             "capabilities": ["span", "score", "choice", "prefix"],
             "pre_tokenizer": PRE_TOKENIZER,
             "parameters": total,

@@ -1,11 +1,15 @@
 """A training recipe: the model's dimensions and its stages, read from TOML. Unknown keys are refused."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from model.config import Config
+from model.config import Config, Yarn
+from model.errors import BadRecipe
+
+LONGEST_APART = 32_768
+"""Tokens of a window whose mask still fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,16 @@ class Stage:
     """Tokens in one forward pass."""
     row_share: float = 0.0
     """Share of text steps' micro-batches that are question rows instead (a curriculum)."""
+    needle_share: float = 0.0
+    """Share of all micro-batches that are text of `length` with hidden facts and questions about them."""
+    apart: bool = False
+    """Whether a token sees only its own document of a window. It takes a mask of `length` squared."""
+    yarn: Yarn | None = None
+    """From this stage on; a table of `factor`, `original_context` and the others. None changes nothing."""
+    recompute: bool = False
+    """Whether each layer is computed again for its gradients, for windows whose inner results do not fit."""
+    draft_weight: float = 0.3
+    """Weight of the predictors' loss (lambda of the V3 report's equation 25)."""
     muon_rate: float = 4e-3
     adam_rate: float = 3e-3
     weight_decay: float = 0.1
@@ -40,16 +54,32 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where training text comes from, for the model card."""
+
+    name: str
+    terms: str
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that determines a training run, apart from the data."""
 
     model: dict[str, Any]
     """Fields of `model.config.Config`."""
     stages: tuple[Stage, ...]
+    name: str = "Loci embedded MoE"
+    licence: str = "apache-2.0"
+    sources: tuple[Source, ...] = ()
     seed: int = 0
     validation_tokens: int = 131_072
+    validation_length: int = 1024
+    """Tokens of the windows in which held-out text is read."""
     log_every: int = 20
     checkpoint_every: int = 500
+    sample_every: int = 500
+    """Steps after which some texts are continued, to be looked at."""
     compile: bool = True
     """Compile each layer on a GPU."""
 
@@ -61,20 +91,43 @@ class Recipe:
 def read_recipe(file: Path) -> Recipe:
     """The recipe in a TOML file.
 
-    :raises ValueError: a key is unknown, or a stage has neither steps nor seconds.
+    :raises BadRecipe: it is no TOML, a key is unknown or missing, or a stage cannot be as it says.
+    :raises BadCheckpoint: the model's dimensions do not fit together.
     """
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
-    stages = tuple(_build(Stage, stage, f"{file}: stage") for stage in values.pop("stage", []))
-    for stage in stages:
-        if bool(stage.steps) == bool(stage.seconds):
-            raise ValueError(f"{file}: stage {stage.name} needs either steps or seconds.")
-    recipe: Recipe = _build(Recipe, values | {"stages": stages}, str(file))
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRecipe(
+            f"{file} cannot be read: {error}.", "Name a recipe in TOML, such as those in model/train."
+        ) from None
+    stages = tuple(_stage(stage, str(file)) for stage in values.pop("stage", []))
+    sources = tuple(_build(Source, source, f"{file}: source") for source in values.pop("source", []))
+    recipe: Recipe = _build(Recipe, values | {"stages": stages, "sources": sources}, str(file))
+    if len({stage.name for stage in stages}) < len(stages):
+        raise BadRecipe(f"{file}: two stages have one name.", "Rename one: the log tells them apart by it.")
     recipe.config()
     return recipe
 
 
+def _stage(values: dict[str, Any], where: str) -> Stage:
+    if "yarn" in values:
+        values = values | {"yarn": _build(Yarn, values["yarn"], f"{where}: yarn")}
+    stage: Stage = _build(Stage, values, f"{where}: stage")
+    if bool(stage.steps) == bool(stage.seconds):
+        raise BadRecipe(f"{where}: stage {stage.name} needs either steps or seconds.", "Give one of them.")
+    if stage.apart and stage.length > LONGEST_APART:
+        raise BadRecipe(
+            f"{where}: stage {stage.name} keeps documents apart in windows of {stage.length} tokens.",
+            f"The mask fits up to {LONGEST_APART}; leave `apart` out.",
+        )
+    return stage
+
+
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
-    known = {one.name for one in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{where}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+    known = {one.name: one for one in fields(kind)}
+    if unknown := sorted(set(values) - known.keys()):
+        raise BadRecipe(f"{where}: unknown keys {', '.join(unknown)}.", f"Known are {', '.join(sorted(known))}.")
+    needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
+    if missing := sorted(set(needed) - values.keys()):
+        raise BadRecipe(f"{where}: {', '.join(missing)} is missing.", "Add it.")
     return kind(**values)

@@ -1,0 +1,76 @@
+"""Makes of a corpus folder what training reads: a tokenizer, packed tokens, question rows. What is there is kept."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from model.errors import BadRecipe, TrainingFailed
+from model.train.corpus import corpus_files, pack
+from model.train.recipe import Recipe
+from model.train.tokenizer import sample, train_tokenizer
+
+_SAMPLE = 40_000_000
+"""Characters from which a tokenizer is learned."""
+
+
+def prepare(
+    recipe: Recipe, corpus: Path, data: Path, workers: int, tokenizer: Path | None, say: Callable[[str], None]
+) -> None:
+    """Fill `data` with `tokenizer.json` (a copy of `tokenizer`, or trained) and the packed corpus.
+
+    :raises BadRecipe: the corpus is not there, or the tokenizer has more entries than the model.
+    """
+    try:
+        corpus_files(corpus)
+    except FileNotFoundError as error:
+        raise BadRecipe(f"{error}.", "Name a folder with 00.txt.xz and so on, see model/train/corpus.py.") from None
+    data.mkdir(parents=True, exist_ok=True)
+    kept = data / "tokenizer.json"
+    vocabulary = recipe.config().vocab_size
+    if tokenizer is not None:
+        shutil.copyfile(tokenizer, kept)
+    elif not kept.exists():
+        say(f"Training a tokenizer of {vocabulary:,} entries.")
+        train_tokenizer(sample(corpus, _SAMPLE), vocabulary).save(str(kept))
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(kept)).get_vocab_size()
+    if found > vocabulary:
+        raise BadRecipe(f"{kept} has {found:,} entries, the model {vocabulary:,}.", "Remove it, or give another.")
+    say("Packing the corpus.")
+    pack(corpus, kept, data, workers)
+
+
+class RowsBuilding:
+    """Question rows on their way to `data/rows`: slow work for CPUs, done beside the stages that need none."""
+
+    def __init__(self, corpus: Path, data: Path, count: int, workers: int) -> None:
+        self._done, self._partial = data / "rows", data / "rows.partial"
+        self._process: subprocess.Popen[bytes] | None = None
+        if not self._done.exists():
+            shutil.rmtree(self._partial, ignore_errors=True)
+            command = [sys.executable, "-m", "model.train.rows", "--corpus", str(corpus)]
+            command += ["--tokenizer", str(data / "tokenizer.json"), "--out", str(self._partial)]
+            command += ["--rows", str(count), "--workers", str(workers)]
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def wait(self) -> None:
+        """Return when all rows are there.
+
+        :raises TrainingFailed: they could not be built.
+        """
+        if self._process is None:
+            return
+        if self._process.wait() != 0:
+            raise TrainingFailed("Building question rows failed; what went wrong stands above.")
+        self._partial.rename(self._done)
+        self._process = None
+
+    def close(self) -> None:
+        """Stop what is not done."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,36 @@
+"""The stream of micro-batches that a stage of a recipe asks for, from packed text, question rows and needles."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import BadRecipe
+from model.train.batches import ROW_WEIGHT, Mixture, RowStream, Stream, TextStream
+from model.train.needles import NeedleStream
+from model.train.recipe import Recipe
+from model.train.rows import load_rows
+
+
+def open_stream(
+    recipe: Recipe, number: int, text: Sequence[NDArray[np.uint16]], data: Path, rows_ready: Callable[[], None]
+) -> Stream:
+    """The stream of stage `number`, over `text` and what else lies in `data`.
+
+    :param rows_ready: returns when `data/rows` is complete; called only where rows are needed.
+    :raises BadRecipe: there is too little text or too few rows for a single micro-batch.
+    """
+    stage, seed = recipe.stages[number], recipe.seed * 1000 + number
+    try:
+        plain = TextStream(text, stage.length, stage.micro_tokens, seed)
+        stream: Stream = plain
+        if stage.data == "rows" or stage.row_share:
+            rows_ready()
+            rows = RowStream(load_rows(data / "rows"), plain, stage.micro_tokens, seed)
+            stream = rows if stage.data == "rows" else Mixture(plain, rows, stage.row_share, ROW_WEIGHT)
+    except ValueError as error:
+        raise BadRecipe(f"Stage {stage.name} of the recipe cannot begin: {error}.", "Give more data.") from error
+    if stage.needle_share:
+        stream = Mixture(stream, NeedleStream(plain, data / "tokenizer.json", seed), stage.needle_share)
+    return stream

@@ -1,0 +1,80 @@
+"""Rows in which facts are hidden: whole, asked for after they were told, and weighted where they are to be learned."""
+
+import re
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from model.train import episodes
+from model.train.batches import TextStream
+from model.train.corpus import load_packed
+from model.train.needles import NeedleStream
+
+LENGTH = 2048
+
+
+@pytest.fixture(scope="module")
+def stream(data: Path) -> NeedleStream:
+    return NeedleStream(TextStream(load_packed(data), LENGTH, 2 * LENGTH, 1), data / "tokenizer.json", 1)
+
+
+def test_answers_are_told_before_they_are_asked_for(stream: NeedleStream, data: Path) -> None:
+    decoder = Tokenizer.from_file(str(data / "tokenizer.json"))
+    answers = 0
+    for position in range(12):
+        batch = stream.batch(position)
+        assert batch.inputs.shape == batch.weights.shape == (2, LENGTH)
+        np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+        for inputs, targets, weights in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+            wanted = np.flatnonzero(weights > 1)
+            for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1):
+                if len(run):
+                    answers += 1
+                    answer = decoder.decode(targets[run].tolist()).strip().rstrip(".")
+                    told = decoder.decode(inputs[: run[0] + 1].tolist())
+                    assert all(part in told for part in re.split(r",? |\n", answer) if part), answer
+            assert (weights == 0).any() and (weights == 1).mean() > 0.5  # facts and questions; running text
+    assert answers >= 24
+
+
+def test_a_position_gives_the_same_rows_again(stream: NeedleStream, data: Path) -> None:
+    again = NeedleStream(TextStream(load_packed(data), LENGTH, 2 * LENGTH, 1), data / "tokenizer.json", 1)
+    np.testing.assert_array_equal(stream.batch(5).inputs, again.batch(5).inputs)
+    assert (stream.batch(5).inputs != stream.batch(6).inputs).any()
+
+
+def test_keys_of_a_row_are_told_in_one_wording_and_asked_for_by_key() -> None:
+    for seed in range(40):
+        episode = episodes.one_of_keys(Random(seed))
+        for ask in episode.asks:
+            value = ask.answer.strip().rstrip(".")
+            fact = next(one for one in episode.facts if value in one)
+            key = max((word for word in re.findall(r"\w+", ask.before) if word in fact), key=len)
+            assert sum(value in one for one in episode.facts) == 1
+            assert key in fact
+
+
+def test_a_chain_is_answered_by_all_names_that_hold_the_value() -> None:
+    for seed in range(40):
+        episode = episodes.chain(Random(seed))
+        (ask,) = episode.asks
+        value = re.findall(r"\d{5}", ask.before)[0]
+        held: dict[str, str] = {}
+        for fact in episode.facts:
+            names = re.findall(r"\b[A-Z]{3,5}\b", fact)
+            told = re.findall(r"\d{5}", fact)
+            held[names[0]] = told[0] if told else held[names[-1]]
+        expected = [name for name, one in held.items() if one == value]
+        assert ask.answer.strip().split(", ") == expected
+
+
+def test_common_words_are_the_most_frequent_ones() -> None:
+    words = [f"{one}{two}{three}" for one in "bdfgk" for two in "aeiou" for three in "lmnrst"]
+    for seed in range(40):
+        episode = episodes.common_words(Random(seed), words, 120)
+        counted = {word: episode.facts[0].split().count(word) for word in words}
+        wanted = episode.asks[0].answer.strip().split(", ")
+        assert min(counted[word] for word in wanted) > max(counted[word] for word in words if word not in wanted)
