@@ -94,7 +94,7 @@ def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.fl
 
     def read(name: str) -> NDArray[np.float32]:
         if name not in files.headers:
-            raise BadCheckpoint(f"{folder}: {name} is missing.")
+            raise BadCheckpoint(f"{folder}: {name} is missing.", "Check that the download is complete.")
         found = _expanded(name, files, config, torch.float32, torch.device("cpu"))
         values: NDArray[np.float32] = found.float().numpy()
         return values

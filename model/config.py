@@ -17,6 +17,8 @@ from model.files import is_number, read_object
 FP8_BLOCK = (128, 128)
 """Rows and columns of an FP8 weight that share a factor, in every published checkpoint."""
 
+_MEND = "Take the file anew from where the model is published."
+
 
 @dataclass(frozen=True, slots=True)
 class Yarn:
@@ -242,7 +244,7 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
         )
     family = FAMILIES[architecture]
     if wrong := malformed(values):
-        raise BadCheckpoint(f"{where} is malformed: {'; '.join(wrong)}.")
+        raise BadCheckpoint(f"{where} is malformed: {'; '.join(wrong)}.", _MEND)
     unsupported = refuse_keys(values, family, {*_FIELDS, *_READ_APART})
     rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
     theta = rope.pop("rope_theta", None) or values.get("rope_theta") or 10000.0
@@ -275,13 +277,13 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
     read["bos_token_id"] = values.get("bos_token_id")
     read["fp8_block"], read["fp8_power_of_two_scales"] = block, power_of_two
     if problems:
-        raise BadCheckpoint(f"{where} is incomplete: " + "; ".join(problems) + ".")
+        raise BadCheckpoint(f"{where} is incomplete: " + "; ".join(problems) + ".", _MEND)
     if (values.get("topk_method") or family.methods[0]) == "greedy":  # no group limit, whatever n_group says
         read["n_group"] = read["topk_group"] = 1
     try:
         return Config(**read)
     except BadCheckpoint as error:
-        raise BadCheckpoint(f"{where}: {error.message}") from None
+        raise BadCheckpoint(f"{where}: {error.message}", _MEND) from None
 
 
 def _is_a(kind: Any, value: object) -> bool:
@@ -313,7 +315,7 @@ def _read_yarn(rope: dict[str, Any], unsupported: list[str], where: str) -> Yarn
     try:
         return Yarn(**found)
     except BadCheckpoint as error:
-        raise BadCheckpoint(f"{where}: {error.message}") from None
+        raise BadCheckpoint(f"{where}: {error.message}", _MEND) from None
 
 
 def _read_layer_types(types: Any, layers: Any, unsupported: list[str]) -> int | None:

@@ -24,6 +24,8 @@ from model.tensors import quantizable
 SETTINGS = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
+_MEND = "Save the adapter with PEFT again."
+
 # What is read, what the weights show by themselves, training, and bookkeeping.
 _INERT = frozenset(
     {
@@ -77,9 +79,9 @@ def read_adapter(folder: Path, config: Config) -> dict[str, Factors]:
     found: dict[str, Factors] = {}
     for path, pair in pairs.items():
         if len(pair) < 2 or any(one.ndim != 2 or not one.is_floating_point() for one in pair.values()):
-            raise BadCheckpoint(f"{folder / WEIGHTS} holds no lora_A and lora_B, both matrices, for {path}.")
+            raise BadCheckpoint(f"{folder / WEIGHTS} holds no lora_A and lora_B, both matrices, for {path}.", _MEND)
         if not len(pair["A"]):
-            raise BadCheckpoint(f"{folder / WEIGHTS} has factors of rank 0 for {path}.")
+            raise BadCheckpoint(f"{folder / WEIGHTS} has factors of rank 0 for {path}.", _MEND)
         stack = re.fullmatch(r"(.+\.mlp\.experts)(?:\.base_layer)*", path)
         if stack is not None:
             found |= _unstack(stack[1], pair["A"], pair["B"], config, settings, folder)
@@ -133,10 +135,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"{file} asks for what is not merged: {'; '.join(refused)}.", "Plain LoRA and rank-stabilised LoRA are."
         )
     if not is_number(settings.get("lora_alpha")):
-        raise BadCheckpoint(f"{file} gives no lora_alpha.")
+        raise BadCheckpoint(f"{file} gives no lora_alpha.", _MEND)
     patterns = settings.get("alpha_pattern") or {}
     if not isinstance(patterns, dict) or not all(_is_pattern(key) and is_number(patterns[key]) for key in patterns):
-        raise BadCheckpoint(f"{file} has an alpha_pattern that is none: {patterns!r}.")
+        raise BadCheckpoint(f"{file} has an alpha_pattern that is none: {patterns!r}.", _MEND)
     return settings
 
 

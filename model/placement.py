@@ -93,9 +93,14 @@ def read_capabilities(folder: Path) -> frozenset[Capability]:
         return _ENGINE_CAPABILITIES | ({"chat"} if has_chat_template(folder) else frozenset())
     known: tuple[Capability, ...] = get_args(Capability)
     if not isinstance(declared, list):
-        raise BadCheckpoint(f"{folder / 'loci.json'} gives no list of capabilities.")
+        raise BadCheckpoint(
+            f"{folder / 'loci.json'} gives no list of capabilities.", f"Name some of {', '.join(known)}."
+        )
     if unknown := [name for name in declared if name not in known]:
-        raise BadCheckpoint(f"{folder / 'loci.json'} names unknown capabilities: {', '.join(map(str, unknown))}.")
+        raise BadCheckpoint(
+            f"{folder / 'loci.json'} names unknown capabilities: {', '.join(map(str, unknown))}.",
+            f"Known are {', '.join(known)}.",
+        )
     return frozenset(name for name in known if name in declared)
 
 

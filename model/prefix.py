@@ -63,7 +63,9 @@ def write_prefix(file: Path, identity: str, tokens: list[int], cache: LatentCach
             size = out.seek(0, os.SEEK_END)
         partial.replace(file)
     except OSError as error:
-        raise ModelError(f"{file} cannot be written: {error}.") from error
+        raise ModelError(
+            f"{file} cannot be written: {error}.", "Check that the folder can be written to and its disk has room."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return size

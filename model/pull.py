@@ -26,6 +26,7 @@ from model.hub import Hub, HubFile, HubReference, of_quantization, parse_referen
 Progress = Callable[[int, int, int, str], None]
 """Called with bytes that are there, bytes in all, bytes that this pull fetched, and the file that just moved."""
 
+_MEND = "Take another revision, or tell its publisher."
 _CONFIG = "config.json"
 _BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "loci.json")
 _STREAMS = 4
@@ -193,10 +194,10 @@ def _safetensors(files: dict[str, HubFile], reference: HubReference, hub: Hub, c
     index = _read_json(files[INDEX], hub, cache).get("weight_map")
     named = list(index.values()) if isinstance(index, dict) else []
     if not named or not all(isinstance(name, str) and name.endswith(".safetensors") for name in named):
-        raise BadCheckpoint(f"The index of {reference} names no safetensors files.")
+        raise BadCheckpoint(f"The index of {reference} names no safetensors files.", _MEND)
     shards = sorted(set(named))
     if absent := [name for name in shards if name not in files]:
-        raise BadCheckpoint(f"The index of {reference} names files that it does not hold: {', '.join(absent)}.")
+        raise BadCheckpoint(f"The index of {reference} names files that it does not hold: {', '.join(absent)}.", _MEND)
     return [files[name] for name in (*small, INDEX, *shards)]
 
 
@@ -228,9 +229,9 @@ def _read_json(file: HubFile, hub: Hub, cache: _Cache) -> dict[str, object]:
     try:
         values = json.loads(cache.blob(file).read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadCheckpoint(f"{file.name} of {cache.repository} is not JSON: {error}.") from error
+        raise BadCheckpoint(f"{file.name} of {cache.repository} is not JSON: {error}.", _MEND) from error
     if not isinstance(values, dict):
-        raise BadCheckpoint(f"{file.name} of {cache.repository} is not a JSON object.")
+        raise BadCheckpoint(f"{file.name} of {cache.repository} is not a JSON object.", _MEND)
     return values
 
 

@@ -23,6 +23,7 @@ from model.sequence import TokenSequence, chain
 
 _HALF_LIFE = 14 * 86400.0
 """Seconds after which a use counts half."""
+_MEND = "Check that the cache folder, which `loci doctor` names, can be written to and its disk has room."
 _ABANDONED = 3600.0
 """Seconds after which a part of a file, or data and manifest without the other, were left by a killed process."""
 
@@ -195,7 +196,7 @@ class Shelves:
                 os.fsync(out.fileno())
             partial.replace(self._manifest(shelf.key))
         except OSError as error:
-            raise ModelError(f"{self._manifest(shelf.key)} cannot be written: {error}.") from error
+            raise ModelError(f"{self._manifest(shelf.key)} cannot be written: {error}.", _MEND) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -236,4 +237,4 @@ def _private(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ModelError(f"{folder} cannot be made: {error}.") from error
+        raise ModelError(f"{folder} cannot be made: {error}.", _MEND) from error

@@ -76,7 +76,8 @@ class TorchEngine:
         if self._tokenizer.vocab_size > config.vocab_size:
             raise BadCheckpoint(
                 f"{folder / 'tokenizer.json'} has {self._tokenizer.vocab_size} tokens, config.json only "
-                f"{config.vocab_size}."
+                f"{config.vocab_size}.",
+                "Check that both come from the same checkpoint.",
             )
         self._ends = end_tokens(folder, config, self._tokenizer)
         if settings.threads is not None:
@@ -171,7 +172,7 @@ class TorchEngine:
         prefix = open_prefix(file, self._identity, runner.cache)
         length = len(prefix.tokens)
         if length > self._context:
-            raise PromptTooLong(f"{file} holds {length} tokens; the window is {self._context}.")
+            raise PromptTooLong(f"{file} holds {length} tokens; the window is {self._context}.", "Raise context.")
         sequence = self._sequence(prefix.tokens)
         if not self._blocks.grow(sequence, length):
             raise ModelError("Answers that are being written take all of the cache.", "Let them end first.")
@@ -297,7 +298,10 @@ class TorchEngine:
         if not tokens:
             raise ModelError("The prompt is empty.", "Give at least one token.")
         if wrong := [token for token in tokens if not 0 <= token < self._config.vocab_size]:
-            raise ModelError(f"Token {wrong[0]} is not in the vocabulary of {self._config.vocab_size}.")
+            raise ModelError(
+                f"Token {wrong[0]} is not in the vocabulary of {self._config.vocab_size}.",
+                "Give token ids of this model's own tokenizer.",
+            )
         if len(tokens) + answer > self._context:
             raise PromptTooLong(
                 f"{len(tokens)} tokens of prompt and {answer} of answer exceed the window of {self._context}.",

@@ -78,7 +78,10 @@ def weight_files(folder: Path) -> list[str]:
         raise BadCheckpoint(f"{index} is not a safetensors index.", "Download or copy it again.")
     names = sorted(set(found.values()))
     if outside := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
-        raise BadCheckpoint(f"{index} names what is no safetensors file of its folder: {', '.join(outside)[:200]}.")
+        raise BadCheckpoint(
+            f"{index} names what is no safetensors file of its folder: {', '.join(outside)[:200]}.",
+            "Take it anew from where the model is published.",
+        )
     present = {file.name for file in folder.iterdir()}
     if missing := [name for name in names if name not in present]:
         raise BadCheckpoint(f"{folder} lacks {', '.join(missing)}.", "Finish the download.")
