@@ -1,9 +1,11 @@
 """Reads the training corpus and packs it into a memory map of token ids.
 
 A corpus folder holds `NN.txt.xz` (documents separated by U+001E), `validation.txt.xz` and `questions.jsonl.xz`.
-A packed file is a flat `uint16` array: each document is BEGIN, its tokens, END.
+A packed file is a flat `uint16` array: each document is BEGIN, its tokens, END. What shares text with an evaluation set
+is left out where `decontaminate` wrote `dropped.json` beside the tokenizer.
 """
 
+import hashlib
 import json
 import lzma
 from collections.abc import Iterator
@@ -25,17 +27,32 @@ def corpus_files(folder: Path) -> list[Path]:
     return files
 
 
-def documents(file: Path) -> list[str]:
-    """The documents of one part, in order, surrounding white space removed."""
+def documents(file: Path, dropped: frozenset[str] = frozenset()) -> list[str]:
+    """The documents of one part, in order, surrounding white space removed, without those of the ids `dropped`."""
     text = lzma.decompress(file.read_bytes()).decode("utf-8")
-    return [document for piece in text.split(SEPARATOR) if (document := piece.strip())]
+    found = [document for piece in text.split(SEPARATOR) if (document := piece.strip())]
+    return [one for one in found if text_id(one) not in dropped] if dropped else found
 
 
-def questions(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of `questions.jsonl.xz`: source, group, context, question, start, end, answer."""
+def questions(folder: Path, dropped: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
+    """Rows of `questions.jsonl.xz`, without those whose context is `dropped`: source, group, context, question, start,
+    end, answer."""
     with lzma.open(folder / "questions.jsonl.xz", "rt", encoding="utf-8") as lines:
         for line in lines:
-            yield json.loads(line)
+            row = json.loads(line)
+            if not dropped or text_id(row["context"]) not in dropped:
+                yield row
+
+
+def text_id(text: str) -> str:
+    """What tells a document or context from every other one, wherever it stands."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def read_dropped(tokenizer: Path) -> frozenset[str]:
+    """The ids in `dropped.json` beside the file `tokenizer`; none without it."""
+    file = tokenizer.with_name("dropped.json")
+    return frozenset(json.loads(file.read_text("utf-8"))["dropped"]) if file.exists() else frozenset()
 
 
 def pack_part(file: Path, tokenizer: Path, out: Path) -> int:
@@ -46,7 +63,7 @@ def pack_part(file: Path, tokenizer: Path, out: Path) -> int:
 
     encoder = Tokenizer.from_file(str(tokenizer))
     pieces: list[NDArray[np.uint16]] = []
-    texts = documents(file)
+    texts = documents(file, read_dropped(tokenizer))
     for first in range(0, len(texts), 256):
         for encoding in encoder.encode_batch(texts[first : first + 256], add_special_tokens=False):
             pieces.append(np.array([BEGIN_ID, *encoding.ids, END_ID], dtype=np.uint16))

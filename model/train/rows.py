@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
 from model.train import invented, rephrase
-from model.train.corpus import corpus_files, documents, questions
+from model.train.corpus import corpus_files, documents, questions, read_dropped
 from model.train.tokenizer import END_ID
 
 LONGEST = 2048
@@ -111,11 +111,18 @@ def _window(sentences: Sequence[str], keep: int | None, random: Random, longest:
 class Builder:
     """Draws rows without end; the same seed draws the same ones."""
 
-    def __init__(self, corpus: Path, part: Path, held_out: bool = False, documents_limit: int = 4000) -> None:
+    def __init__(
+        self,
+        corpus: Path,
+        part: Path,
+        held_out: bool = False,
+        documents_limit: int = 4000,
+        dropped: frozenset[str] = frozenset(),
+    ) -> None:
         self.real = Contexts()
         self.by_source: dict[str, list[_Question]] = defaultdict(list)
         known: dict[tuple[str, str], int] = {}
-        for row in questions(corpus):
+        for row in questions(corpus, dropped):
             group = f"{row['source']} {row['group']}"
             if (zlib.crc32(group.encode()) % _HELD_OUT == 0) != held_out:
                 continue
@@ -129,7 +136,7 @@ class Builder:
             asked = _Question(row["question"], known[key], row["start"], row["answer"])
             self.by_source[row["source"]].append(asked)
         self.text = Contexts()
-        for number, document in enumerate(documents(part)[:documents_limit]):
+        for number, document in enumerate(documents(part, dropped)[:documents_limit]):
             title, _, body = document.partition("\n")
             short = title if len(title) < 60 else ""
             for paragraph in (body or document).split("\n"):
@@ -292,7 +299,7 @@ def encode_rows(drawn: Sequence[Row], tokenizer: Path) -> tuple[NDArray[np.uint1
 
 def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int) -> int:
     parts = corpus_files(corpus)
-    builder = Builder(corpus, parts[number % len(parts)])
+    builder = Builder(corpus, parts[number % len(parts)], dropped=read_dropped(tokenizer))
     tokens, index = encode_rows(list(rows(builder, seed + number, count)), tokenizer)
     tokens.tofile(out / f"{number}.tokens")
     np.save(out / f"{number}.index.npy", index)
