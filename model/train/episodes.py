@@ -37,19 +37,20 @@ class Episode:
 def one_value(random: Random) -> Episode:
     """A single value under a name of its own."""
     wording, noun, value = _WORDINGS["one"], random.choice(_NOUNS), _value(random)
-    return Episode([_fill(random.choice(wording["facts"]), n=noun, v=value)], [_ask(wording, random, value, n=noun)])
+    said = random.choice(wording["facts"])
+    return Episode([_fill(said, n=noun, v=value)], [_ask(wording, said, random, value, n=noun)])
 
 
-def one_of_keys(random: Random) -> Episode:
-    """Values of several keys in the same words, of which one to four are asked for."""
+def one_of_keys(random: Random, words: Sequence[str]) -> Episode:
+    """Values of several keys (names, or some of `words`) in one wording, of which one to four are asked for."""
     wording, noun = _WORDINGS["keys"], random.choice(_NOUNS)
-    keys = _distinct(random.choice((2, 4, 6, 8, 8, 8, 10, 12)), random)
+    keys = _distinct(random.choice((2, 4, 6, 8, 8, 8, 10, 12)), random, words)
     sample = _value(random)
     values = [_like(sample, random) for _ in keys]
     said = random.choice(wording["facts"])
     facts = [_fill(said, n=noun, k=key, v=value) for key, value in zip(keys, values, strict=True)]
     asked = random.sample(range(len(keys)), min(random.randint(1, 4), len(keys)))
-    return Episode(facts, [_ask(wording, random, values[one], n=noun, k=keys[one]) for one in asked])
+    return Episode(facts, [_ask(wording, said, random, values[one], n=noun, k=keys[one]) for one in asked])
 
 
 def chain(random: Random) -> Episode:
@@ -68,8 +69,7 @@ def chain(random: Random) -> Episode:
     facts = []
     while any(waiting):  # interleaved, each chain in its order
         facts.append(random.choice([one for one in waiting if one]).pop(0))
-    question = _fill(random.choice(wording["questions"]), v=values[0])
-    return Episode(facts, [Ask(_fill(_form(random), q=question), f" {', '.join(chains[0])}\n")])
+    return Episode(facts, [_ask(wording, "", random, ", ".join(chains[0]), v=values[0])])
 
 
 def common_words(random: Random, words: Sequence[str], items: int) -> Episode:
@@ -84,22 +84,21 @@ def common_words(random: Random, words: Sequence[str], items: int) -> Episode:
     random.shuffle(listed)
     numbered = random.random() < 0.5
     lines = " ".join(f"{number}. {word}" if numbered else word for number, word in enumerate(listed, 1))
-    question = _fill(random.choice(wording["questions"]), n=str(count))
-    answer = f" {', '.join(sorted(drawn[:count], key=listed.index))}\n"
-    return Episode([f"{random.choice(wording['intros'])} {lines}"], [Ask(_fill(_form(random), q=question), answer)])
+    answer = ", ".join(sorted(drawn[:count], key=listed.index))
+    return Episode([f"{random.choice(wording['intros'])} {lines}"], [_ask(wording, "", random, answer, n=str(count))])
 
 
-def _ask(wording: dict[str, list[str]], random: Random, answer: str, **names: str) -> Ask:
-    """As a question, or as a sentence to be completed."""
-    if random.random() < 0.25:
-        return Ask("\n" + _fill(random.choice(wording["stems"]), **names), f" {answer}.\n")
+def _ask(wording: dict[str, list[str]], said: str, random: Random, answer: str, **names: str) -> Ask:
+    """A question, the beginning of the answer's sentence, or both; `said` is how the fact was worded."""
     question = _fill(random.choice(wording["questions"]), **names)
-    return Ask(_fill(_form(random), q=question), f" {answer}\n")
-
-
-def _form(random: Random) -> str:
-    form: str = random.choice(_WORDINGS["answer"]["forms"])
-    return form
+    draw = random.random()
+    if draw < 0.4:
+        return Ask(_fill(random.choice(_WORDINGS["answer"]["forms"]), q=question), f" {answer}\n")
+    before, _, _ = said.partition("{v}")
+    cues = all(f"{{{name}}}" in before for name in names)  # the fact names what it is about before its value
+    stem = before.rstrip() if said and cues and random.random() < 0.5 else random.choice(wording["stems"])
+    asked = f"\n{question}\n" if draw < 0.8 else "\n"
+    return Ask(asked + _fill(stem, **names), f" {answer}.\n")
 
 
 def _fill(template: str, **names: str) -> str:
@@ -125,8 +124,10 @@ def _like(value: str, random: Random) -> str:
             return other
 
 
-def _distinct(count: int, random: Random) -> list[str]:
-    """Different keys of one kind: names, invented words, or things."""
+def _distinct(count: int, random: Random, words: Sequence[str]) -> list[str]:
+    """Different keys of one kind: `words`, names, invented words, or places."""
+    if random.random() < 0.4:
+        return random.sample(words, count)
     kinds = (invented.name, invented.person, invented.word, _place)
     draw = random.choice(kinds)
     found: dict[str, None] = {}

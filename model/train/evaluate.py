@@ -12,7 +12,11 @@ from torch import Tensor
 
 from model.deepseek import DeepseekForCausalLM
 from model.train.corpus import corpus_files
+from model.train.needles import NeedleStream
 from model.train.rows import Builder, Row, encode_rows, rows
+
+_UNDRAWN = 10**9
+"""A position that no training reaches: the text around needles is known there, the facts are not."""
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
@@ -50,6 +54,24 @@ def evaluate_text(model: DeepseekForCausalLM, tokens: NDArray[np.uint16], length
                     agreed += int((guesses[:-1] == logits.argmax(-1)[1:]).sum())
     found = {"validation_nats_per_token": round(nats / max(count * length, 1), 4)}
     return found | ({"draft_acceptance": round(agreed / max(count * (length - 1), 1), 4)} if len(model.mtp) else {})
+
+
+@torch.no_grad()
+def evaluate_needles(model: DeepseekForCausalLM, stream: NeedleStream, batches: int) -> dict[str, float]:
+    """Answers in rows that training did not draw: the share that greedy decoding would give word for word."""
+    device = next(model.parameters()).device
+    answers = found = 0
+    with torch.compiler.set_stance("force_eager"):
+        for number in range(batches):
+            batch = stream.batch(_UNDRAWN + number)
+            for inputs, targets, weights in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+                wanted = np.flatnonzero(weights > 1)  # text has weight 1, facts and questions none
+                hidden, _ = model.hidden(torch.from_numpy(inputs).to(device)[None])
+                best = model.logits(hidden[0, torch.from_numpy(wanted).to(device)]).argmax(-1).cpu().numpy()
+                right = best == targets[wanted]
+                runs = np.split(right, np.flatnonzero(np.diff(wanted) > 1) + 1) if len(wanted) else []
+                answers, found = answers + len(runs), found + sum(bool(run.all()) for run in runs)
+    return {"needle_answers": answers, "needles_found": round(found / max(answers, 1), 4)}
 
 
 @torch.no_grad()

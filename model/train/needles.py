@@ -100,7 +100,9 @@ class NeedleStream:
         kind = random.choices(list(_KINDS), list(_KINDS.values()))[0]
         if kind == "words":
             return common_words(random, self._words, random.randint(20, max(min(room // 4, 600), 21)))
-        return {"one": one_value, "keys": one_of_keys, "chain": chain}[kind](random)
+        if kind == "keys":
+            return one_of_keys(random, self._words)
+        return one_value(random) if kind == "one" else chain(random)
 
     def _place(self, episode: Episode, gaps: NDArray[np.int64], random: Random, at_end: bool) -> list[_Piece]:
         """Facts at the ends of sentences, in order; questions after them, `at_end` of the row or anywhere."""

@@ -20,11 +20,12 @@ from model.checkpoint import load_model
 from model.deepseek import DeepseekForCausalLM, parameter_counts, update_router_biases
 from model.mtp import MultiTokenPredictor
 from model.saving import save_model
-from model.train.batches import Batch, Stream
+from model.train.batches import Batch, Stream, TextStream
 from model.train.corpus import load_packed
-from model.train.evaluate import evaluate_text
+from model.train.evaluate import evaluate_needles, evaluate_text
 from model.train.extension import extend
 from model.train.group import Group
+from model.train.needles import NeedleStream
 from model.train.objective import Losses, Piece, losses, piece
 from model.train.optimizer import Optimizer
 from model.train.recipe import Recipe, Stage
@@ -36,6 +37,9 @@ _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend
 
 _SHAPES = 24
 """Micro-batches of a stage among which all its shapes occur."""
+
+_NEEDLE_TOKENS = 524_288
+"""Tokens in which hidden facts are looked for at the end of a stage."""
 
 Sampler = Callable[[DeepseekForCausalLM], list[dict[str, str]]]
 """Continues some texts, for the log."""
@@ -182,6 +186,7 @@ class Trainer:
                     "seconds": round(time.monotonic() - began, 1),
                 }
                 | self.validate()
+                | self._find_needles(stage)
             )
         self._sample(stage)
         return True
@@ -271,6 +276,15 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Held-out text, as `evaluate_text` measures it."""
         return evaluate_text(self.model, self.validation, self.recipe.validation_length, self.recipe.validation_tokens)
+
+    def _find_needles(self, stage: Stage) -> dict[str, float]:
+        """How many hidden facts the model finds in windows of the stage's length, where it was to learn that."""
+        if not stage.needle_share:
+            return {}
+        text = TextStream(self.text, stage.length, stage.length, self.recipe.seed)
+        batches = max(_NEEDLE_TOKENS // stage.length, 2)
+        stream = NeedleStream(text, self.data / "tokenizer.json", self.recipe.seed)
+        return evaluate_needles(self.model, stream, min(batches, 32))
 
     def _log(self, entry: Entry) -> None:
         if self.group.first:

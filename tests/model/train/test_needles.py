@@ -1,19 +1,24 @@
 """Rows in which facts are hidden: whole, asked for after they were told, and weighted where they are to be learned."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from model.train import episodes
 from model.train.batches import TextStream
 from model.train.corpus import load_packed
+from model.train.evaluate import evaluate_needles
 from model.train.needles import NeedleStream
 
 LENGTH = 2048
+WORDS = [f"{one}{two}{three}" for one in "bdfgk" for two in "aeiou" for three in "lmnrst"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def test_a_position_gives_the_same_rows_again(stream: NeedleStream, data: Path) 
 
 def test_keys_of_a_row_are_told_in_one_wording_and_asked_for_by_key() -> None:
     for seed in range(40):
-        episode = episodes.one_of_keys(Random(seed))
+        episode = episodes.one_of_keys(Random(seed), WORDS)
         for ask in episode.asks:
             value = ask.answer.strip().rstrip(".")
             fact = next(one for one in episode.facts if value in one)
@@ -68,13 +73,42 @@ def test_a_chain_is_answered_by_all_names_that_hold_the_value() -> None:
             told = re.findall(r"\d{5}", fact)
             held[names[0]] = told[0] if told else held[names[-1]]
         expected = [name for name, one in held.items() if one == value]
-        assert ask.answer.strip().split(", ") == expected
+        assert ask.answer.strip().rstrip(".").split(", ") == expected
 
 
 def test_common_words_are_the_most_frequent_ones() -> None:
-    words = [f"{one}{two}{three}" for one in "bdfgk" for two in "aeiou" for three in "lmnrst"]
     for seed in range(40):
-        episode = episodes.common_words(Random(seed), words, 120)
-        counted = {word: episode.facts[0].split().count(word) for word in words}
-        wanted = episode.asks[0].answer.strip().split(", ")
-        assert min(counted[word] for word in wanted) > max(counted[word] for word in words if word not in wanted)
+        episode = episodes.common_words(Random(seed), WORDS, 120)
+        counted = {word: episode.facts[0].split().count(word) for word in WORDS}
+        wanted = episode.asks[0].answer.strip().rstrip(".").split(", ")
+        assert min(counted[word] for word in wanted) > max(counted[word] for word in WORDS if word not in wanted)
+
+
+def test_a_model_that_knows_the_rows_finds_all_answers_and_another_none(stream: NeedleStream) -> None:
+    batches = [stream.batch(10**9 + number) for number in range(3)]
+    following = {
+        row.tobytes(): torch.from_numpy(targets)
+        for batch in batches
+        for row, targets in zip(batch.inputs, batch.targets, strict=True)
+    }
+
+    class Known:
+        """Stands for a model: its states are the tokens that come `late` after the right ones."""
+
+        def __init__(self, late: int) -> None:
+            self.late = late
+
+        def parameters(self) -> Iterator[torch.Tensor]:
+            yield torch.zeros(1)
+
+        def hidden(self, ids: torch.Tensor) -> tuple[torch.Tensor, None]:
+            right = following[ids[0].numpy().tobytes()]
+            return F.one_hot(torch.roll(right, -self.late), 512).float()[None], None
+
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+            return hidden
+
+    found = [evaluate_needles(Known(late), stream, 3) for late in (0, 1)]  # type: ignore[arg-type]  # it acts as one
+    assert found[0]["needles_found"] == 1.0
+    assert found[0]["needle_answers"] >= 6
+    assert found[1]["needles_found"] < 0.2

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,18 @@ def test_what_is_wrong_with_a_recipe_is_named(tmp_path: Path) -> None:
         file.write_text(body, encoding="utf-8")
         with pytest.raises(BadRecipe, match=named):
             read_recipe(file)
+
+
+def test_a_stage_with_needles_ends_with_how_many_were_found(undisturbed: Path) -> None:
+    ends = [entry for entry in RunLog(undisturbed).entries() if entry["event"] == "stage"]
+    assert [entry["stage"] for entry in ends] == ["text", "long"]
+    assert "needles_found" not in ends[0] and ends[1]["needle_answers"] > 0
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded-128k"])
+def test_shipped_recipes_name_their_sources_and_can_be_followed(name: str) -> None:
+    recipe = read_recipe(Path(str(resources.files("model.train"))) / f"{name}.toml")
+    assert len(recipe.sources) == 8 and all(one.terms for one in recipe.sources)
+    assert all(
+        stage.tokens % stage.micro_tokens == 0 and stage.micro_tokens % stage.length == 0 for stage in recipe.stages
+    )
