@@ -58,7 +58,7 @@ class Attention(nn.Module):
 
         Causal, or by `mask` (bool, broadcast to [B, H, S, S], True where a query sees a key).
         """
-        q_nope, q_rope, latents = self._project(x, rope)
+        (q_nope, q_rope), latents = self.queries(x, rope), self.latents(x, rope)
         key, value = self._expand(latents)
         if not x.is_cuda:
             # A CPU's flash kernel wants equal widths: a narrower value is padded, and the padding cut off again.
@@ -76,7 +76,7 @@ class Attention(nn.Module):
 
     def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
         """New tokens x [S, D] -> [S, D], over what `cache` holds of their sequences; a step is written into it."""
-        q_nope, q_rope, latents = self._project(x, rope)
+        (q_nope, q_rope), latents = self.queries(x, rope), self.latents(x, rope)
         if isinstance(what, Branches):
             out = self._branches(q_nope, q_rope, latents, what, cache)
         else:
@@ -90,17 +90,25 @@ class Attention(nn.Module):
         result: Tensor = self.o_proj(out.transpose(0, 1).flatten(1))  # [H, S, V] -> [S, D]
         return result
 
-    def _project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [..., S, H, N] and [..., S, H, P], latents [..., S, C]; normalised and rotated."""
+    def queries(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What tokens [..., S, D] look for, without and with position: [..., S, H, N] and [..., S, H, P]."""
         c = self.config
         cos, sin = rope
         q = self.q_proj(x) if c.q_lora_rank is None else self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
         q = q.unflatten(-1, (self.heads, c.qk_head_dim))
         q_nope, q_rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], dim=-1)
-        q_rope = rotate(q_rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)
+        return q_nope, rotate(q_rope, cos.unsqueeze(-2), sin.unsqueeze(-2), c.rope_interleave)
+
+    def latents(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """What a cache keeps of tokens [..., S, D]: normalised and rotated [..., S, C]."""
+        c = self.config
         kv, k_rope = self.kv_a_proj_with_mqa(x).split([c.kv_lora_rank, c.qk_rope_head_dim], dim=-1)
-        latent = torch.cat([self.kv_a_layernorm(kv), rotate(k_rope, cos, sin, c.rope_interleave)], dim=-1)
-        return q_nope, q_rope, latent
+        return torch.cat([self.kv_a_layernorm(kv), rotate(k_rope, *rope, c.rope_interleave)], dim=-1)
+
+    def absorbed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The maps from queries to the width of latents and from latents to values: [H, N, R] and [H, V, R]."""
+        weight = self.kv_b_proj.expanded(dtype).view(self.heads, -1, self.config.kv_lora_rank)
+        return weight[:, : self.config.qk_nope_head_dim], weight[:, self.config.qk_nope_head_dim :]
 
     def _absorption_pays(self, new: int) -> bool:
         """Whether absorbed attention of `new` queries takes fewer multiplications than expanding every cached token.
@@ -171,8 +179,7 @@ class Attention(nn.Module):
         """
         c = self.config
         new = len(q_nope)
-        weight = self.kv_b_proj.expanded(q_nope.dtype).view(self.heads, -1, c.kv_lora_rank)
-        w_key, w_value = weight[:, : c.qk_nope_head_dim], weight[:, c.qk_nope_head_dim :]  # [H, N, R], [H, V, R]
+        w_key, w_value = self.absorbed(q_nope.dtype)
         q_latent = torch.matmul(q_nope.transpose(0, 1), w_key)  # [H, S, R]
         # All heads share the keys, so they are rows of one product.
         query = torch.cat([q_latent, q_rope.transpose(0, 1)], dim=-1) * self.scale  # [H, S, C]

@@ -33,14 +33,15 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None = None, load: bool = False
     ) -> tuple[Tensor, LayerLoad | None]:
         """Whole sequences [B, S, D]."""
-        return self._mlp(x + self.self_attn(self.input_layernorm(x), rope, mask), load)
+        return self.feed(x + self.self_attn(self.input_layernorm(x), rope, mask), load)
 
     def read(self, x: Tensor, rope: tuple[Tensor, Tensor], what: Step | Branches, cache: LatentCache) -> Tensor:
         """New tokens [T, D] over `cache`."""
         attended = self.self_attn.read(self.input_layernorm(x), rope, what, cache)
-        return self._mlp(x + self.shard.sum(attended), False)[0]
+        return self.feed(x + self.shard.sum(attended), False)[0]
 
-    def _mlp(self, x: Tensor, load: bool) -> tuple[Tensor, LayerLoad | None]:
+    def feed(self, x: Tensor, load: bool) -> tuple[Tensor, LayerLoad | None]:
+        """x + mlp(norm(x)), the second half of a layer."""
         normed = self.post_attention_layernorm(x)
         if isinstance(self.mlp, MoE):
             out, layer_load = self.mlp(normed, load)
