@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def dispatch(x: Tensor, order: Tensor, rows: Tensor) -> Tensor:
@@ -37,7 +36,6 @@ class _Dispatch(torch.autograd.Function):
         return x[order // rows.shape[1]]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (rows,) = ctx.saved_tensors
         return gradient[rows].float().sum(1).to(gradient.dtype), None, None
@@ -50,7 +48,6 @@ class _Combine(torch.autograd.Function):
         return (parts[rows].float() * weights[..., None]).sum(1).to(parts.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         parts, weights, order, rows = ctx.saved_tensors
         spread = gradient[order // rows.shape[1]].float() * weights.flatten()[order, None]
