@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from app.errors import BadInput
 from app.evaluation.context_tasks import TASKS, WITHOUT_DEPTH, Place, probe
-from app.evaluation.haystack import Haystack
+from app.evaluation.haystack import Haystack, wordings
 from app.evaluation.scores import wilson
 from model.engine import Delta, Engine, EngineInfo, Finished, Message, Prompt, Request, Sampling
 from model.spanformat import BEGIN
@@ -131,7 +131,7 @@ def journal_name(identity: str, haystack: Haystack, plan: Plan) -> str:
     """A file name that differs wherever trials could come out differently; `identity` names the model's content."""
     decisive = (
         identity, hashlib.sha256(" ".join(haystack.words).encode()).hexdigest(),
-        plan.depths, plan.seed, plan.answering, plan.answer_tokens,
+        wordings(), plan.depths, plan.seed, plan.answering, plan.answer_tokens,
     )  # fmt: skip
     return f"context-1-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:24]}.jsonl"
 

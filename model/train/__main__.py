@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="receives log, checkpoint and the exported model")
     parser.add_argument("--data", type=Path, help="packed tokens and rows (default: OUT/data)")
     parser.add_argument("--tokenizer", type=Path, help="use this tokenizer.json instead of training one")
+    parser.add_argument("--dropped", type=Path, help="list of `model.train.decontaminate`: text that is left out")
     parser.add_argument("--initial", type=Path, help="folder of a model to start from")
     parser.add_argument("--rows", type=int, default=Options.rows, help="question rows to build")
     parser.add_argument("--workers", type=int, default=Options.workers, help="processes that prepare data")

@@ -16,17 +16,26 @@ _SAMPLE = 40_000_000
 
 
 def prepare(
-    recipe: Recipe, corpus: Path, data: Path, workers: int, tokenizer: Path | None, say: Callable[[str], None]
+    recipe: Recipe,
+    corpus: Path,
+    data: Path,
+    workers: int,
+    tokenizer: Path | None,
+    dropped: Path | None,
+    say: Callable[[str], None],
 ) -> None:
-    """Fill `data` with `tokenizer.json` (a copy of `tokenizer`, or trained) and the packed corpus.
+    """Fill `data` with `tokenizer.json` (a copy of `tokenizer`, or trained) and the packed corpus without `dropped`.
 
-    :raises BadRecipe: the corpus is not there, or the tokenizer has more entries than the model.
+    :raises BadRecipe: the corpus is not there, it was packed with another list, or the tokenizer has more entries than
+        the model.
     """
     try:
         corpus_files(corpus)
     except FileNotFoundError as error:
         raise BadRecipe(f"{error}.", "Name a folder with 00.txt.xz and so on, see model/train/corpus.py.") from None
     data.mkdir(parents=True, exist_ok=True)
+    if dropped is not None:
+        _keep_list(dropped, data)
     kept = data / "tokenizer.json"
     vocabulary = recipe.config().vocab_size
     if tokenizer is not None:
@@ -41,6 +50,18 @@ def prepare(
         raise BadRecipe(f"{kept} has {found:,} entries, the model {vocabulary:,}.", "Remove it, or give another.")
     say("Packing the corpus.")
     pack(corpus, kept, data, workers)
+
+
+def _keep_list(dropped: Path, data: Path) -> None:
+    """Put the list beside the tokenizer, where packing and question rows look for it."""
+    if not dropped.is_file():
+        raise BadRecipe(f"There is no list {dropped}.", "Write it with python -m model.train.decontaminate.")
+    there = data / "dropped.json"
+    if there.exists() and there.read_bytes() == dropped.read_bytes():
+        return
+    if any(data.glob("*.u16")):
+        raise BadRecipe(f"{data} was packed without the list {dropped}.", "Remove that folder, or name another.")
+    shutil.copyfile(dropped, there)
 
 
 class RowsBuilding:

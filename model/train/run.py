@@ -36,6 +36,8 @@ class Options:
     data: Path | None = None
     """Packed tokens and rows; `data` in `out` where None."""
     tokenizer: Path | None = None
+    dropped: Path | None = None
+    """List of `model.train.decontaminate`: what shares text with evaluation sets is left out."""
     initial: Path | None = None
     rows: int = 300_000
     workers: int = max((os.cpu_count() or 2) - 2, 1)
@@ -63,7 +65,7 @@ def train(options: Options, observe: Observe) -> bool:
     def say(text: str) -> None:
         observe({"event": "note", "text": text})
 
-    prepare(recipe, options.corpus, options.prepared, options.workers, options.tokenizer, say)
+    prepare(recipe, options.corpus, options.prepared, options.workers, options.tokenizer, options.dropped, say)
     rows: RowsBuilding | None = None
     if any(stage.data == "rows" or stage.row_share for stage in recipe.stages):
         rows = RowsBuilding(options.corpus, options.prepared, options.rows, options.workers)

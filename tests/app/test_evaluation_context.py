@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+import tomllib
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from app.errors import BadInput
 from app.evaluation.context import PAGE, Plan, Unfit, evaluate, fit, journal_name
 from app.evaluation.context_tasks import TASKS, Place, probe
-from app.evaluation.haystack import Haystack, read_haystack
+from app.evaluation.haystack import Haystack, read_haystack, wordings
 from app.evaluation.scores import wilson
 from app.evaluation.variant import variant
 from app.workspace import Workspace
@@ -127,6 +129,27 @@ def test_other_seeds_hide_other_values(haystack: Haystack) -> None:
         one, same, other = (probe(task, Place(seed, 1024, 0.5, 0), haystack) for seed in (1, 1, 2))
         assert one.gold == same.gold != other.gold
         assert set(one.gold) < set(one.candidates)
+
+
+def test_no_training_sentence_has_the_form_of_one_of_the_evaluation() -> None:
+    def form(text: str) -> str:
+        return re.sub(r"\\\{\w+\\\}", "([^.,:;]+)", re.escape(text.strip().lower()))
+
+    def sentences(value: Any) -> list[str]:
+        if isinstance(value, str):
+            return [value]
+        nested = value.values() if isinstance(value, dict) else value
+        return [one for part in nested for one in sentences(part)]
+
+    training = tomllib.loads((resources.files("model.train") / "needles.toml").read_text("utf-8"))
+    told = [one for name in ("one", "keys", "chain", "words") for one in sentences(training[name])]
+    assert len(told) > 40
+    filled = {"value": "12345", "key": "oysters", "name": "ABCDE", "before": "FGHIJ", "count": "5"}
+    for task in TASKS:
+        for kind, text in wordings()[task].items():
+            if kind != "keys":
+                said = text.format(**filled).lower()
+                assert not [one for one in told if re.fullmatch(form(one), said)], said
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(haystack: Haystack, tmp_path: Path) -> None:

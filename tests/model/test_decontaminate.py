@@ -10,9 +10,12 @@ from random import Random
 import numpy as np
 import pytest
 
+from model.errors import BadRecipe
 from model.train import decontaminate
 from model.train.corpus import SEPARATOR, pack, text_id
 from model.train.decontaminate import RUN, evaluation_texts, know, runs
+from model.train.prepare import prepare
+from model.train.recipe import read_recipe
 from model.train.rows import Builder
 
 WORDS = [
@@ -32,6 +35,7 @@ WORDS = [
     "mole",
     "surf",
 ]
+RECIPE = read_recipe(Path(decontaminate.__file__).with_name("embedded.toml"))
 GOLD = "the harbour master of tarnwick wrote in his ledger that seven boats had come home early"
 
 
@@ -124,6 +128,12 @@ def test_packing_and_question_rows_leave_out_what_was_found(
     train_tokenizer([clean, bad], 300).save(str(tokenizer))
     part = pack(corpus, tokenizer, data)[0]
     kept = np.fromfile(part, np.uint16)
+    again = tmp_path / "again"
+    prepare(RECIPE, corpus, again, 1, tokenizer, data / "dropped.json", print)
+    assert np.array_equal(np.fromfile(again / part.name, np.uint16), kept)
+    prepare(RECIPE, corpus, again, 1, tokenizer, data / "dropped.json", print)  # the same list may be given again
+    with pytest.raises(BadRecipe, match="without the list"):
+        prepare(RECIPE, corpus, again, 1, tokenizer, tokenizer, print)
     (data / "dropped.json").unlink()
     part.unlink()
     pack(corpus, tokenizer, data)
