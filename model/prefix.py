@@ -97,7 +97,8 @@ def open_prefix(file: Path, identity: str, cache: LatentCache) -> PrefixFile:
             tokens = array("i", opened.read(4 * count)).tolist()
         if zlib.crc32(array("i", tokens).tobytes()) == int(about["tokens"], 16):
             checksums = [int(one, 16) for one in about["rows"].split()]
-            return PrefixFile(file, tokens, layers, row, start, checksums)
+            if len(checksums) == layers * -(-count // _BLOCK):
+                return PrefixFile(file, tokens, layers, row, start, checksums)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"{file} cannot be read: {error}.", _MEND) from error
     raise BadCheckpoint(f"{file} is damaged.", _MEND)

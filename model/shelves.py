@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from uuid import uuid4
 from model.blocks import Blocks
 from model.cache import PAGE, LatentCache
 from model.errors import BadCheckpoint, ModelError
+from model.files import is_number
 from model.prefix import open_prefix, write_prefix
 from model.runner import Runner
 from model.sequence import TokenSequence, chain
@@ -95,7 +97,8 @@ class Shelves:
             runner.restore(prefix, own.pages, common)
         except BadCheckpoint:
             blocks.close(own)
-            self.remove(shelf.key)
+            with suppress(ModelError):  # a folder that cannot be written keeps nobody from reading the prompt
+                self.remove(shelf.key)
             return False
         own.held = common
         if own.followed is not None:
@@ -145,8 +148,14 @@ class Shelves:
         return bool(going)
 
     def remove(self, key: str) -> None:
-        self._manifest(key).unlink(missing_ok=True)
-        self._data(key).unlink(missing_ok=True)
+        """:raises ModelError: the folder cannot be written."""
+        try:
+            self._manifest(key).unlink(missing_ok=True)
+            self._data(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise ModelError(
+                f"A shelf cannot be removed: {error}.", f"Mend that, or remove the folder {self.folder}."
+            ) from error
 
     def _pin(self, shelf: Shelf, label: str) -> Shelf:
         pinned = replace(shelf, pinned=True, label=label)
@@ -172,13 +181,12 @@ class Shelves:
         if not self.folder.is_dir():
             return
         for file in self.folder.iterdir():
-            other = {".json": ".safetensors", ".safetensors": ".json"}.get(file.suffix)
-            known = other is not None and file.with_suffix(other).exists()
+            known = file.suffix in (".json", ".safetensors") and _read_manifest(file.with_suffix(".json")) is not None
             try:
                 if not known and self._now() - file.stat().st_mtime > _ABANDONED:
                     file.unlink()
-            except FileNotFoundError:
-                continue  # another process was faster
+            except OSError:
+                continue  # another process was faster, or it is none of ours
 
     def _touch(self, shelf: Shelf) -> None:
         now = self._now()
@@ -215,9 +223,11 @@ def _read_manifest(file: Path) -> Shelf | None:
     """None where it is damaged, of another version, or has no data: the shelf counts as absent."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        shelf = Shelf(**values | {"pages": tuple(values["pages"]), "tail": tuple(values["tail"])})
-        return shelf if file.with_suffix(".safetensors").exists() and shelf.key == file.stem else None
-    except (OSError, ValueError, TypeError, KeyError):
+        size = file.with_suffix(".safetensors").stat().st_size  # what the budget counts is what the disk says
+        shelf = Shelf(**values | {"pages": tuple(values["pages"]), "tail": tuple(values["tail"]), "bytes": size})
+        whole = all(is_number(one) for one in (shelf.tokens, shelf.uses, shelf.used)) and shelf.tokens > 0
+        return shelf if whole and shelf.key == file.stem else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -279,7 +279,8 @@ class TorchEngine:
             if self._blocks.open(sequence) is not None:  # part of another's page: not worth the copy
                 sequence.held -= sequence.held % PAGE
             if sequence.held >= self._shelf_tokens:
-                self._shelves.store(sequence, cache, SESSION)
+                with suppress(ModelError):  # a full disk, say: the answers were given all the same
+                    self._shelves.store(sequence, cache, SESSION)
             self._blocks.close(sequence)
 
     def _step(self) -> None:

@@ -1,6 +1,7 @@
 """What was read comes back from disk: the same answers without prefill, nothing stale or torn, within a budget."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from safetensors import safe_open
 from model.cache import PAGE, LatentCache, token_bytes
 from model.config import read_config
 from model.engine import Delta, Finished, Logprobs, Message, Request, Sampling
-from model.errors import NotEnoughSpace, UnsupportedOperation
+from model.errors import ModelError, NotEnoughSpace, UnsupportedOperation
 from model.sequence import TokenSequence
 from model.settings import ModelSettings
 from model.shelves import Shelf, Shelves
@@ -165,6 +166,62 @@ def test_a_truncated_shelf_or_manifest_counts_as_absent(checkpoint: Path, tmp_pa
         file = tmp_path / f"{only(tmp_path).key}.{suffix}"
         file.write_bytes(file.read_bytes()[:-7])
         assert run(new(checkpoint, tmp_path), DOCUMENT + "?")[1] == 0
+
+
+SPOILT: list[dict[str, Any]] = [
+    {"uses": "x"}, {"uses": None}, {"uses": math.nan}, {"used": "x"}, {"tokens": 10**400}, {"tokens": -5},
+    {"pages": 5}, {"tail": None}, {"extra": 1}, {"key": "other"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", [*SPOILT, "[" * 100_000, "[]", "", "null"], ids=lambda one: str(one)[:20])
+def test_a_spoilt_manifest_counts_as_absent_and_its_shelf_is_swept(
+    checkpoint: Path, tmp_path: Path, spoilt: dict[str, Any] | str
+) -> None:
+    engine = new(checkpoint, tmp_path)
+    engine.shelve([DOCUMENT], "d1")
+    manifest = tmp_path / f"{only(tmp_path).key}.json"
+    old = json.loads(manifest.read_text())
+    manifest.write_text(spoilt if isinstance(spoilt, str) else json.dumps(old | spoilt))
+    assert run(new(checkpoint, tmp_path), DOCUMENT + "?")[1] == 0
+    for file in tmp_path.iterdir():
+        os.utime(file, (1e9, 1e9))
+    engine.shelve(["another " * 20], "d2")
+    assert only(tmp_path).label == "d2" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_budget_counts_what_the_disk_holds(checkpoint: Path, tmp_path: Path) -> None:
+    new(checkpoint, tmp_path).shelve([DOCUMENT], "d1")
+    manifest = tmp_path / f"{only(tmp_path).key}.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"bytes": -(10**18)}))
+    assert only(tmp_path).bytes == manifest.with_suffix(".safetensors").stat().st_size
+
+
+def test_a_head_with_too_few_checksums_is_damage(checkpoint: Path, tmp_path: Path) -> None:
+    new(checkpoint, tmp_path).shelve([DOCUMENT], "d1")
+    file = tmp_path / f"{only(tmp_path).key}.safetensors"
+    data = file.read_bytes()
+    start = data.index(b'"rows": "') + 9
+    file.write_bytes(data[:start] + b" " * 9 + data[start + 9 :])
+    assert run(new(checkpoint, tmp_path), DOCUMENT + "?")[1] == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_shelf_that_cannot_be_removed_keeps_nobody_from_an_answer(checkpoint: Path, tmp_path: Path) -> None:
+    new(checkpoint, tmp_path).shelve([DOCUMENT], "d1")
+    file = tmp_path / f"{only(tmp_path).key}.safetensors"
+    file.unlink()
+    file.mkdir()  # which `unlink` refuses, as it does in a folder of another user
+    assert run(new(checkpoint, tmp_path), DOCUMENT + "?")[1] == 0
+
+
+def test_a_session_that_cannot_be_kept_is_let_go(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "shelves").write_text("a file where the folder should be")
+    engine = new(checkpoint, tmp_path / "shelves", shelf_tokens=64)
+    run(engine, DOCUMENT)
+    engine.close()
+    with pytest.raises(ModelError, match="shelves"):
+        new(checkpoint, tmp_path / "shelves").shelve([DOCUMENT], "d1")
 
 
 def test_shelves_of_another_model_dtype_or_cache_are_not_used(make_checkpoint: Make, tmp_path: Path) -> None:
