@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.bench import bench
+from app.cli.card import card
 from app.cli.door import AsJson, group, note, print_json, progress, say, table, workspace
+from app.cli.train import train
 
 app = group("The models that can answer.")
 app.command()(bench)
+app.command()(card)
+app.command()(train)
 
 Reference = Annotated[
     str | None,
@@ -55,22 +59,6 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
         for name, value in info.items():
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             say(f"{name}: {f'{shown:,}' if isinstance(shown, int) else '' if shown is None else shown}")
-
-
-@app.command()
-def card() -> None:
-    """Print the embedded model's card: how it was made, what it can do and what not.
-
-    \b
-    loci model card
-    """
-    from app.errors import BadInput
-    from model.open import embedded_folder
-
-    written = embedded_folder() / "README.md"
-    if not written.is_file():
-        raise BadInput(f"{written} is missing.", "Reinstall Loci.")
-    print(written.read_text("utf-8"), end="")
 
 
 @app.command()
