@@ -31,6 +31,9 @@ def train(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", metavar="FILE", help="Instead of training one: a tokenizer.json.")
     ] = None,
+    dropped: Annotated[
+        Path | None, typer.Option("--dropped", metavar="FILE", help="List of text to leave out, see decontaminate.py.")
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option("--initial", metavar="DIR", help="Start from this model's weights.")
     ] = None,
@@ -57,7 +60,7 @@ def train(
     from model.train.run import train as follow
 
     options = Options(
-        recipe, corpus, out, data, tokenizer, initial,
+        recipe=recipe, corpus=corpus, out=out, data=data, tokenizer=tokenizer, dropped=dropped, initial=initial,
         rows=rows or Options.rows, workers=workers or Options.workers, ranks=ranks, stop_after=stop_after,
     )  # fmt: skip
     try:
