@@ -6,6 +6,7 @@ share what they read (model/kernels/grouped.py). Nothing waits for the host, so 
 M new tokens, D model width, H heads.
 """
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -35,6 +36,7 @@ def decode(model: DeepseekForCausalLM, step: Step, cache: LatentCache) -> Tensor
     Uses only the step's device tensors.
     """
     rope = model.model.rotary_emb(step.positions)
+    step = replace(step, slots=cache.place(step.slots))
     x = model.model.embed_tokens(step.tokens)
     for layer in model.model.layers:
         x = _layer(cast(DecoderLayer, layer), x, rope, step, cache)
@@ -104,13 +106,20 @@ def _attention(
     shape = Shape(
         attention.heads, c.qk_nope_head_dim, c.qk_rope_head_dim, c.kv_lora_rank, c.v_head_dim, c.rope_interleave
     )
-    layer = Latents(cache.storage[attention.layer], cache.fp8)
+    layer = Latents(cache.storage[attention.layer], cache.fp8, cache.shard)
     kv_b = _held(attention.kv_b_proj)
     queries = prepare(
         q, kv, gemv.Norm(attention.kv_a_layernorm.weight, LATENT_EPS), kv_b, rope, step.slots, layer, shape
     )
-    splits = count_splits(len(step.lengths), len(x) // len(step.lengths) * shape.heads)
-    partial, lse, turn = mla.attend(queries, layer, step.tables, step.lengths, attention.scale, shape, splits)
+    attended = shape
+    if cache.shard.size > 1:
+        queries = cache.shard.collect(queries).transpose(0, 1).flatten(1, 2)  # [M, H of all ranks, C]
+        attended = shape._replace(heads=queries.shape[1])
+    splits = count_splits(len(step.lengths), len(x) // len(step.lengths) * attended.heads)
+    partial, lse, turn = mla.attend(queries, layer, step.tables, step.lengths, attention.scale, attended, splits)
+    if cache.shard.size > 1:
+        message = mla.pack(partial, lse, step.lengths, turn, cache.shard, x.dtype)
+        (partial, lse), turn = mla.unpack(cache.shard.exchange(message), shape.rank), 0
     context = mla.combine(partial, lse, step.lengths, kv_b, shape, turn, x.dtype)
     return _apply(attention.o_proj, context, residual=residual)
 

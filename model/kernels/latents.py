@@ -15,14 +15,17 @@ from torch import Tensor
 
 from model.kernels.gemv import Norm, Weight
 from model.kernels.launch import overlap, wait
+from model.shard import WHOLE, Shard
 
 
 class Latents(NamedTuple):
     """One layer of the paged cache."""
 
     storage: Tensor
-    """[pages, PAGE, C], or uint8 [pages, PAGE, row] in the FP8 layout"""
+    """[pages, PAGE, C], or uint8 [pages, PAGE, row] in the FP8 layout; a rank that shares it has a part of each page"""
     fp8: bool
+    shard: Shard = WHOLE
+    """which tokens are here (see model/split_cache.py)"""
 
 
 class Views(NamedTuple):

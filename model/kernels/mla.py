@@ -1,10 +1,12 @@
 """Absorbed latent attention of a few new tokens per sequence over a paged cache, split over the history.
 
 `attend` lets every head attend to the latents of one split of one sequence (Flash-Decoding, Dao et al., 2023);
-`combine` merges the splits by log-sum-exp and applies the value projection. Queries and cache are as in latents.py.
+`combine` merges the splits by log-sum-exp and applies the value projection. Where ranks share the cache (see
+model/split_cache.py), each attends with all heads to its own tokens, and what it sends to the others is made by `pack`
+and read through `unpack`. Queries and cache are as in latents.py.
 
 M new tokens in all, Q per sequence, H heads, N no-position width, P rotary width, R latent rank, V value width,
-S splits.
+S splits. Of SIZE ranks that share a cache, this one holds (n + SHIFT) // SIZE of the first n tokens of a sequence.
 """
 
 import torch
@@ -12,12 +14,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.cache import PAGE
 from model.kernels.gemv import Weight
 from model.kernels.latents import Latents, Shape, views
 from model.kernels.launch import overlap, shared_memory, wait
+from model.shard import Shard
 
 _LOG2E = 1.4426950408889634
+
+_SPARE = 16
+"""Elements of a message's row beyond the values."""
 
 
 @triton.jit
@@ -32,15 +37,25 @@ def _rescale(scores, best, weight):
 
 
 @triton.jit
+def _slots(tables, begin, end, PAGE: tl.constexpr, BT: tl.constexpr):
+    """Where BT tokens from `begin` on lie; a page may have more tokens than that, or less."""
+    if BT <= PAGE:
+        return tl.load(tables + begin // PAGE).to(tl.int64) * PAGE + begin % PAGE + tl.arange(0, BT)
+    t = begin + tl.arange(0, BT)
+    return tl.load(tables + t // PAGE, mask=t < end, other=0).to(tl.int64) * PAGE + t % PAGE
+
+
+@triton.jit
 def _attend(
-    q, latent, rope, tables, lengths, partial, lse, scale, width, row, splits,
-    H: tl.constexpr, Q: tl.constexpr, R: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, PDL: tl.constexpr,
-    BM: tl.constexpr, BT: tl.constexpr,
+    q, latent, rope, tables, lengths, partial, lse, scale, width, row, splits, shift,
+    H: tl.constexpr, Q: tl.constexpr, R: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, SIZE: tl.constexpr,
+    PDL: tl.constexpr, BM: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
     """One split of one sequence, for BM of its Q * H query rows; scores in units of log2."""
     wait(PDL)
     sequence, block, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    length = tl.load(lengths + sequence)
+    everywhere = tl.load(lengths + sequence)
+    length = (everywhere + shift) // SIZE
     chunk = tl.cdiv(tl.cdiv(length, splits), BT) * BT
     start = split * chunk
     if start < length:
@@ -48,7 +63,7 @@ def _attend(
         i = block * BM + tl.arange(0, BM)
         mine = (sequence * Q * H + i).to(tl.int64)
         real = (i < Q * H)[:, None]
-        sees = tl.minimum(length - (Q - 1 - i // H), end)[:, None]
+        sees = tl.minimum((everywhere - (Q - 1 - i // H) + shift) // SIZE, end)[:, None]
         r, p = tl.arange(0, R)[None, :], tl.arange(0, P)[None, :]
         at = q + mine[:, None] * (R + P)
         query, query_rope = tl.load(at + r, mask=real, other=0.0), tl.load(at + R + p, mask=real, other=0.0)
@@ -56,9 +71,8 @@ def _attend(
         best = tl.full([BM], float("-inf"), dtype=tl.float32)
         weight = tl.zeros([BM], dtype=tl.float32)
         for begin in tl.range(start, end, BT):
-            page = tl.load(tables + sequence * width + begin // PAGE).to(tl.int64)
             t = begin + tl.arange(0, BT)
-            slot = (page * PAGE + begin % PAGE + tl.arange(0, BT))[:, None]
+            slot = _slots(tables + sequence * width, begin, end, PAGE, BT)[:, None]
             inside = (t < end)[:, None]
             keys = tl.load(latent + slot * row + r, mask=inside, other=0.0)
             turned = tl.load(rope + slot * row + p, mask=inside, other=0.0)
@@ -74,15 +88,16 @@ def _attend(
 
 @triton.jit
 def _attend_fp8(
-    q, latent, factor, rope, tables, lengths, partial, lse, scale, width, row, splits,
-    H: tl.constexpr, Q: tl.constexpr, R: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, PDL: tl.constexpr,
-    BM: tl.constexpr, BT: tl.constexpr,
+    q, latent, factor, rope, tables, lengths, partial, lse, scale, width, row, splits, shift,
+    H: tl.constexpr, Q: tl.constexpr, R: tl.constexpr, P: tl.constexpr, PAGE: tl.constexpr, SIZE: tl.constexpr,
+    PDL: tl.constexpr, BM: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
     """`_attend` over the FP8 layout. The e4m3 values are exact in the queries' dtype; each group's factor multiplies
     its part of a score and its share, so the groups (at most four) are written out."""
     wait(PDL)
     sequence, block, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    length = tl.load(lengths + sequence)
+    everywhere = tl.load(lengths + sequence)
+    length = (everywhere + shift) // SIZE
     chunk = tl.cdiv(tl.cdiv(length, splits), BT) * BT
     start = split * chunk
     if start < length:
@@ -90,7 +105,7 @@ def _attend_fp8(
         i = block * BM + tl.arange(0, BM)
         mine = (sequence * Q * H + i).to(tl.int64)
         real = (i < Q * H)[:, None]
-        sees = tl.minimum(length - (Q - 1 - i // H), end)[:, None]
+        sees = tl.minimum((everywhere - (Q - 1 - i // H) + shift) // SIZE, end)[:, None]
         r, p = tl.arange(0, 128)[None, :], tl.arange(0, P)[None, :]
         at = q + mine[:, None] * (R + P)
         query_rope = tl.load(at + R + p, mask=real, other=0.0)
@@ -105,9 +120,8 @@ def _attend_fp8(
         best = tl.full([BM], float("-inf"), dtype=tl.float32)
         weight = tl.zeros([BM], dtype=tl.float32)
         for begin in tl.range(start, end, BT):
-            page = tl.load(tables + sequence * width + begin // PAGE).to(tl.int64)
             t = begin + tl.arange(0, BT)
-            flat = page * PAGE + begin % PAGE + tl.arange(0, BT)
+            flat = _slots(tables + sequence * width, begin, end, PAGE, BT)
             slot = flat[:, None]
             inside = (t < end)[:, None]
             turned = tl.load(rope + slot * (row // 2) + p, mask=inside, other=0.0)
@@ -147,10 +161,39 @@ def _attend_fp8(
 
 
 @triton.jit
+def _used(length, splits, TURN: tl.constexpr):
+    """How many of the splits `_attend` wrote; all, where TURN is 0."""
+    if TURN == 0:
+        return splits
+    return tl.cdiv(length, tl.maximum(tl.cdiv(tl.cdiv(length, splits), TURN), 1) * TURN)  # 0 where nothing is here
+
+
+@triton.jit
+def _merge(partial, lse, used, step, log_step, R: tl.constexpr, SP: tl.constexpr, BS: tl.constexpr):
+    """The first `used` splits of one head of one token as one: values [R], log2-sum-exp."""
+    r = tl.arange(0, R)
+    s = tl.arange(0, SP)
+    logs = tl.load(lse + s * log_step, mask=s < used, other=float("-inf"))
+    top = tl.max(logs, axis=0)
+    # Nothing may be here of a sequence: exp2(-inf - -inf) would be NaN.
+    safe = tl.where(top == float("-inf"), 0.0, top)
+    weight = tl.sum(tl.exp2(logs - safe), axis=0)
+    whole = tl.where(weight > 0, weight, 1.0)
+    context = tl.zeros([R], dtype=tl.float32)
+    for start in range(0, used, BS):
+        b = start + tl.arange(0, BS)
+        share = tl.exp2(tl.load(lse + b * log_step, mask=b < used, other=float("-inf")) - safe) / whole
+        at = partial + b.to(tl.int64)[:, None] * step + r[None, :]
+        values = tl.load(at, mask=(b < used)[:, None], other=0.0).to(tl.float32)
+        context += tl.sum(values * share[:, None], axis=0)
+    return context, top + tl.log2(whole)
+
+
+@triton.jit
 def _combine(
-    partial, lse, lengths, kv_b, kv_b_scale, out, splits, H: tl.constexpr, Q: tl.constexpr, R: tl.constexpr,
-    N: tl.constexpr, V: tl.constexpr, FP8: tl.constexpr, PDL: tl.constexpr, BT: tl.constexpr, SP: tl.constexpr,
-    BS: tl.constexpr, BV: tl.constexpr,
+    partial, lse, lengths, kv_b, kv_b_scale, out, splits, row, step, log_row, log_step, H: tl.constexpr,
+    Q: tl.constexpr, R: tl.constexpr, N: tl.constexpr, V: tl.constexpr, FP8: tl.constexpr, PDL: tl.constexpr,
+    TURN: tl.constexpr, SP: tl.constexpr, BS: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
     """Splits of one head of one token merged, then [R] @ [R, V], one tile of V per program."""
     token, head, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -159,19 +202,9 @@ def _combine(
     at = head * (N + V) + N + v
     w = tl.load(kv_b + at[:, None] * R + r[None, :], mask=(v < V)[:, None], other=0.0)
     wait(PDL)
-    length = tl.load(lengths + token // Q)
-    used = tl.cdiv(length, tl.cdiv(tl.cdiv(length, splits), BT) * BT)
-    mine = (token * H + head).to(tl.int64) * splits
-    s = tl.arange(0, SP)
-    logs = tl.load(lse + mine + s, mask=s < used, other=float("-inf"))
-    top = tl.max(logs, axis=0)
-    whole = tl.sum(tl.exp2(logs - top), axis=0)
-    context = tl.zeros([R], dtype=tl.float32)
-    for start in range(0, used, BS):
-        b = start + tl.arange(0, BS)
-        share = tl.exp2(tl.load(lse + mine + b, mask=b < used, other=float("-inf")) - top) / whole
-        values = tl.load(partial + (mine + b)[:, None] * R + r[None, :], mask=(b < used)[:, None], other=0.0)
-        context += tl.sum(values * share[:, None], axis=0)
+    used = _used(tl.load(lengths + token // Q), splits, TURN)
+    mine = (token * H + head).to(tl.int64)
+    context, _ = _merge(partial + mine * row, lse + mine * log_row, used, step, log_step, R, SP, BS)
     w = w.to(tl.float32)
     if FP8:
         w *= tl.load(
@@ -179,6 +212,23 @@ def _combine(
         )
     values = tl.sum(w * context[None, :], axis=1)
     tl.store(out + (token * H + head) * V + v, values.to(out.dtype.element_ty), mask=v < V)
+
+
+@triton.jit
+def _pack(
+    partial, lse, lengths, values, logs, tokens, splits, shift, row, log_row, H: tl.constexpr, OWN: tl.constexpr,
+    Q: tl.constexpr, R: tl.constexpr, SIZE: tl.constexpr, PDL: tl.constexpr, TURN: tl.constexpr, SP: tl.constexpr,
+    BS: tl.constexpr,
+):  # fmt: skip
+    """Splits of one head of one token merged, into the message for the rank that has the head."""
+    token, head = tl.program_id(0), tl.program_id(1)
+    wait(PDL)
+    used = _used((tl.load(lengths + token // Q) + shift) // SIZE, splits, TURN)
+    mine = (token * H + head).to(tl.int64) * splits
+    context, log = _merge(partial + mine * R, lse + mine, used, R, 1, R, SP, BS)
+    to = ((head // OWN) * tokens + token).to(tl.int64) * OWN + head % OWN
+    tl.store(values + to * row + tl.arange(0, R), context.to(values.dtype.element_ty))
+    tl.store(logs + to * log_row, log)
 
 
 def tiles(rows: int) -> tuple[int, int, int]:
@@ -193,7 +243,7 @@ def attend(
     that one turn of the loop reads.
 
     `tables` int32 [sequences, width], `lengths` int32 [sequences], new tokens included; M is a multiple of the number
-    of sequences. Splits beyond a sequence's length are left unwritten.
+    of sequences. Splits beyond a sequence's length, or beyond what this rank has of it, are left unwritten.
     """
     sequences, new = len(lengths), q.shape[0] // len(lengths)
     partial = torch.empty(q.shape[0], shape.heads, splits, shape.rank, dtype=torch.float32, device=q.device)
@@ -201,16 +251,21 @@ def attend(
     block_m, block_t, warps = tiles(new * shape.heads)
     of = views(latents, shape.rank)
     grid = (sequences, triton.cdiv(new * shape.heads, block_m), splits)
-    sizes = {"H": shape.heads, "Q": new, "R": shape.rank, "P": shape.rope, "PAGE": PAGE, "BM": block_m, "BT": block_t}
+    shard, page = latents.shard, latents.storage.shape[1]
+    sizes = {
+        "H": shape.heads, "Q": new, "R": shape.rank, "P": shape.rope, "PAGE": page, "SIZE": shard.size, "BM": block_m,
+        "BT": block_t,
+    }  # fmt: skip
+    shift = shard.size - 1 - shard.rank
     if latents.fp8:
         _attend_fp8[grid](
             q, of.latent, of.factor, of.rope, tables, lengths, partial, lse, scale * _LOG2E, tables.stride(0), of.row,
-            splits, **sizes, num_warps=warps, num_stages=2, **overlap(),
+            splits, shift, **sizes, num_warps=warps, num_stages=2, **overlap(),
         )  # fmt: skip
     else:
         _attend[grid](
             q, of.latent, of.rope, tables, lengths, partial, lse, scale * _LOG2E, tables.stride(0), of.row, splits,
-            **sizes, num_warps=warps, num_stages=2, **overlap(),
+            shift, **sizes, num_warps=warps, num_stages=2, **overlap(),
         )  # fmt: skip
     return partial, lse, block_t
 
@@ -221,16 +276,44 @@ def combine(
     lengths: Tensor,
     kv_b: Weight,
     shape: Shape,
-    block_t: int,
+    turn: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """What `attend` made, merged and through the value projection: [M, H * V]."""
+    """What `attend` made, merged and through the value projection: [M, H * V]; or what `unpack` found, with turn 0."""
     tokens, splits = partial.shape[0], partial.shape[2]
     out = torch.empty(tokens, shape.heads * shape.value, dtype=dtype, device=partial.device)
     block_v = 16
     _combine[(tokens, shape.heads, triton.cdiv(shape.value, block_v))](
-        partial, lse, lengths, kv_b[0], kv_b[1], out, splits, H=shape.heads, Q=tokens // len(lengths), R=shape.rank,
-        N=shape.nope, V=shape.value, FP8=kv_b[1] is not None, BT=block_t, SP=triton.next_power_of_2(splits),
+        partial, lse, lengths, kv_b[0], kv_b[1], out, splits, partial.stride(1), partial.stride(2), lse.stride(1),
+        lse.stride(2), H=shape.heads, Q=tokens // len(lengths), R=shape.rank, N=shape.nope, V=shape.value,
+        FP8=kv_b[1] is not None, TURN=turn, SP=triton.next_power_of_2(splits),
         BS=min(triton.next_power_of_2(splits), 32), BV=block_v, num_warps=8, **overlap(),
     )  # fmt: skip
     return out
+
+
+def pack(partial: Tensor, lse: Tensor, lengths: Tensor, turn: int, shard: Shard, dtype: torch.dtype) -> Tensor:
+    """What `attend` made with all heads on this rank, as one part per rank, to be exchanged: [ranks, M, H / ranks, *].
+
+    A row is R values, the log-sum-exp as float32, and what makes its length one that is read fast.
+    """
+    tokens, heads, splits, rank = partial.shape
+    own = heads // shard.size
+    message = torch.empty(shard.size, tokens, own, rank + _SPARE, dtype=dtype, device=partial.device)
+    logs = _logs(message, rank)
+    _pack[(tokens, heads)](
+        partial, lse, lengths, message, logs, tokens, splits, shard.size - 1 - shard.rank, message.stride(2),
+        logs.stride(2), H=heads, OWN=own, Q=tokens // len(lengths), R=rank, SIZE=shard.size, TURN=turn,
+        SP=triton.next_power_of_2(splits), BS=min(triton.next_power_of_2(splits), 32), num_warps=8, **overlap(),
+    )  # fmt: skip
+    return message
+
+
+def unpack(message: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """What every rank found for this rank's heads, as `combine` takes it: values [M, H, ranks, R], log2-sum-exp."""
+    return message[..., :rank].permute(1, 2, 0, 3), _logs(message, rank).permute(1, 2, 0)
+
+
+def _logs(message: Tensor, rank: int) -> Tensor:
+    """Its log-sum-exp [ranks, M, H / ranks]; a view."""
+    return message.view(torch.float32)[..., rank * message.element_size() // 4]

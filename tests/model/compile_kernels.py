@@ -20,6 +20,7 @@ from triton.runtime.jit import JITFunction
 
 from model.config import Config
 from model.kernels import gemv, grouped, latents, launch, mla, routing
+from model.shard import Shard
 
 E4M3 = torch.float8_e4m3fn
 TYPES = {
@@ -115,6 +116,11 @@ def call_all(fp8: bool) -> None:
     mla.combine(partial, lse, lengths, kv_b, shape, turn, torch.bfloat16)
     many = shape._replace(heads=128)  # DeepSeek-V3's
     mla.attend(empty(2, 128, 576), layer, empty(2, 2048, dtype=int32), lengths, 0.1, many, 64)
+    part = empty(9, 8, layer.storage.shape[-1], dtype=layer.storage.dtype)  # of a cache that eight ranks share
+    eighth = layer._replace(storage=part, shard=Shard(3, 8))
+    partial, lse, turn = mla.attend(empty(2, 128, 576), eighth, empty(2, 2048, dtype=int32), lengths, 0.1, many, 64)
+    message = mla.pack(partial, lse, lengths, turn, eighth.shard, torch.bfloat16)
+    mla.combine(*mla.unpack(message, 512), lengths, kv_b, shape, 0, torch.bfloat16)
 
 
 def main(capability: int) -> None:

@@ -74,6 +74,14 @@ class SplitPart(ModelPart):
         return self.model.logits(self.model.step(make_step(readings, torch.device("cpu")), self.cache))
 
     @torch.inference_mode()
+    def decode(self, readings: Sequence[Reading]) -> Tensor:
+        """`read_all` by the kernels."""
+        from model import fast_decode  # needs Triton
+
+        hidden = fast_decode.decode(self.model, make_step(readings, torch.device("cpu")), self.cache)
+        return fast_decode.logits(self.model, hidden)
+
+    @torch.inference_mode()
     def branch(self, continuations: Sequence[Sequence[int]], history: int, pages: Sequence[int]) -> Tensor:
         branches = make_branches(continuations, history, pages, torch.device("cpu"))
         return self.model.logits(self.model.branch(branches, self.cache))

@@ -3,6 +3,8 @@
 python -m pytest -n 0 -s tests/model/test_fast_decode.py
 """
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +12,17 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from model import fast_decode
+from model import attention, fast_decode
 from model.cache import LatentCache
 from model.config import Config, Yarn
 from model.graphs import DecodeGraphs
 from model.moe import skip_experts
+from model.parallel import Ranks
 from model.random_weights import random_model
+from model.saving import save_model
+from model.shard import WHOLE
 from model.step import Reading, make_step
+from tests.model.rank_parts import SplitPart, build_split
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = 1e-4
@@ -113,3 +119,31 @@ def test_recorded_steps_follow_their_sequences(monkeypatch: pytest.MonkeyPatch) 
     assert largest < TOLERANCE
     assert not fast.storage[:, [0, 3, 4]].any()  # nobody's, and untouched
     assert not graphs.covers([Reading([1], 0, [0]), Reading([1, 2], 0, [1])])
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="ranks of a test are on the CPU")
+def test_ranks_that_share_a_cache_decode_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sequence by itself, then two with two tokens each, of which one is too short for every rank to hold some."""
+    for name in ("_HISTORY_BLOCK", "_ABSORBED_SCORES"):  # parts set them
+        monkeypatch.setattr(attention, name, getattr(attention, name))
+    config = Config(**{**SMALL, **FORMS["v3"], "num_attention_heads": 4, "num_hidden_layers": 1})
+    save_model(random_model(config, torch.float32, DEVICE), tmp_path, torch.float32)
+    whole = build_split(tmp_path, False, WHOLE, DEVICE)
+    ranks: Ranks[SplitPart] = Ranks(partial(build_split, tmp_path, False), [DEVICE] * 2, threads=1)
+    tokens = torch.randint(0, 50, (80,), generator=torch.Generator().manual_seed(0)).tolist()
+    pages = [3, 1]
+    try:
+        for part in (whole.read_all, partial(ranks.call, "read_all")):
+            part([Reading(tokens[:70], 0, pages)])
+        largest = 0.0
+        for step in (
+            [Reading(tokens[70:71], 70, pages)],
+            [Reading(tokens[71:73], 71, pages), Reading(tokens[:2], 0, [2])],
+        ):
+            expected = whole.read_all(step)
+            for found in ranks.ask("decode", step):
+                largest = max(largest, float((found - expected).abs().max() / expected.std()))
+        print(f"two ranks that share a cache: logits {largest:.1e}")
+        assert largest < TOLERANCE
+    finally:
+        ranks.close()

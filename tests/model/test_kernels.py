@@ -19,6 +19,7 @@ from model.kernels import gemv, grouped, mla, routing
 from model.kernels.latents import Latents, Shape, prepare
 from model.moe import Router
 from model.rope import rotate
+from model.shard import Shard
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = 1e-4
@@ -236,3 +237,38 @@ def test_attention_over_pages(
             shares = (expected[number * new + query] @ seen.T * scale).softmax(-1)
             outs.append(torch.einsum("hr,hvr->hv", shares @ seen[:, :rank], split[:, nope:]).flatten())
     worst(got, torch.stack(outs), f"attention, rank {rank}, fp8 cache {fp8_cache}, {new} new")
+
+
+@pytest.mark.parametrize(
+    ("size", "fp8_cache", "new", "lengths", "splits"),
+    [(2, False, 3, [70, 5], 3), (4, True, 1, [129, 1], 2)],
+)
+def test_attention_over_the_parts_of_several_ranks_is_that_over_the_whole(
+    size: int, fp8_cache: bool, new: int, lengths: list[int], splits: int
+) -> None:
+    """Every token lies on one rank; of a short sequence, some ranks have nothing."""
+    heads, rank, rope, value, width = 4, 128, 16, 20, 3
+    shape = Shape(heads, 24, rope, rank, value, True)
+    pages = width * len(lengths)
+    tables = torch.randperm(pages).view(-1, width).to(DEVICE, torch.int32)
+    history = torch.randn(pages * PAGE, rank + rope)
+    rows = quantise(history, rank) if fp8_cache else history
+    storage = rows.view(pages, PAGE, -1).to(DEVICE)
+    queries = normal(new * len(lengths), heads, rank + rope)
+    kv_b, _ = weight(heads * (shape.nope + value), rank, False)
+    ends = torch.tensor(lengths, dtype=torch.int32, device=DEVICE)
+    whole = mla.attend(queries, Latents(storage, fp8_cache), tables, ends, 0.1, shape, splits)
+    expected = mla.combine(*whole[:2], ends, kv_b, shape, whole[2], torch.float32)
+
+    sent = []
+    for shard in (Shard(number, size) for number in range(size)):
+        layer = Latents(storage[:, shard.rank :: size].contiguous(), fp8_cache, shard)
+        partial, lse, turn = mla.attend(queries, layer, tables, ends, 0.1, shape, splits)
+        sent.append(mla.pack(partial, lse, ends, turn, shard, torch.float32))
+    own = shape._replace(heads=heads // size)
+    weights = kv_b[0].chunk(size)
+    got = [
+        mla.combine(*mla.unpack(received, rank), ends, (weights[number], None), own, 0, torch.float32)
+        for number, received in enumerate(torch.stack(sent, dim=1))
+    ]
+    worst(torch.cat(got, dim=1), expected, f"attention of {size} ranks, fp8 cache {fp8_cache}, {new} new")

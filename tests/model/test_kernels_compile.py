@@ -36,5 +36,6 @@ def test_every_kernel_compiles(capability: int, tmp_path: Path) -> None:
         "_prepare",
         "_attend",
         "_combine",
+        "_pack",
     }
     assert made == expected | ({"_attend_fp8"} if capability >= 89 else set())
