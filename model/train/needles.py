@@ -17,7 +17,7 @@ from model.train.episodes import INTROS, Episode, chain, common_words, one_of_ke
 from model.train.tokenizer import BEGIN_ID
 
 _SHARE = 0.25
-_MOST = 32.0
+_MOST = 64.0
 """The weight of an answer's token at most, where answers are a vanishing part of a row."""
 _KINDS = {"one": 0.3, "keys": 0.5, "chain": 0.12, "words": 0.08}
 _SPACING = 2048
