@@ -1,7 +1,7 @@
 """One decode step of the whole model as GPU kernels: the fast twin of `DeepseekForCausalLM.step` for a few new tokens.
 
-One token takes about ten kernels a layer, each of which reads its weights once (model/kernels/gemv.py); several tokens
-share what they read (model/kernels/grouped.py). Nothing waits for the host, so a step can be recorded in a CUDA graph.
+A few tokens take about ten kernels a layer, each of which reads its weights once (model/kernels/gemv.py); more of them
+share tiles (model/kernels/grouped.py). Nothing waits for the host, so a step can be recorded in a CUDA graph.
 
 M new tokens, D model width, H heads.
 """
@@ -70,7 +70,7 @@ def _norm(norm: RMSNorm) -> gemv.Norm:
 
 def _apply(linear: Linear, x: Tensor, norm: RMSNorm | None = None, residual: Tensor | None = None) -> Tensor:
     """linear(norm(x)) + residual."""
-    if len(x) == 1:
+    if len(x) <= gemv.MOST:
         return gemv.linear(x, _held(linear), None if norm is None else _norm(norm), residual=residual)
     if norm is not None:
         x = norm(x)
@@ -81,7 +81,7 @@ def _apply(linear: Linear, x: Tensor, norm: RMSNorm | None = None, residual: Ten
 
 def _both(first: Linear, second: Linear, x: Tensor, norm: RMSNorm) -> tuple[Tensor, Tensor]:
     """Two maps of norm(x)."""
-    if len(x) == 1:
+    if len(x) <= gemv.MOST:
         out = gemv.linear(x, _held(first), _norm(norm), second=_held(second))
         return out[:, : first.out_features], out[:, first.out_features :]
     x = norm(x)
@@ -102,7 +102,7 @@ def _attention(
     first = attention.q_proj if c.q_lora_rank is None else attention.q_a_proj
     q, kv = _both(first, attention.kv_a_proj_with_mqa, x, norm)
     if c.q_lora_rank is not None:
-        q = _apply(attention.q_b_proj, q.contiguous(), attention.q_a_layernorm)
+        q = _apply(attention.q_b_proj, q, attention.q_a_layernorm)
     shape = Shape(
         attention.heads, c.qk_nope_head_dim, c.qk_rope_head_dim, c.kv_lora_rank, c.v_head_dim, c.rope_interleave
     )
@@ -138,7 +138,7 @@ def _experts(moe: MoE, norm: RMSNorm, x: Tensor, residual: Tensor | None) -> Ten
     router, routed, shared = moe.gate, moe.experts, moe.shared_experts
     gate_up: gemv.Weight = (routed.gate_up_proj, routed.gate_up_scale_inv)
     down: gemv.Weight = (routed.down_proj, routed.down_scale_inv)
-    if len(x) == 1:
+    if len(x) <= gemv.MOST:
         scores = gemv.linear(x, (router.weight, None), _norm(norm), out_dtype=torch.float32)
         weights, chosen = _choose(moe, scores)
         parts = (

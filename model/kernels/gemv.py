@@ -1,10 +1,13 @@
-"""One token through linear maps: matrix-vector products that read each weight once, at the speed of memory.
+"""A few tokens through linear maps: matrix-vector products that read each weight at the speed of memory.
+
+Each token has programs of its own. Those that need the same tile of a weight run at the same time, so that memory is
+read once and the others find it in the L2 cache; experts are rarely shared by so few tokens.
 
 The root mean square norm before a map is folded in (its factor is applied to the sum), and so is the residual after
 it. Weights are BF16, F16 or F32, or e4m3 with one factor per 128 x 128 block (DeepSeek-V3 report, section 3.3), which
 is folded into the vector.
 
-N rows, K columns; D model width, F expert width, E experts, A experts per token.
+T tokens; N rows, K columns; D model width, F expert width, E experts, A experts per token.
 """
 
 from typing import NamedTuple
@@ -15,6 +18,9 @@ import triton.language as tl
 from torch import Tensor
 
 from model.kernels.launch import overlap, wait
+
+MOST = 4
+"""Tokens up to which this is faster than tiles that share what they read (model/kernels/grouped.py)."""
 
 Weight = tuple[Tensor, Tensor | None]
 """A matrix and the factors of its blocks, if it is e4m3."""
@@ -84,18 +90,21 @@ def _rows(
 
 @triton.jit
 def _linear(
-    x, gain, weight, scale, second, second_scale, residual, out, rows, more, eps,
+    x, gain, weight, scale, second, second_scale, residual, out, rows, more, x_row, eps,
     K: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr, FP8: tl.constexpr, FP8_SECOND: tl.constexpr,
     PDL: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * BN
+    token = tl.program_id(0)
+    x += token * x_row
+    to = token * (rows + more)
+    row = tl.program_id(1) * BN
     start = tl.cdiv(rows, BN) * BN
     if row < start:
-        _rows(x, gain, weight, scale, residual, out, row, rows, 0, eps, K, NORM, RESIDUAL, FP8, PDL, BN, BK)
+        _rows(x, gain, weight, scale, residual, out, row, rows, to, eps, K, NORM, RESIDUAL, FP8, PDL, BN, BK)
     else:
         _rows(
-            x, gain, second, second_scale, residual, out, row - start, more, rows, eps, K, NORM, RESIDUAL, FP8_SECOND,
-            PDL, BN, BK,
+            x, gain, second, second_scale, residual, out, row - start, more, to + rows, eps, K, NORM, RESIDUAL,
+            FP8_SECOND, PDL, BN, BK,
         )  # fmt: skip
 
 
@@ -146,18 +155,18 @@ def linear(
     residual: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """weight [N, K] times (the norm of) x [1, K] -> [1, N], or [1, N + N2] with a second matrix below the first.
+    """weight [N, K] times (the norm of) x [T, K] -> [T, N], or [T, N + N2] with a second matrix below the first.
 
-    `residual` [1, N] is added to the result.
+    The rows of x may be strided. `residual` [T, N] is added to the result.
     """
     rows, columns = weight[0].shape
     more = 0 if second is None else second[0].shape[0]
     second = weight if second is None else second
-    out = torch.empty(1, rows + more, dtype=out_dtype or x.dtype, device=x.device)
+    out = torch.empty(len(x), rows + more, dtype=out_dtype or x.dtype, device=x.device)
     blocks = blocks_for(rows + more, columns, weight[1] is not None)
-    grid = (triton.cdiv(rows, blocks.n) + triton.cdiv(more, blocks.n),)
+    grid = (len(x), triton.cdiv(rows, blocks.n) + triton.cdiv(more, blocks.n))
     _linear[grid](
-        x, norm and norm.gain, *weight, *second, residual, out, rows, more, norm.eps if norm else 0.0,
+        x, norm and norm.gain, *weight, *second, residual, out, rows, more, x.stride(0), norm.eps if norm else 0.0,
         K=columns, NORM=norm is not None, RESIDUAL=residual is not None, FP8=weight[1] is not None,
         FP8_SECOND=second[1] is not None, BN=blocks.n, BK=blocks.k, num_warps=blocks.warps, **overlap(),
     )  # fmt: skip
@@ -189,8 +198,11 @@ def _gate_up(
     local, first, eps, D: tl.constexpr, F: tl.constexpr, FS: tl.constexpr, A: tl.constexpr, FP8: tl.constexpr,
     FP8_SHARED: tl.constexpr, PDL: tl.constexpr, BF: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """silu(gate) * up of the token's experts into act [A, F], then of the shared ones into [FS]."""
-    pid = tl.program_id(0)
+    """silu(gate) * up of each token's experts into act [A, F], then of the shared ones into [FS]."""
+    token, pid = tl.program_id(0), tl.program_id(1)
+    x += token * D
+    experts += token * A
+    act += token * (A * F + FS)
     shared_tiles: tl.constexpr = (FS + BF - 1) // BF
     tiles: tl.constexpr = (F + BF - 1) // BF
     if pid < shared_tiles:
@@ -220,8 +232,13 @@ def _down(
     D, F: tl.constexpr, FS: tl.constexpr, A: tl.constexpr, RESIDUAL: tl.constexpr, FP8: tl.constexpr,
     FP8_SHARED: tl.constexpr, PDL: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """The residual plus the weighted sum of the token's experts, one tile of D per program."""
-    row = tl.program_id(0) * BN
+    """The residual plus the weighted sum of each token's experts, one tile of D per program."""
+    token = tl.program_id(0)
+    act += token * (A * F + FS)
+    experts += token * A
+    weights += token * A
+    out += token * D
+    row = tl.program_id(1) * BN
     n = row + tl.arange(0, BN)
     total = tl.zeros([BN], dtype=tl.float32)
     blocks: tl.constexpr = (F + 127) // 128
@@ -244,7 +261,7 @@ def _down(
         one, _ = _products(w, act + j * F, act, mine, scale, row, rows, F, False, FP8, BN, BK)
         total += tl.where(held, one * tl.load(weights + j), 0.0)
     if RESIDUAL:
-        total += tl.load(residual + n, mask=n < D, other=0.0).to(tl.float32)
+        total += tl.load(residual + token * D + n, mask=n < D, other=0.0).to(tl.float32)
     tl.store(out + n, total.to(out.dtype.element_ty), mask=n < D)
 
 
@@ -267,9 +284,9 @@ def experts(
     residual: Tensor | None,
     first: int = 0,
 ) -> Tensor:
-    """The norm of one token x [1, D] through its chosen and the shared experts -> [1, D], plus `residual`.
+    """The norm of x [T, D] through each token's chosen and the shared experts -> [T, D], plus `residual` [T, D].
 
-    `weights` float32 and `chosen` int32 [1, A]; `gate_up` [E, 2F, D] and `down` [E, D, F] hold the experts from
+    `weights` float32 and `chosen` int32 [T, A]; `gate_up` [E, 2F, D] and `down` [E, D, F] hold the experts from
     `first` on. Experts held elsewhere add nothing.
     """
     local, width, inner = down[0].shape
@@ -277,17 +294,18 @@ def experts(
     none: Weight = (gate_up[0], None)
     gate, up, out_of = shared if shared is not None else Shared(none, none, none)
     shared_inner = out_of[0].shape[1] if shared is not None else 0
-    act = torch.empty(active * inner + shared_inner, dtype=x.dtype, device=x.device)
+    act = torch.empty(len(x), active * inner + shared_inner, dtype=x.dtype, device=x.device)
     fp8 = gate_up[1] is not None
     blocks = gate_blocks(width, fp8)
-    _gate_up[(active * triton.cdiv(inner, blocks.n) + triton.cdiv(shared_inner, blocks.n),)](
+    programs = active * triton.cdiv(inner, blocks.n) + triton.cdiv(shared_inner, blocks.n)
+    _gate_up[(len(x), programs)](
         x, norm.gain, chosen, *gate_up, *gate, *up, act, local, first, norm.eps, D=width, F=inner, FS=shared_inner,
         A=active, FP8=fp8, FP8_SHARED=gate[1] is not None, BF=blocks.n, BK=blocks.k, num_warps=blocks.warps,
         **overlap(),
     )  # fmt: skip
     out = torch.empty_like(x)
     blocks = down_blocks(inner, fp8)
-    _down[(triton.cdiv(width, blocks.n),)](
+    _down[(len(x), triton.cdiv(width, blocks.n))](
         act, weights, chosen, *down, *out_of, residual, out, local, first, width, F=inner, FS=shared_inner, A=active,
         RESIDUAL=residual is not None, FP8=fp8, FP8_SHARED=out_of[1] is not None, BN=blocks.n, BK=blocks.k,
         num_warps=blocks.warps, **overlap(),

@@ -49,11 +49,12 @@ FORMS: dict[str, dict[str, Any]] = {
     ("form", "sequences", "new", "fp8", "threshold"),
     [
         ("v3", 1, 1, False, 0.0),
-        ("v3", 2, 2, False, 0.0),
+        ("v3", 3, 2, False, 0.0),
         ("v2-lite", 1, 1, True, 0.0),
         ("v2-lite", 3, 1, True, 0.0),
+        ("v2-lite", 5, 1, True, 0.0),
         ("v3", 1, 1, False, 0.3),
-        ("v3", 3, 1, False, 0.3),
+        ("v3", 5, 1, False, 0.3),
         ("no shared experts", 1, 1, False, 0.0),
     ],
 )

@@ -73,38 +73,39 @@ def swiglu(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("fp8", [False, True])
-@pytest.mark.parametrize("columns", [200, 1500])
-def test_one_token_through_two_maps_with_norm_and_residual(fp8: bool, columns: int) -> None:
-    x, gain = normal(1, columns), torch.rand(columns).to(DEVICE) + 0.5
+@pytest.mark.parametrize(("tokens", "columns"), [(1, 200), (1, 1500), (3, 200)])
+def test_few_tokens_through_two_maps_with_norm_and_residual(fp8: bool, tokens: int, columns: int) -> None:
+    x, gain = normal(tokens, columns + 24)[:, :columns], torch.rand(columns).to(DEVICE) + 0.5
     (first, wide), (second, more) = weight(72, columns, fp8), weight(40, columns, fp8)
     both = gemv.linear(x, first, gemv.Norm(gain, EPS), second)
     worst(both, rms(x, gain) @ torch.cat([wide, more]).T, f"norm and two maps, fp8 {fp8}")
-    base = normal(1, 72)
+    base = normal(tokens, 72)
     worst(gemv.linear(x, first, residual=base), base + x @ wide.T, f"residual, fp8 {fp8}")
 
 
 @pytest.mark.parametrize("fp8", [False, True])
 @pytest.mark.parametrize(("first", "shared"), [(0, True), (2, True), (0, False)])
-def test_one_token_through_its_experts(fp8: bool, first: int, shared: bool) -> None:
+def test_few_tokens_through_their_experts(fp8: bool, first: int, shared: bool) -> None:
     """Experts before `first` are held elsewhere and add nothing."""
     width, inner, number = 136, 160, 5
     gate_up, wide = stacked(number - first, inner, width, fp8, parts=2)
     down, wide_down = stacked(number - first, width, inner, fp8)
     parts = [weight(192, width, fp8), weight(192, width, fp8), weight(width, 192, fp8)]
-    x, gain = normal(1, width), torch.rand(width).to(DEVICE) + 0.5
-    weights, chosen = torch.rand(1, 2).to(DEVICE), torch.tensor([[3, 1]], dtype=torch.int32, device=DEVICE)
+    x, gain = normal(2, width), torch.rand(width).to(DEVICE) + 0.5
+    weights, chosen = torch.rand(2, 2).to(DEVICE), torch.tensor([[3, 1], [4, 3]], dtype=torch.int32, device=DEVICE)
     got = gemv.experts(
         x, gemv.Norm(gain, EPS), weights, chosen, gate_up, down,
         gemv.Shared(*[one[0] for one in parts]) if shared else None, x, first,
     )  # fmt: skip
     normed, expected = rms(x, gain), x.clone()
-    for share, expert in zip(weights[0], chosen[0].tolist(), strict=True):
-        if expert >= first:
-            gate, up = wide[expert - first].chunk(2)
-            expected += share * swiglu(normed, gate, up, wide_down[expert - first])
+    for token, experts in enumerate(chosen.tolist()):
+        for share, expert in zip(weights[token], experts, strict=True):
+            if expert >= first:
+                gate, up = wide[expert - first].chunk(2)
+                expected[token] += share * swiglu(normed[token], gate, up, wide_down[expert - first])
     if shared:
         expected += swiglu(normed, *[one[1] for one in parts])
-    worst(got, expected, f"experts of one token, fp8 {fp8}, from {first}")
+    worst(got, expected, f"experts of two tokens, fp8 {fp8}, from {first}")
 
 
 @pytest.mark.parametrize("fp8", [False, True])
