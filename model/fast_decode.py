@@ -19,12 +19,10 @@ from model.decoder_layer import DecoderLayer
 from model.deepseek import DeepseekForCausalLM
 from model.kernels import gemv, grouped, mla, routing
 from model.kernels.latents import Latents, Shape, prepare
+from model.kernels.launch import processors
 from model.layers import MLP, Linear, RMSNorm
 from model.moe import MoE
 from model.step import Step
-
-_PROGRAMS = 132
-"""Programs of the attention kernel that fill an H100 or H200: one for each of its multiprocessors."""
 
 _MOST_SPLITS = 128
 """Beyond which merging the parts costs more than it saves."""
@@ -115,7 +113,8 @@ def _attention(
     if cache.shard.size > 1:
         queries = cache.shard.collect(queries).transpose(0, 1).flatten(1, 2)  # [M, H of all ranks, C]
         attended = shape._replace(heads=queries.shape[1])
-    splits = count_splits(len(step.lengths), len(x) // len(step.lengths) * attended.heads)
+    sequences = len(step.lengths)
+    splits = _splits(sequences, len(x) // sequences * attended.heads, processors(x.device))
     partial, lse, turn = mla.attend(queries, layer, step.tables, step.lengths, attention.scale, attended, splits)
     if cache.shard.size > 1:
         message = mla.pack(partial, lse, step.lengths, turn, cache.shard, x.dtype)
@@ -124,9 +123,9 @@ def _attention(
     return _apply(attention.o_proj, context, residual=residual)
 
 
-def count_splits(sequences: int, rows: int) -> int:
-    """Parts of a history that are attended to at the same time."""
-    return max(1, min(_PROGRAMS // (sequences * -(-rows // mla.tiles(rows)[0])), _MOST_SPLITS))
+def _splits(sequences: int, rows: int, programs: int) -> int:
+    """Parts of a history that are attended to at the same time, so that `programs` are busy."""
+    return max(1, min(programs // (sequences * -(-rows // mla.tiles(rows)[0])), _MOST_SPLITS))
 
 
 def _dense(mlp: MLP, norm: RMSNorm, x: Tensor, residual: Tensor | None) -> Tensor:

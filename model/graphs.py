@@ -74,7 +74,7 @@ class DecodeGraphs:
     """Of one model and cache, whose last page is nobody's."""
 
     def __init__(self, model: DeepseekForCausalLM, cache: LatentCache, width: int) -> None:
-        """`width`: pages of the longest sequence."""
+        """`width`: the most pages that a sequence may have."""
         self._model, self._cache, self._width = model, cache, width
         self._spare = cache.storage.shape[1] - 1
         self._recordings: dict[tuple[int, int], _Recording] = {}
@@ -83,7 +83,8 @@ class DecodeGraphs:
     def covers(self, readings: Sequence[Reading]) -> bool:
         """Whether these are a decode step: the same few new tokens of each sequence."""
         new = len(readings[0].tokens)
-        return new <= _MOST_QUERIES and len(readings) * new <= MOST and all(len(one.tokens) == new for one in readings)
+        few = new <= _MOST_QUERIES and _bucket(len(readings)) * new <= MOST
+        return few and all(len(one.tokens) == new for one in readings)
 
     def run(self, readings: Sequence[Reading]) -> Tensor:
         """Read them into the cache; hidden states [N * Q, D], which the next run overwrites."""

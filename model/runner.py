@@ -59,6 +59,8 @@ class Runner:
         recorded = not spilled_layers(self.model) and supports(self.model.config, self.device, self.dtype, fp8)
         spare = int(split or recorded)  # the last page is then nobody's
         form = partial(SplitCache, self.model.shard) if split else LatentCache
+        self._graphs = None
+        del self.cache  # there may be no room for both
         self.cache = form(self.model.config, pages + spare, self.dtype, self.device, fp8)
         if recorded:
             from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere
@@ -69,7 +71,11 @@ class Runner:
         """Read what is planned; the hidden states [T, D], one sequence after the other."""
         copies = [(copy.source, copy.target) for copy in plan.copies]
         readings = [
-            Reading([*sequence.tokens[sequence.held :], *sequence.drafts][:count], sequence.held, sequence.pages)
+            Reading(
+                [*sequence.tokens[sequence.held : sequence.held + count], *sequence.drafts][:count],
+                sequence.held,
+                sequence.pages,
+            )
             for sequence, count in plan.reads
         ]
         alone = self._decodes_alone and len(plan.reads) == 1 and plan.reads[0][0].pending == 1

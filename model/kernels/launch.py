@@ -32,3 +32,9 @@ def shared_memory() -> int:
     if not torch.cuda.is_available():
         return 227 << 10
     return int(getattr(torch.cuda.get_device_properties(), "shared_memory_per_block_optin", 99 << 10))
+
+
+@cache
+def processors(device: torch.device) -> int:
+    """Multiprocessors, each of which runs a program at a time: 132 on an H100 or H200."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
