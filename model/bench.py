@@ -109,15 +109,18 @@ def bench(
 class EngineSubject:
     """An engine, through its protocol. Prompts are token ids that it has not seen, so that no cache helps."""
 
-    def __init__(self, engine: Engine, vocabulary: int) -> None:
+    def __init__(self, engine: Engine, vocabulary: int, window: int | None = None) -> None:
+        """`window`: tokens of prompt and answer together, where that is known."""
         self._engine = engine
         self._vocabulary = vocabulary
+        self._window = window
 
     def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
         """Times the reading first. Then the same prompts are found in the cache, and only the answers take time.
 
-        :raises BenchFailed: the cache is too small for that, or the model ends every answer at once.
+        :raises BenchFailed: window or cache are too small for that, or the model ends every answer at once.
         """
+        _check_window(context, tokens + 1, self._window)
         draw = random.Random(f"{seed} {context} {batch}")
         for _ in range(_PROMPTS):
             prompts = [[draw.randrange(self._vocabulary) for _ in range(context)] for _ in range(batch)]
@@ -157,11 +160,19 @@ class RunnerSubject:
         self._pages = 0
 
     def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
+        """:raises BenchFailed: window or memory are too small for that."""
         runner = self._runner
+        _check_window(context, tokens, runner.model.config.max_position_embeddings)
         own = -(-(context + tokens) // PAGE)
         if self._pages != own * batch:  # as in an engine, a cache outlives its first sequence
+            try:
+                runner.open_cache(own * batch, self._fp8_cache)
+            except RuntimeError as error:  # torch's word for memory that is not there
+                raise BenchFailed(
+                    f"No memory holds a cache of {batch:,} sequences of {context + tokens:,} tokens.",
+                    "Measure fewer or shorter ones.",
+                ) from error
             self._pages = own * batch
-            runner.open_cache(self._pages, self._fp8_cache)
         tables = [range(own * number, own * (number + 1)) for number in range(batch)]
         draw = random.Random(seed)
         vocabulary = runner.model.config.vocab_size
@@ -186,3 +197,12 @@ class RunnerSubject:
     def _now(self) -> float:
         synchronise(self._runner.device)
         return time.perf_counter()
+
+
+def _check_window(context: int, tokens: int, window: int | None) -> None:
+    """Before a prompt is drawn: one of any length would fill the memory."""
+    if window is not None and context + tokens > window:
+        raise BenchFailed(
+            f"{context:,} tokens of prompt and {tokens:,} of answer exceed the window of {window:,}.",
+            "Measure shorter ones.",
+        )

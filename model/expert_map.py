@@ -76,12 +76,15 @@ class Skipping:
 def domain_use(model: DeepseekForCausalLM, domain: str, tokens: Sequence[int]) -> DomainUse:
     """Count the experts that `tokens`, read in windows, are routed to.
 
-    :raises BenchFailed: the model has no routed experts.
+    :raises BenchFailed: the model has no routed experts, or the text is too short to be read.
     """
     if not model.config.num_moe_layers:
         raise BenchFailed("The model has no routed experts.", "Choose a mixture of experts.")
+    windows = _windows(model, tokens)
+    if not windows:
+        raise BenchFailed(f"The text {domain} has only {len(tokens)} tokens.", "Give a longer one.")
     total = torch.zeros(model.config.num_moe_layers, model.config.n_routed_experts, dtype=torch.int64)
-    for window in _windows(model, tokens):
+    for window in windows:
         _, load = model.hidden(window, load=True)
         assert load is not None  # there are routed layers
         total += load.counts.cpu()

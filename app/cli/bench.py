@@ -78,6 +78,8 @@ def bench(
     levels = _levels(thresholds) if thresholds else []
     if plot is not None:
         check_plot(plot)
+    if fp8 and not shape:
+        raise BadInput("--fp8 belongs to --random: other weights are what they are.", "Leave it out.")
     if experts:
         from app.cli.bench_experts import bench_experts
 
@@ -137,7 +139,7 @@ def _engine(settings: "ModelSettings", loading: "Progress | None") -> "Iterator[
         devices = len(set(engine.describe().devices))
         together = replace(one, bandwidth=one.bandwidth * devices, matrix=one.matrix * devices)
         ceiling = Ceiling(config, held, replace(together, name=f"{devices} x {one.name}") if devices > 1 else one)
-        yield settings.reference, EngineSubject(engine, config.vocab_size), ceiling
+        yield settings.reference, EngineSubject(engine, config.vocab_size, engine.describe().context), ceiling
 
 
 @contextmanager

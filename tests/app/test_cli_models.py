@@ -56,6 +56,7 @@ def test_experts_are_mapped_by_kind_of_text(loci: Run, tmp_path: Path) -> None:
     assert "LIFT" in loci(*words).out
     assert loci("model", "bench", "--experts", "--in", "nothing").code == 2
     assert loci("model", "bench", "--thresholds", "0.1").code == 2
+    assert loci("model", "bench", "--fp8").code == 2
     assert loci(*words, "--thresholds", "2").code == 2
 
 

@@ -105,6 +105,17 @@ def test_what_cannot_be_measured_is_said() -> None:
     assert (timed.decode, timed.decoded) == (1.5, 24)
 
 
+def test_what_exceeds_the_window_or_any_memory_is_refused_before_it_is_drawn(checkpoint: Path) -> None:
+    engine = open_engine(str(checkpoint), ModelSettings())
+    runner = RunnerSubject(Runner(random_model(TINY, torch.float32, CPU, False), torch.float32, CPU), chunk=16)
+    for subject in (EngineSubject(engine, 300, engine.describe().context), runner):
+        for context, tokens in ((10**15, 1), (8, 10**15)):
+            with pytest.raises(BenchFailed, match="exceed the window"):
+                subject.time(context, 1, tokens, 0)
+    with pytest.raises(BenchFailed, match="No memory holds"):
+        runner.time(16, 10**12, 1, 0)
+
+
 def test_an_unknown_device_is_measured() -> None:
     device = device_rates(CPU, torch.float32)
     assert device.measured and 1e8 < device.bandwidth < 1e13 and 1e8 < device.matrix < 1e16

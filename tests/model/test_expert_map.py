@@ -42,6 +42,9 @@ def test_counts_are_what_the_routers_chose() -> None:
 def test_a_model_without_routed_experts_is_told() -> None:
     with pytest.raises(BenchFailed, match="no routed experts"):
         domain_use(random_model(replace(TINY, num_hidden_layers=3), torch.float32, CPU), "noise", TOKENS)
+    for short in ([], TOKENS[:1]):
+        with pytest.raises(BenchFailed, match="noise has only"):
+            domain_use(MODEL, "noise", short)
 
 
 def test_specialists_are_those_that_one_domain_prefers() -> None:
