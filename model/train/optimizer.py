@@ -92,22 +92,25 @@ class AdamW:
 class Optimizer:
     """Both, over one model, with gradients clipped to norm 1."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, predictors: bool = True) -> None:
+        """Without `predictors`, those of a model with multi-token prediction stay as they are."""
         stacked = {id(p) for module in model.modules() if isinstance(module, Experts) for p in module.parameters()}
         matrices: list[tuple[str, nn.Parameter]] = []
         others: list[tuple[str, nn.Parameter]] = []
         for name, parameter in model.named_parameters():
+            if name.startswith("mtp.") and not predictors:
+                continue
             by_muon = id(parameter) in stacked or name.endswith(("_proj.weight", "kv_a_proj_with_mqa.weight"))
             (matrices if by_muon else others).append((name, parameter))
         self.muon, self.adam = Muon(matrices), AdamW(others)
-        self._all = [parameter for _, parameter in matrices + others]
+        self.parameters = [parameter for _, parameter in matrices + others]
 
     def step(self, muon_rate: float, adam_rate: float, weight_decay: float) -> Tensor:
         """Update and clear the gradients; the gradients' norm before clipping."""
-        norm = nn.utils.clip_grad_norm_(self._all, 1.0)
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.muon.step(muon_rate, weight_decay)
         self.adam.step(adam_rate, weight_decay)
-        for parameter in self._all:
+        for parameter in self.parameters:
             parameter.grad = None
         return norm
 

@@ -1,15 +1,40 @@
 """A training recipe: the model's dimensions and its stages, read from TOML. Unknown keys are refused."""
 
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from model.config import Config, Yarn
 from model.errors import BadRecipe
+from model.train.rewards import RewardWeights, negative_weights
 
 LONGEST_APART = 32_768
 """Tokens of a window whose mask still fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a stage of group-relative policy optimisation goes (see policy_stage.py)."""
+
+    questions: int = 512
+    """Questions of a round."""
+    group: int = 16
+    """Answers sampled to each of them."""
+    updates: int = 2
+    """Optimizer steps over a round, each on its share of the questions."""
+    answer_tokens: int = 24
+    """Tokens after which an answer is cut off; questions whose right answer is longer are left out."""
+    clip: float = 0.2
+    """Change of a token's probability, relative, beyond which nothing more is gained by it."""
+    kl_weight: float = 0.01
+    """Weight of the divergence from the model that the stage began with."""
+    scaled: bool = False
+    """Whether advantages are divided by their group's standard deviation."""
+    measure_every: int = 25
+    """Rounds after which the held-out questions are answered."""
+    rewards: RewardWeights = field(default_factory=RewardWeights)
+    """A table of `f1`, `passage`, `form` and `refusal`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +42,15 @@ class Stage:
     """One stretch of training on one kind of data, with its own learning-rate schedule."""
 
     name: str
-    data: Literal["text", "rows"]
-    """`text` reads the packed corpus in fixed windows; `rows` reads questions with answers, each row by itself."""
+    data: Literal["text", "rows", "policy"]
+    """`text` reads the packed corpus in fixed windows; `rows` reads questions with answers, each row by itself;
+    `policy` answers the questions of these rows and learns from what that is worth."""
     steps: int = 0
-    """Optimizer steps; 0 means until `seconds` have passed."""
+    """Optimizer steps (rounds of a policy); 0 means until `seconds` have passed."""
     seconds: float = 0.0
     """Wall clock of the stage, for a machine that is lent by the minute; such a stage does not repeat exactly."""
     length: int = 1024
-    """Tokens in a window of text."""
+    """Tokens in a window of text; in the longest prompt of a policy."""
     tokens: int = 262_144
     """Tokens in an optimizer step."""
     micro_tokens: int = 65_536
@@ -39,6 +65,8 @@ class Stage:
     """From this stage on; a table of `factor`, `original_context` and the others. None changes nothing."""
     recompute: bool = False
     """Whether each layer is computed again for its gradients, for windows whose inner results do not fit."""
+    policy: Policy = Policy()
+    """A table, for `data = "policy"`."""
     draft_weight: float = 0.3
     """Weight of the predictors' loss (lambda of the V3 report's equation 25)."""
     muon_rate: float = 4e-3
@@ -112,6 +140,11 @@ def read_recipe(file: Path) -> Recipe:
 def _stage(values: dict[str, Any], where: str) -> Stage:
     if "yarn" in values:
         values = values | {"yarn": _build(Yarn, values["yarn"], f"{where}: yarn")}
+    if "policy" in values:
+        terms = dict(values["policy"])
+        if "rewards" in terms:
+            terms["rewards"] = _build(RewardWeights, terms["rewards"], f"{where}: rewards")
+        values = values | {"policy": _build(Policy, terms, f"{where}: policy")}
     stage: Stage = _build(Stage, values, f"{where}: stage")
     if bool(stage.steps) == bool(stage.seconds):
         raise BadRecipe(f"{where}: stage {stage.name} needs either steps or seconds.", "Give one of them.")
@@ -119,6 +152,16 @@ def _stage(values: dict[str, Any], where: str) -> Stage:
         raise BadRecipe(
             f"{where}: stage {stage.name} keeps documents apart in windows of {stage.length} tokens.",
             f"The mask fits up to {LONGEST_APART}; leave `apart` out.",
+        )
+    if negative := negative_weights(stage.policy.rewards):
+        raise BadRecipe(
+            f"{where}: stage {stage.name} gives {', '.join(negative)} a weight below 0.", "Leave it out, or give it 0."
+        )
+    if stage.policy.questions % stage.policy.updates:
+        raise BadRecipe(
+            f"{where}: stage {stage.name} cannot share {stage.policy.questions} questions evenly among "
+            f"{stage.policy.updates} updates.",
+            "Change one of them.",
         )
     return stage
 

@@ -25,6 +25,9 @@ from model.train import invented, rephrase
 from model.train.corpus import corpus_files, documents, questions, read_dropped
 from model.train.tokenizer import END_ID
 
+HELD_OUT = "held_out"
+"""Folder of a rows folder, for questions to measure with during training."""
+KINDS = ("real", "text", "invented")
 LONGEST = 2048
 """Tokens; longer rows are dropped."""
 UNANSWERABLE = 0.27
@@ -306,6 +309,18 @@ def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, se
     return len(index)
 
 
+def write_held_out(corpus: Path, tokenizer: Path, out: Path, count: int, seed: int) -> None:
+    """A rows folder of `count` questions that no training row asks, about held-out text; a part for each of `KINDS`."""
+    out.mkdir(parents=True, exist_ok=True)
+    builder = Builder(corpus, corpus / "validation.txt.xz", held_out=True, dropped=read_dropped(tokenizer))
+    shares = (builder._real, 0.5), (builder._from_text, 0.3), (builder._invented, 0.2)
+    for number, (draw, share) in enumerate(shares):
+        builder.row = draw  # type: ignore[method-assign]  # one kind at a time
+        tokens, index = encode_rows(list(rows(builder, seed + number, round(count * share))), tokenizer)
+        tokens.tofile(out / f"{number}.tokens")
+        np.save(out / f"{number}.index.npy", index)
+
+
 def load_rows(folder: Path) -> list[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
     """Tokens (memory-mapped) and index of every part of a rows folder, in order."""
     files = sorted(folder.glob("*.index.npy"), key=lambda file: int(file.name.split(".")[0]))
@@ -321,6 +336,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--held-out", type=int, default=1500)
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -331,6 +347,8 @@ def main() -> None:
             pool.submit(_write, arguments.corpus, arguments.tokenizer, arguments.out, number, each, arguments.seed)
             for number in range(arguments.workers)
         ]
+        held_out = arguments.corpus, arguments.tokenizer, arguments.out / HELD_OUT, arguments.held_out, arguments.seed
+        pool.submit(write_held_out, *held_out).result()
         print(f"{sum(job.result() for job in jobs)} rows", flush=True)
 
 

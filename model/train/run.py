@@ -67,7 +67,7 @@ def train(options: Options, observe: Observe) -> bool:
 
     prepare(recipe, options.corpus, options.prepared, options.workers, options.tokenizer, options.dropped, say)
     rows: RowsBuilding | None = None
-    if any(stage.data == "rows" or stage.row_share for stage in recipe.stages):
+    if any(stage.data != "text" or stage.row_share for stage in recipe.stages):
         rows = RowsBuilding(options.corpus, options.prepared, options.rows, options.workers)
     try:
         if options.ranks > 1:

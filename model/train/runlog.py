@@ -1,7 +1,7 @@
 """The log of a training run: one JSON object a line, with an `event` each. Knows nothing about training.
 
-`start` the model and the recipe; `step` the means since the last one; `sample` continued texts; `stage` what a stage
-ended with. Every one but `start` names its `stage` and `step`.
+`start` the model and the recipe; `step` the means since the last one; `sample` continued texts; `reward` what answers
+to held-out questions are worth; `stage` what a stage ended with. Every one but `start` names its `stage` and `step`.
 """
 
 import json
@@ -41,7 +41,9 @@ class RunLog:
             if entry["event"] == "start":
                 return True
             number = stages.index(entry["stage"]) if entry["stage"] in stages else len(stages)
-            return (number, entry["step"]) <= (stage, step) and not (number == stage and entry["event"] == "stage")
+            if number == stage:  # at step 0, a stage does again even what it logs before its first step
+                return step > 0 and entry["step"] <= step and entry["event"] != "stage"
+            return number < stage
 
         kept = [json.dumps(entry) for entry in self.entries() if stays(entry)]
         partial = self.file.with_suffix(".partial")

@@ -1,4 +1,4 @@
-"""The stream of micro-batches that a stage of a recipe asks for, from packed text, question rows and needles."""
+"""What a stage of a recipe reads: micro-batches of packed text, question rows and needles; or questions to answer."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from model.errors import BadRecipe
 from model.train.batches import ROW_WEIGHT, Mixture, RowStream, Stream, TextStream
 from model.train.needles import NeedleStream
+from model.train.questions import Questions
 from model.train.recipe import Recipe
-from model.train.rows import load_rows
+from model.train.rows import HELD_OUT, load_rows
 
 
 def open_stream(
@@ -34,3 +35,26 @@ def open_stream(
     if stage.needle_share:
         stream = Mixture(stream, NeedleStream(plain, data / "tokenizer.json", seed), stage.needle_share)
     return stream
+
+
+def open_questions(
+    recipe: Recipe, number: int, data: Path, rows_ready: Callable[[], None]
+) -> tuple[Questions, Questions]:
+    """The questions of stage `number`, and those that are held out to measure it, from `data/rows`.
+
+    :param rows_ready: returns when `data/rows` is complete.
+    :raises BadRecipe: there are none that fit.
+    """
+    stage, seed = recipe.stages[number], recipe.seed * 1000 + number
+    rows_ready()
+    rows, held_out = data / "rows", data / "rows" / HELD_OUT
+    if not held_out.exists():
+        raise BadRecipe(f"{held_out} is not there.", f"Remove {rows}: the next run builds both.")
+    try:
+        asked, measured = (
+            Questions(load_rows(folder), data / "tokenizer.json", stage.length, stage.policy.answer_tokens, seed)
+            for folder in (rows, held_out)
+        )
+    except ValueError as error:
+        raise BadRecipe(f"Stage {stage.name} of the recipe cannot begin: {error}.", "Give more data.") from error
+    return asked, measured

@@ -6,37 +6,34 @@ Knows nothing about where text and questions come from; it reads packed tokens t
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.checkpoint import load_model
-from model.deepseek import DeepseekForCausalLM, parameter_counts, update_router_biases
+from model.deepseek import DeepseekForCausalLM, parameter_counts
 from model.mtp import MultiTokenPredictor
 from model.saving import save_model
-from model.train.batches import Batch, Stream, TextStream
+from model.train.batches import TextStream
 from model.train.corpus import load_packed
 from model.train.evaluate import evaluate_needles, evaluate_text
 from model.train.extension import extend
 from model.train.group import Group
 from model.train.needles import NeedleStream
-from model.train.objective import Losses, Piece, losses, piece
+from model.train.objective import Piece, piece
 from model.train.optimizer import Optimizer
+from model.train.policy_stage import PolicyStage
 from model.train.recipe import Recipe, Stage
 from model.train.runlog import Entry, RunLog
-from model.train.streams import open_stream
+from model.train.streams import open_questions, open_stream
+from model.train.supervised import Supervised
 
 _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """In this order on a GPU: cuDNN's takes keys wider than values as they are, and is the fastest (docs/LOG.md)."""
-
-_SHAPES = 24
-"""Micro-batches of a stage among which all its shapes occur."""
 
 _NEEDLE_TOKENS = 524_288
 """Tokens in which hidden facts are looked for at the end of a stage."""
@@ -52,23 +49,28 @@ def schedule(stage: Stage, progress: float) -> float:
     return max(min(rise, stage.floor + (1 - stage.floor) * max(fall, 0.0)), 1e-3)
 
 
-@dataclass(slots=True)
-class _Since:
-    """What the steps since the last line of the log add up to."""
+class Work(Protocol):
+    """What a stage does: `Supervised`, or `PolicyStage`. A step is counted from 0."""
 
-    began: float
-    steps: int = 0
-    tokens: int = 0
-    text: Tensor | float = 0.0
-    drafts: Tensor | float = 0.0
-    counts: Tensor | float = 0.0
+    def measure(self, number: int) -> Entry | None:
+        """What is to be logged about held-out questions before step `number`, the end of the stage apart."""
+        ...
 
-    def add(self, tokens: int, part: Losses) -> None:
-        self.steps += 1
-        self.tokens += tokens
-        self.text = self.text + part.text
-        self.drafts = self.drafts + part.drafts
-        self.counts = self.counts + (0.0 if part.counts is None else part.counts)
+    def step(self, number: int, factor: float) -> float:
+        """One step, with the learning rates times `factor`; the norm of its gradients."""
+        ...
+
+    def entry(self) -> Entry:
+        """What the steps since the last call come to, and `tokens_per_second`."""
+        ...
+
+    def finish(self) -> Entry:
+        """Called after the last step; what is to be logged about the stage."""
+        ...
+
+    def state(self) -> dict[str, Any] | None:
+        """What a checkpoint has to hold beside the model, its optimizer, and the number of the step."""
+        ...
 
 
 class Trainer:
@@ -117,6 +119,9 @@ class Trainer:
         self.text = load_packed(data)
         self.validation = np.fromfile(data / "validation.u16", dtype=np.uint16)
         self.stage, self.step, self.seconds = 0, 0, 0.0
+        self.work: Work | None = None
+        self.saved: dict[str, Any] | None = None
+        """Of the work that a checkpoint interrupted"""
         if (out / "checkpoint.pt").exists():
             self.restore()
 
@@ -140,13 +145,10 @@ class Trainer:
     def _run_stage(self, stage: Stage, until: float | None) -> bool:
         self._extend()
         self.model.recompute = stage.recompute
-        stream = open_stream(self.recipe, self.stage, self.text, self.data, self.rows_ready)
-        micro = max(stage.tokens // stage.micro_tokens, 1)
-        self.group.check_share(micro, stage.name)
-        if self.compiled:
-            self._compile(stage, stream)
+        work = self.work = self._open(stage)
         began = time.monotonic() - self.seconds
-        since = _Since(time.monotonic())
+        if self.step == 0:
+            self._measure(stage, work)
         while True:
             # 1. How far the stage is, and with it the learning rates. All processes go by the first one's clock.
             now = self.group.agree(time.monotonic() - began, self.device)
@@ -157,26 +159,21 @@ class Trainer:
                 self.seconds = now
                 self.save()
                 return False
+            # 2. Learn.
             factor = schedule(stage, progress)
-            # 2. Gradients of the mean loss over all weighted tokens of the step.
-            numbers = range(self.step * micro + self.group.rank, (self.step + 1) * micro, self.group.size)
-            batches = [stream.batch(number) for number in numbers]
-            part = self._gradients(stage, batches)
-            # 3. Update weights, then the selection biases from what the experts received.
-            norm = self.optimizer.step(factor * stage.muon_rate, factor * stage.adam_rate, stage.weight_decay)
-            if part.counts is not None:
-                update_router_biases(self.model, self.group.add(part.counts), factor * stage.bias_speed)
+            norm = work.step(self.step, factor)
             self.step += 1
-            since.add(self.group.size * sum(batch.inputs.size for batch in batches), part)
-            # 4. Log and keep.
+            # 3. Log and keep.
             if self.step % self.recipe.log_every == 0:
-                self._log_step(stage, since, factor, float(norm), time.monotonic() - began)
-                since = _Since(time.monotonic())
+                self._log_step(stage, work.entry(), factor, norm, time.monotonic() - began)
             if self.step % self.recipe.sample_every == 0:
                 self._sample(stage)
+            self._measure(stage, work)
             if self.step % self.recipe.checkpoint_every == 0:
                 self.seconds = time.monotonic() - began
                 self.save()
+        found = work.finish()
+        self.work = None
         if self.group.first:
             self._log(
                 {
@@ -185,43 +182,21 @@ class Trainer:
                     "step": self.step,
                     "seconds": round(time.monotonic() - began, 1),
                 }
+                | found
                 | self.validate()
                 | self._find_needles(stage)
             )
         self._sample(stage)
         return True
 
-    def _gradients(self, stage: Stage, batches: list[Batch]) -> Losses:
-        """Leave the gradients of one step; its losses per weighted token, over this process's micro-batches."""
-        weight = torch.tensor(sum(float(batch.weights.sum()) for batch in batches), device=self.device)
-        weight = self.group.add(weight)
-        text, drafts = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        counts: Tensor | None = None
-        for batch in batches:
-            part = self._forward(stage, batch, weight)
-            (part.text + stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]
-            text, drafts = text + part.text.detach(), drafts + part.drafts.detach()
-            counts = part.counts if counts is None or part.counts is None else counts + part.counts
-        self.group.add_gradients(self.model.parameters())
-        return Losses(text, drafts, counts)
-
-    def _forward(self, stage: Stage, batch: Batch, weight: Tensor) -> Losses:
-        inputs, targets, weights = (
-            torch.from_numpy(array).to(self.device, non_blocking=True)
-            for array in (batch.inputs, batch.targets, batch.weights)
-        )
-        return losses(self.model, inputs, targets, weights / weight, stage.apart, self.piece)
-
-    def _compile(self, stage: Stage, stream: Stream) -> None:
-        """Compile all shapes of a stage before its clock runs; nothing of this is learned."""
-        shapes = {batch.inputs.shape: batch for batch in (stream.batch(number) for number in range(_SHAPES))}
-        for batch in shapes.values():
-            part = self._forward(stage, batch, torch.ones((), device=self.device))
-            (part.text + stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
+    def _open(self, stage: Stage) -> Work:
+        if stage.data == "policy":
+            questions, held_out = open_questions(self.recipe, self.stage, self.data, self.rows_ready)
+            saved = self.saved if self.step else None
+            seed = self.recipe.seed * 1000 + self.stage
+            return PolicyStage(self.model, stage, questions, held_out, seed, self.group, saved)
+        stream = open_stream(self.recipe, self.stage, self.text, self.data, self.rows_ready)
+        return Supervised(self.model, self.optimizer, stage, stream, self.group, self.device, self.piece, self.compiled)
 
     def _extend(self) -> None:
         """The window and YaRN that hold in the present stage (after the last one, in that)."""
@@ -236,29 +211,23 @@ class Trainer:
 
     # --- What is logged
 
-    def _log_step(self, stage: Stage, since: _Since, factor: float, norm: float, seconds: float) -> None:
-        both = self.group.add(torch.stack([torch.as_tensor(since.text), torch.as_tensor(since.drafts)])) / since.steps
-        rate = since.tokens / max(time.monotonic() - since.began, 1e-9)
-        text, drafts = (round(float(one), 4) for one in both)
-        busiest, idlest = expert_load(since.counts) if isinstance(since.counts, Tensor) else ([], [])
+    def _log_step(self, stage: Stage, found: Entry, factor: float, norm: float, seconds: float) -> None:
         self._log(
-            {
-                "event": "step",
-                "stage": stage.name,
-                "step": self.step,
-                "loss": text,
-                "draft_loss": drafts if len(self.model.mtp) else None,
+            {"event": "step", "stage": stage.name, "step": self.step}
+            | found
+            | {
                 "norm": round(norm, 3),
                 "rate": round(factor, 4),
                 "muon_rate": round(factor * stage.muon_rate, 7),
-                "tokens_per_second": round(rate),
-                "load": busiest,
-                "least": idlest,
                 "memory_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if self.device.type == "cuda" else None,
                 "seconds": round(seconds, 1),
-                "left": round(self._left(stage, seconds, rate)),
+                "left": round(self._left(stage, seconds, found["tokens_per_second"])),
             }
         )
+
+    def _measure(self, stage: Stage, work: Work) -> None:
+        if (found := work.measure(self.step)) is not None:
+            self._log({"event": "reward", "stage": stage.name, "step": self.step} | found)
 
     def _left(self, stage: Stage, seconds: float, rate: float) -> float:
         """Seconds until the last stage is done, if later stages are as fast as this one."""
@@ -299,6 +268,7 @@ class Trainer:
             state: dict[str, Any] = {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state(),
+                "work": None if self.work is None else self.work.state(),
                 "position": (self.stage, self.step, self.seconds),
                 "random": torch.get_rng_state(),
             }
@@ -311,21 +281,11 @@ class Trainer:
         state = torch.load(self.out / "checkpoint.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load(state["optimizer"])
+        self.saved = state["work"]
         self.stage, self.step, self.seconds = state["position"]
         torch.set_rng_state(state["random"].cpu())
         if self.group.first:
             self.log.go_back([stage.name for stage in self.recipe.stages], self.stage, self.step)
-
-
-def expert_load(counts: Tensor) -> tuple[list[float], list[float]]:
-    """Of each routed layer, the busiest expert's tokens over the mean, less 1, and the idlest one's over the mean.
-
-    counts [layers, E]; a predictor's block comes last.
-    """
-    mean = counts.float().mean(1)
-    both: NDArray[np.float32] = torch.stack([counts.amax(1) / mean - 1, counts.amin(1) / mean]).cpu().numpy()
-    busiest, idlest = ([round(float(one), 3) for one in row] for row in both)
-    return busiest, idlest
 
 
 def _name(device: torch.device) -> str:
