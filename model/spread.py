@@ -33,13 +33,12 @@ class SpreadCache(LatentCache):
         own = ranks.part.cache
         super().__init__(ranks.part.model.config, 0, own.dtype, ranks.part.device, own.fp8)
         self.storage = own.storage
-        self._ranks = ranks
+        self._own, self._ranks = own, ranks
         self._calling = Lock()  # a file is read by several threads
 
     def stored(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
-        own = self._ranks.part.cache
-        if own.shard.size == 1:
-            return own.stored(layer, pages, length)
+        if self._own.shard.size == 1:
+            return self._own.stored(layer, pages, length)
         rows: Tensor = self._ranks.call("stored", layer, pages[: -(-length // PAGE)], length)
         return rows
 

@@ -20,7 +20,7 @@ from model.checkpoint import Progress, fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
-from model.errors import BadCheckpoint, LostRank, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
+from model.errors import BadCheckpoint, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
 from model.generation import Generation
 from model.layout import choose_layout
 from model.placement import (
@@ -221,8 +221,7 @@ class TorchEngine:
             return
         runner, self._runner = self._runner, None
         try:
-            with suppress(LostRank):  # what is still here may not be all
-                self._keep_ended(runner.cache)
+            self._keep_ended(runner.cache)
         finally:
             runner.close()
             self._batch.close()
@@ -279,7 +278,7 @@ class TorchEngine:
             if self._blocks.open(sequence) is not None:  # part of another's page: not worth the copy
                 sequence.held -= sequence.held % PAGE
             if sequence.held >= self._shelf_tokens:
-                with suppress(ModelError):  # a full disk, say: the answers were given all the same
+                with suppress(ModelError):  # a full disk, say, or a lost rank: the answers were given all the same
                     self._shelves.store(sequence, cache, SESSION)
             self._blocks.close(sequence)
 

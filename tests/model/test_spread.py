@@ -112,9 +112,11 @@ def test_several_ranks_answer_as_one(
         assert last.usage.drafted > 0
 
 
-def test_a_rank_that_is_killed_ends_the_answer_with_an_error(predicting: Path, new: Callable[..., TorchEngine]) -> None:
-    engine = new(predicting, ranks=2)
-    answer = engine.generate(Request("the harbour", Sampling(max_tokens=400)))
+def test_a_rank_that_is_killed_ends_the_answer_with_an_error(
+    predicting: Path, new: Callable[..., TorchEngine], tmp_path: Path
+) -> None:
+    engine = new(predicting, tmp_path, ranks=2, attention_layout="sequence", shelf_tokens=64)
+    answer = engine.generate(Request("the harbour " * 8, Sampling(max_tokens=300)))
     for _ in range(5):
         next(answer)
     assert isinstance(engine._runner, SpreadRunner)
@@ -123,6 +125,8 @@ def test_a_rank_that_is_killed_ends_the_answer_with_an_error(predicting: Path, n
         list(answer)
     with pytest.raises(LostRank):
         next(engine.generate(Request("the harbour", Sampling(max_tokens=5))))
+    engine.close()  # what would be kept is gone with that rank, and is no error of its own
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_cannot_be_split_or_placed_is_refused_before_loading(
