@@ -9,7 +9,7 @@ other ranks depends on the number of queries:
 
 What that costs a rank of V3 over 8, per layer and step of N tokens in BF16, beside the two sums of [N, 7168] that
 head-split attention has as well: two messages. All queries [N, 128, 576] are 147 KB per token, of which 7/8 come from
-others; all heads' results [N, 128, 512] with their log-sum-exp 133 KB, 7/8 to others. At 370 GB/s and 10 microseconds
+others; all heads' results [N, 128, 512] with their log-sum-exp 135 KB, 7/8 to others. At 370 GB/s and 10 microseconds
 per message that is 20 + 0.65 N microseconds. In return a rank reads 82 bytes of each token of history (FP8) and not
 656: at 4.3 TB/s, 17 microseconds less per 128K tokens. Reading wins where all histories together exceed about
 150K + 5K N tokens; memory wins always: 128K tokens are 5 GiB over all ranks together, not on each. To expand, 656
