@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.layers import Linear, RMSNorm
+from model.page_selection import PageSelection
 from model.partial import Part, attend, join, merge
 from model.rope import rotate
 from model.shard import WHOLE, Shard
@@ -82,9 +83,13 @@ class Attention(nn.Module):
         else:
             cache.write(self.layer, what.slots, latents)
             outs, start = [], 0
-            for new, total, pages in zip(what.new, what.totals, what.pages, strict=True):
+            for new, total, pages, decoding in zip(what.new, what.totals, what.pages, what.decoding, strict=True):
                 own = slice(start, start + new)
-                outs.append(self._sequence(q_nope[own], q_rope[own], latents[own], total, pages, cache))
+                cache.complete(self.layer, pages[(total - new) // PAGE : total // PAGE])
+                if decoding and cache.selection is not None:
+                    outs.append(self._selected(q_nope[own], q_rope[own], total, pages, cache, cache.selection))
+                else:
+                    outs.append(self._sequence(q_nope[own], q_rope[own], latents[own], total, pages, cache))
                 start += new
             out = torch.cat(outs, dim=1)
         result: Tensor = self.o_proj(out.transpose(0, 1).flatten(1))  # [H, S, V] -> [S, D]
@@ -131,6 +136,22 @@ class Attention(nn.Module):
         own = self._expanded(query, latents, causal=True)
         return merge([*self._expanded_history(query, pages, total - new, cache), own])
 
+    def _selected(
+        self,
+        q_nope: Tensor,
+        q_rope: Tensor,
+        total: int,
+        pages: tuple[int, ...],
+        cache: LatentCache,
+        selection: PageSelection,
+    ) -> Tensor:
+        """As `_sequence`, over the pages that each token chooses for itself: what follows it changes nothing."""
+        outs = []
+        for number, own in enumerate(range(total - len(q_nope) + 1, total + 1)):
+            one = slice(number, number + 1)
+            outs.append(merge(self._absorbed(q_nope[one], q_rope[one], pages, own, cache, True, selection)))
+        return torch.cat(outs, dim=1)
+
     def _branches(
         self, q_nope: Tensor, q_rope: Tensor, latents: Tensor, branches: Branches, cache: LatentCache
     ) -> Tensor:
@@ -171,11 +192,18 @@ class Attention(nn.Module):
         ]
 
     def _absorbed(
-        self, q_nope: Tensor, q_rope: Tensor, pages: tuple[int, ...], total: int, cache: LatentCache, causal: bool
+        self,
+        q_nope: Tensor,
+        q_rope: Tensor,
+        pages: tuple[int, ...],
+        total: int,
+        cache: LatentCache,
+        causal: bool,
+        selection: PageSelection | None = None,
     ) -> list[Part]:
         """Queries [S, H, *] over the first `total` tokens of `pages`, in blocks; the softmax is in float32.
 
-        Where `causal`, the queries are the last of these tokens.
+        Where `causal`, the queries are the last of these tokens. A single one may attend to a `selection` of the pages.
         """
         c = self.config
         new = len(q_nope)
@@ -183,6 +211,8 @@ class Attention(nn.Module):
         q_latent = torch.matmul(q_nope.transpose(0, 1), w_key)  # [H, S, R]
         # All heads share the keys, so they are rows of one product.
         query = torch.cat([q_latent, q_rope.transpose(0, 1)], dim=-1) * self.scale  # [H, S, C]
+        if selection is not None:
+            pages, total = selection.narrow(self.layer, query[:, 0], pages, total)
         before = total - new if causal else total
         blocks = _blocks(before, max(_ABSORBED_SCORES // (self.heads * new) // PAGE, 1) * PAGE) or [(0, 0)]
         blocks[-1] = blocks[-1][0], total

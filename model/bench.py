@@ -185,7 +185,7 @@ class RunnerSubject:
             last.append(int(runner.logits(hidden[-1:]).argmax()))
         read = self._now()
         for held in range(context, context + tokens):
-            readings = [Reading([token], held, table) for token, table in zip(last, tables, strict=True)]
+            readings = [Reading([token], held, table, True) for token, table in zip(last, tables, strict=True)]
             last = runner.logits(runner.read([], readings, self._alone and batch == 1)).argmax(-1).tolist()
         return Timed(read - started, self._now() - read, tokens * batch)
 

@@ -1,11 +1,13 @@
 """The latent key-value cache in pages: per layer and token, one compressed vector and the shared rotary key.
 
-Knows nothing about who owns a page (see blocks.py) or how queries attend to it (see attention.py).
+Knows nothing about who owns a page (see blocks.py), how queries attend to it (see attention.py) or which are worth it
+(see page_selection.py).
 
 L layers, T tokens, R latent rank, P rotary width, C = R + P.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from torch import Tensor
 from model.config import Config
 from model.errors import ModelError
 from model.shard import WHOLE, Shard
+
+if TYPE_CHECKING:
+    from model.page_selection import PageSelection
 
 PAGE = 64
 """Tokens of one page."""
@@ -36,6 +41,8 @@ class LatentCache:
 
     shard: Shard = WHOLE
     """which of a sequence's tokens are here (see split_cache.py)"""
+    selection: "PageSelection | None" = None
+    """what is to know of every page that becomes full"""
 
     def __init__(self, config: Config, pages: int, dtype: torch.dtype, device: torch.device, fp8: bool = False) -> None:
         """`dtype` is what `read` returns.
@@ -79,9 +86,15 @@ class LatentCache:
         own = pages[: -(-len(rows) // PAGE)]
         if _consecutive(own):
             self.storage[layer].flatten(0, 1)[own[0] * PAGE : own[0] * PAGE + len(rows)] = rows
-            return
-        for page, some in zip(own, torch.split(rows, PAGE), strict=True):
-            self.storage[layer, page, : len(some)] = some
+        else:
+            for page, some in zip(own, torch.split(rows, PAGE), strict=True):
+                self.storage[layer, page, : len(some)] = some
+        self.complete(layer, own[: len(rows) // PAGE])
+
+    def complete(self, layer: int, pages: Sequence[int]) -> None:
+        """The last token of each of `pages` has just been written; `fill` calls this by itself."""
+        if self.selection is not None and pages:
+            self.selection.renew(layer, pages, self.read(layer, pages, len(pages) * PAGE))
 
     def read(self, layer: int, pages: Sequence[int], length: int) -> Tensor:
         """The first `length` tokens of `pages` [length, C]; a view where pages are consecutive and not quantised."""

@@ -9,6 +9,7 @@ from model.cache import PAGE, token_bytes
 from model.config import Config
 from model.errors import NotEnoughMemory
 from model.host_memory import host_bytes
+from model.page_selection import selection_bytes
 from model.placement import choose_context
 from model.settings import ModelSettings
 from model.weight_files import weight_files
@@ -89,9 +90,10 @@ def expert_room(
 
 
 def _page_bytes(config: Config, settings: ModelSettings, dtype: torch.dtype, ranks: int) -> int:
-    """Bytes of a page on each of `ranks`."""
+    """Bytes of a page on each of `ranks`, and of what is known of it where pages are selected."""
     sharing = ranks if settings.attention_layout == "sequence" else 1
-    return token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE // sharing
+    known = 0 if settings.attended_pages is None else selection_bytes(config, dtype)
+    return token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE // sharing + known
 
 
 def _room(device: torch.device) -> int:

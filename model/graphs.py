@@ -39,6 +39,7 @@ class _Recording:
             new=(new,) * sequences,
             totals=(),
             pages=(),
+            decoding=(),
         )
         pinned = device.type == "cuda"
         self._next_inputs = torch.empty(3 * count, dtype=torch.int64, pin_memory=pinned)

@@ -68,6 +68,11 @@ def choose_layout(
 
 def _sizes(config: Config, settings: ModelSettings, here: int, on_gpu: bool) -> list[int]:
     """Numbers of ranks to try, in ascending order."""
+    if settings.attention_layout == "sequence" and settings.attended_pages is not None:
+        raise CannotSplit(
+            "Pages are selected (attended_pages) where a rank holds whole ones, not its share of each.",
+            "Set attention_layout to heads, or unset attended_pages.",
+        )
     if settings.ranks == "auto":
         sizes = [size for size in range(1, here + 1) if _splits(config, size)]
         if settings.attention_layout == "sequence":

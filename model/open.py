@@ -69,6 +69,11 @@ def open_engine(
         raise UnsupportedOperation(
             f"An adapter is merged into a folder of safetensors, which {reference} is not.", "Unset model.adapter."
         )
+    if settings.attended_pages is not None and found.engine != "torch":
+        raise UnsupportedOperation(
+            f"Pages of the cache are selected by the torch engine, which does not serve {reference}.",
+            "Unset model.attended_pages.",
+        )
     # Each engine brings its own heavy imports: torch takes about 2 s, llama_cpp about 0.5 s.
     if found.engine == "remote":
         from model.remote_engine import RemoteEngine

@@ -15,6 +15,7 @@ from model.cache import LatentCache
 from model.capacity import Capacity, choose_capacity
 from model.deepseek import DeepseekForCausalLM
 from model.kernels import MOST, supports
+from model.page_selection import PageSelection
 from model.prefix import PrefixFile, read_prefix
 from model.scheduler import Plan
 from model.settings import ModelSettings
@@ -34,15 +35,21 @@ class Runner:
     """
 
     def __init__(
-        self, model: DeepseekForCausalLM, dtype: torch.dtype, device: torch.device, decodes_alone: bool = False
+        self,
+        model: DeepseekForCausalLM,
+        dtype: torch.dtype,
+        device: torch.device,
+        decodes_alone: bool = False,
+        attended_pages: int | None = None,
     ) -> None:
         """`decodes_alone`: one thread computes a single token.
 
         A token of a small model is too little work to share: on a busy machine, threads that wait for one another cost
-        up to 20 times what they save.
+        up to 20 times what they save. `attended_pages`: of each sequence, those that a token of its answer attends to
+        (see page_selection.py); None is all of them.
         """
         self.model, self.dtype, self.device = model, dtype, device
-        self._decodes_alone = decodes_alone
+        self._decodes_alone, self._attended_pages = decodes_alone, attended_pages
         self.cache = LatentCache(model.config, 0, dtype, device)
         self._graphs: DecodeGraphs | None = None
 
@@ -55,13 +62,18 @@ class Runner:
 
     def open_cache(self, pages: int, fp8: bool, split: bool = False) -> None:
         """Of a model on several devices, `split` leaves to each its share of every sequence (see split_cache.py)."""
-        # A recorded step cannot ask the host which experts are missing.
-        recorded = not spilled_layers(self.model) and supports(self.model.config, self.device, self.dtype, fp8)
+        # A recorded step cannot ask the host which experts are missing, nor which pages matter.
+        asks = self._attended_pages is not None or bool(spilled_layers(self.model))
+        recorded = not asks and supports(self.model.config, self.device, self.dtype, fp8)
         spare = int(split or recorded)  # the last page is then nobody's
         form = partial(SplitCache, self.model.shard) if split else LatentCache
         self._graphs = None
         del self.cache  # there may be no room for both
         self.cache = form(self.model.config, pages + spare, self.dtype, self.device, fp8)
+        if self._attended_pages is not None:
+            self.cache.selection = PageSelection(
+                self.model.config, pages, self.dtype, self.device, self._attended_pages
+            )
         if recorded:
             from model.graphs import DecodeGraphs  # Triton takes 0.3 s, and is not everywhere
 
@@ -75,6 +87,7 @@ class Runner:
                 [*sequence.tokens[sequence.held : sequence.held + count], *sequence.drafts][:count],
                 sequence.held,
                 sequence.pages,
+                sequence.decoding,
             )
             for sequence, count in plan.reads
         ]

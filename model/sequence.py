@@ -29,12 +29,22 @@ class TokenSequence:
     """tokens that the cache held already when the sequence was first admitted"""
     last: Tensor | None = None
     """[1, D]: final hidden state of the last token, once all are read"""
+    prompt: int = field(init=False)
+    """tokens that were given; those after them were drawn"""
     _digests: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prompt = len(self.tokens)
 
     @property
     def pending(self) -> int:
         """Tokens that are to be read, drafts apart."""
         return len(self.tokens) - self.held
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the next to be read are the answer's last token and what was drafted after it."""
+        return self.pending == 1 and self.held >= self.prompt
 
     @property
     def reusable(self) -> int:

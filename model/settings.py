@@ -49,6 +49,9 @@ class ModelSettings(BaseModel):
     expert_threshold: float = Field(default=0.0, ge=0, lt=1)
     """Gate weight below which a token's expert is skipped (torch engine); 0 skips none. `loci model bench --experts
     --thresholds 0,0.05` tells what it costs and saves."""
+    attended_pages: int | None = Field(default=None, ge=4)
+    """Pages of 64 tokens that each token of an answer attends to (torch engine): the first, the last two, and those
+    that may matter most to it. None attends to all. Prompts are read exactly."""
     experts_gib: Annotated[float, Field(gt=0, le=_MOST_GIB)] | Literal["auto", "all"] = "auto"
     """GPU memory for routed experts in GiB, on each GPU (torch engine): the others wait in pinned host memory, and are
     copied when they are needed. `auto` is all of them, or what fits where they do not; `all` never moves any."""

@@ -105,7 +105,7 @@ def load_runner(
     :raises LostRank: a process ended while it loaded.
     """
     devices = layout.devices
-    load = partial(_load_part, folder, dtype, adapter, settings.expert_threshold, layout.expert_bytes)
+    load = partial(_load_part, folder, dtype, adapter, settings, layout.expert_bytes)
     if len(devices) == 1:
         return load(progress, decodes_alone, WHOLE, devices[0])
     threads = None
@@ -119,7 +119,7 @@ def _load_part(
     folder: Path,
     dtype: torch.dtype,
     adapter: Path | None,
-    expert_threshold: float,
+    settings: ModelSettings,
     expert_bytes: int | None,
     progress: Progress | None,
     decodes_alone: bool,
@@ -129,5 +129,5 @@ def _load_part(
     model = load_model(
         folder, dtype, device, progress=progress, shard=shard, adapter=adapter, expert_bytes=expert_bytes
     )
-    skip_experts(model, expert_threshold)
-    return Runner(model, dtype, device, decodes_alone)
+    skip_experts(model, settings.expert_threshold)
+    return Runner(model, dtype, device, decodes_alone, settings.attended_pages)

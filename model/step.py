@@ -33,6 +33,8 @@ class Step:
     """`lengths` on the host"""
     pages: tuple[tuple[int, ...], ...]
     """`tables` on the host"""
+    decoding: tuple[bool, ...]
+    """whether each sequence's tokens are an answer's"""
 
 
 class Reading(NamedTuple):
@@ -42,6 +44,8 @@ class Reading(NamedTuple):
     held: int
     pages: Sequence[int]
     """enough for `held` and `tokens` together"""
+    decoding: bool = False
+    """the tokens are an answer's last one and what was drafted after it: they may attend to a part of the history"""
 
 
 def make_step(readings: Sequence[Reading], device: torch.device) -> Step:
@@ -64,6 +68,7 @@ def make_step(readings: Sequence[Reading], device: torch.device) -> Step:
         new=tuple(len(one.tokens) for one in readings),
         totals=totals,
         pages=pages,
+        decoding=tuple(one.decoding for one in readings),
     )
 
 

@@ -104,6 +104,8 @@ class TorchEngine:
             raise
         if settings.expert_threshold:
             self._identity += f" skipping {settings.expert_threshold}"
+        if settings.attended_pages is not None:
+            self._identity += f" attending to {settings.attended_pages} pages"
         self._context = capacity.context
         words = describe_spill(runner.model)
         devices = tuple(f"{one} ({words})" if words else str(one) for one in layout.devices)

@@ -167,7 +167,7 @@ def _random(shape: str, fp8: bool, settings: "ModelSettings") -> "Iterator[_Meas
     choose_capacity(config, settings, dtype, device, sum(rank_bytes(config, 1, dtype, fp8)))
     ceiling = Ceiling(config, Held(dtype.itemsize, fp8, fp8), device_rates(device, dtype))
     note(f"Drawing {total / 1e9:,.2f}B random weights on {device}.")
-    runner = Runner(random_model(config, dtype, device, fp8), dtype, device)
+    runner = Runner(random_model(config, dtype, device, fp8), dtype, device, attended_pages=settings.attended_pages)
     alone = settings.threads is None and device.type == "cpu" and is_small(active)
     yield f"random {shape}", RunnerSubject(runner, choose_chunk(active, device), fp8, alone), ceiling
 
