@@ -109,6 +109,8 @@ def _refuse_unknown_variables() -> None:
 
 
 def _explain(loc: tuple[int | str, ...], kind: str, message: str, config: Path, flags: Mapping[str, Any]) -> str:
+    if kind != "extra_forbidden":  # where a value may be of several types, each adds its name
+        loc = next((loc[:end] for end in range(len(loc), 0, -1) if ".".join(map(str, loc[:end])) in {*keys()}), loc)
     key = ".".join(str(part) for part in loc)
     variable = PREFIX + key.upper().replace(".", "__")
     where = (

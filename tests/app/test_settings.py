@@ -56,6 +56,10 @@ def test_a_bad_flag_or_variable_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("LOCI_MODEL__THREADS", "0")
     with pytest.raises(BadSettings, match=r"model\.threads \(in LOCI_MODEL__THREADS\)"):
         load_settings(tmp_path / "none")
+    monkeypatch.delenv("LOCI_MODEL__THREADS")
+    monkeypatch.setenv("LOCI_MODEL__RANKS", "0")  # which could also be "auto"
+    with pytest.raises(BadSettings, match=r"^model\.ranks \(in LOCI_MODEL__RANKS\): .*greater.*'auto'\.$"):
+        load_settings(tmp_path / "none")
 
 
 def test_an_unknown_variable_is_an_error_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
