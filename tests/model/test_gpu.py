@@ -124,12 +124,13 @@ def test_recorded_decode_steps_are_as_exact_as_the_plain_path(fp8: bool, make_ch
         return float((got.float() - expected).norm() / expected.norm())
 
     errors = []
-    steps = [(lengths, [0, 0, 0])]
-    for step in range(4):  # of three and two sequences, with one token and with a draft
-        held = [length + 3 * step for length in lengths]
-        steps += [([1] * (3 - step % 2), held), ([2] * (3 - step % 2), [one + 1 for one in held])]
-    for counts, held in steps:
-        what = readings(counts, held)
+    steps, held = [(lengths, [0, 0, 0])], list(lengths)
+    for sequences in (3, 2, 3, 2):  # with one token and with a draft
+        for new in (1, 2):
+            steps.append(([new] * sequences, list(held)))
+            held[:sequences] = [one + new for one in held[:sequences]]
+    for counts, before in steps:
+        what = readings(counts, before)
         expected = exact.step(make_step(what, GPU), wide)
         ours, theirs = recorded.read([], what, False), model.step(make_step(what, GPU), plain)
         errors.append((difference(ours, expected), difference(theirs, expected)))
