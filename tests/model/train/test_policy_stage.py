@@ -148,25 +148,27 @@ def test_a_killed_stage_goes_on_to_the_same_bits(world: Path, tmp_path: Path, ki
         assert logs[0] == logs[1]
 
 
-@pytest.fixture
-def begun(world: Path) -> PolicyStage:
-    """A stage before its first round."""
-    return open_stage(world)
-
-
 def open_stage(world: Path, group: Group | None = None, **changed: object) -> PolicyStage:
-    stage = replace(STAGE, policy=replace(POLICY, **changed))  # type: ignore[arg-type]
+    """A stage before its first round."""
+    stage = replace(STAGE, weight_decay=0.1, policy=replace(POLICY, **changed))  # type: ignore[arg-type]
     trainer = Trainer(RECIPE, world, world / "unused", torch.device("cpu"))
     questions, held_out = open_questions(replace(RECIPE, stages=(stage,)), 0, world, lambda: None)
     return PolicyStage(trainer.model, stage, questions, held_out, 5, group)
 
 
-def test_predictors_and_selection_biases_stay(begun: PolicyStage) -> None:
+def test_predictors_and_selection_biases_stay(world: Path) -> None:
+    begun = open_stage(world)
     before = {name: tensor.clone() for name, tensor in begun.model.state_dict().items()}
     assert begun.step(0, 1.0) > 0
     for name, tensor in begun.model.state_dict().items():
         stays = name.startswith("mtp.") or "correction_bias" in name
         assert torch.equal(tensor, before[name]) == stays, name
+
+
+def test_every_round_draws_anew_and_a_repeated_one_the_same(world: Path) -> None:
+    stage = open_stage(world)
+    drawn = [stage._sample(stage.held_out, number) for number in (0, 1, 0)]
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_groups_that_are_all_alike_change_nothing(world: Path) -> None:
