@@ -72,14 +72,15 @@ def _training(start: "Entry", entries: list["Entry"]) -> str:
         stage = stages.get(end["stage"])
         if stage is None:
             continue
-        tokens = end["step"] * stage["tokens"]
+        asked = end["step"] * stage["policy"]["questions"]
+        read = f"{end['step'] * stage['tokens'] / 1e6:,.1f}M" if stage["data"] != "policy" else f"{asked:,} questions"
         speeds = [
             one["tokens_per_second"] for one in entries if one["event"] == "step" and one["stage"] == end["stage"]
         ]
         found = f"{end['needles_found']:.2f} of {end['needle_answers']}" if "needles_found" in end else ""
         rows.append(
             [
-                end["stage"], f"{stage['length']:,}", f"{end['seconds']:,.0f}", f"{tokens / 1e6:,.1f}M",
+                end["stage"], f"{stage['length']:,}", f"{end['seconds']:,.0f}", read,
                 f"{sum(speeds) / len(speeds):,.0f}" if speeds else "", f"{end['validation_nats_per_token']:.3f}", found,
             ]
         )  # fmt: skip
@@ -111,7 +112,7 @@ def _measured(measured: dict[str, dict[str, float]], entries: list["Entry"]) -> 
         )
         if "draft_acceptance" in text:
             said.append(f"Greedy decoding takes {text['draft_acceptance']:.1%} of the first predictor's drafts there.")
-    steps = [entry for entry in entries if entry["event"] == "step" and entry["load"]]
+    steps = [entry for entry in entries if entry["event"] == "step" and entry.get("load")]
     if steps:
         last = steps[-1]
         said.append(
@@ -119,6 +120,7 @@ def _measured(measured: dict[str, dict[str, float]], entries: list["Entry"]) -> 
             f"the idlest receives {min(last['least']):.2f} of the mean."
         )
     paragraphs = [" ".join(said)] if said else []
+    paragraphs += [_policy(end, entries) for end in entries if end["event"] == "stage" and "kept" in end]
     kinds = {name: values for name, values in measured.items() if name != "text"}
     if kinds:
         headings = ("held-out question rows", "rows", "right passage", "span word for word", "refusal AUROC")
@@ -126,6 +128,27 @@ def _measured(measured: dict[str, dict[str, float]], entries: list["Entry"]) -> 
         rows = [[name, *(f"{values[key]:g}" for key in keys)] for name, values in kinds.items()]
         paragraphs.append(_table(headings, rows))
     return "\n\n".join(paragraphs)
+
+
+def _policy(end: "Entry", entries: list["Entry"]) -> str:
+    """A stage of policy optimisation: held-out answers before and after it."""
+    before = next(one for one in entries if one["event"] == "reward" and one["stage"] == end["stage"])
+    headings = (
+        "held-out answers, greedy",
+        "reward",
+        "F1",
+        "right passage",
+        "well-formed",
+        "refused rightly",
+        "wrongly",
+    )
+    keys = ("reward", "f1", "passage", "form", "refused_unanswerable", "refused_answerable")
+    rows = [[name, *(f"{one[key]:.3f}" for key in keys)] for name, one in (("before", before), ("after", end))]
+    said = "kept" if end["kept"] else "taken back: the weights are those from before"
+    return (
+        f"Policy optimisation, stage `{end['stage']}`, {end['step']:,} rounds: a gain of {end['gain']:+.4f} "
+        f"(standard error {end['gain_error']:.4f}) in held-out reward; {said}.\n\n" + _table(headings, rows)
+    )
 
 
 def _table(headings: tuple[str, ...], rows: list[list[str]]) -> str:

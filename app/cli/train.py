@@ -96,6 +96,8 @@ class _Watch:
             case "sample":
                 for one in entry["samples"]:
                     note(f"  {one['prompt'][-60:]!r} -> {one['continuation']!r}")
+            case "reward":
+                note(f"{entry['stage']} step {entry['step']:,}: held-out reward {entry['reward']:.3f}")
             case "stage":
                 shown = {name: value for name, value in entry.items() if name not in ("event", "stage", "step")}
                 figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shown.items())
@@ -108,8 +110,9 @@ class _Watch:
             self._stage, self._before = entry["stage"], self._spent
         self._spent = self._before + entry["seconds"]
         minutes, seconds = divmod(entry["left"], 60)
+        found = f"loss {entry['loss']:.3f}" if "loss" in entry else f"reward {entry['reward']:.3f}"
         line = (
-            f"{entry['stage']} step {entry['step']:,}: loss {entry['loss']:.3f}, "
+            f"{entry['stage']} step {entry['step']:,}: {found}, "
             f"{entry['tokens_per_second']:,} tokens/s, {minutes} min {seconds:02} s left"
         )
         self._advance(int(self._spent), int(self._spent + entry["left"]), line)
