@@ -117,8 +117,9 @@ def main() -> None:
     threading.Thread(target=_live, args=(life, folder), daemon=True).start()
     try:
         _serve(calls)
-    except (EOFError, ConnectionError):
-        _end(0)  # rank 0 closed the model
+    except (EOFError, ConnectionError):  # rank 0 closed the model, or ended: `_live` may not be as fast as this
+        remove(folder)
+        _end(0)
     except BaseException:  # noqa: BLE001  # whatever it is, rank 0 shows it to the person
         traceback.print_exc()
         _end(1)

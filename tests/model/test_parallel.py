@@ -17,6 +17,8 @@ import torch
 from model import parallel
 from model.errors import BadCheckpoint, LostRank, ModelError
 from model.parallel import Ranks
+from model.rank import STARTED, receive
+from model.rank_process import RankProcess
 from tests.model.rank_parts import Fragile, build_fragile, refuse_in_build, vanish_in_build
 
 CPU = torch.device("cpu")
@@ -169,6 +171,19 @@ def test_a_rank_lost_while_loading_does_not_wait_for_rank_0(start: Callable[...,
         start(partial(vanish_in_build, 2), size=3)
     assert time.monotonic() - begun < 30  # most of it to start
     assert not torch.distributed.is_initialized()
+
+
+def test_a_rank_whose_calls_end_first_removes_the_meeting_place(tmp_path: Path) -> None:
+    folder = tmp_path / "ranks"
+    folder.mkdir()
+    (folder / "ranks").write_text("the store of a model")
+    process = RankProcess(1, folder, None)
+    try:
+        assert receive(process.calls) == STARTED
+        process.calls.close()
+        assert process.ended(10.0) and not folder.exists()
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
