@@ -67,14 +67,15 @@ def _keep_list(dropped: Path, data: Path) -> None:
 class RowsBuilding:
     """Question rows on their way to `data/rows`: slow work for CPUs, done beside the stages that need none."""
 
-    def __init__(self, corpus: Path, data: Path, count: int, workers: int) -> None:
+    def __init__(self, corpus: Path, data: Path, count: int, workers: int, fresh: int = 0) -> None:
+        """`fresh`: how many rows to build of questions that are then left to policy optimisation."""
         self._done, self._partial = data / "rows", data / "rows.partial"
         self._process: subprocess.Popen[bytes] | None = None
         if not self._done.exists():
             shutil.rmtree(self._partial, ignore_errors=True)
             command = [sys.executable, "-m", "model.train.rows", "--corpus", str(corpus)]
             command += ["--tokenizer", str(data / "tokenizer.json"), "--out", str(self._partial)]
-            command += ["--rows", str(count), "--workers", str(workers)]
+            command += ["--rows", str(count), "--workers", str(workers), "--fresh", str(fresh)]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def wait(self) -> None:

@@ -29,6 +29,8 @@ class Policy:
     """Change of a token's probability, relative, beyond which nothing more is gained by it."""
     kl_weight: float = 0.01
     """Weight of the divergence from the model that the stage began with."""
+    fresh: bool = True
+    """Whether it asks questions that no other stage reads, about one real question in eleven; else all of theirs."""
     scaled: bool = False
     """Whether advantages are divided by their group's standard deviation."""
     measure_every: int = 25

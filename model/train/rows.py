@@ -8,7 +8,6 @@ A rows folder holds `N.tokens` (uint16, flat) and `N.index.npy` (int64 [rows, 3]
 """
 
 import argparse
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,17 +21,20 @@ from numpy.typing import NDArray
 
 from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
 from model.train import invented, rephrase
+from model.train.contexts import Contexts, window
 from model.train.corpus import corpus_files, documents, questions, read_dropped
 from model.train.tokenizer import END_ID
 
-HELD_OUT = "held_out"
-"""Folder of a rows folder, for questions to measure with during training."""
+HELD_OUT, FRESH = "held_out", "fresh"
+"""Folders of a rows folder: questions to measure with during training, and such as only policy optimisation asks."""
 KINDS = ("real", "text", "invented")
 LONGEST = 2048
 """Tokens; longer rows are dropped."""
 UNANSWERABLE = 0.27
 _HELD_OUT = 33
 """One group of questions in so many is held out for measuring."""
+_FRESH = 3
+"""And so many more of them are left to policy optimisation: what a model knows by heart, it cannot try."""
 _SHARES = {
     "uwnlp/qamr": 0.62,
     "uci-soe/FairytaleQAData": 0.14,
@@ -40,7 +42,6 @@ _SHARES = {
     "google-research-datasets/QED": 0.09,
     "deepset-ai/COVID-QA": 0.05,
 }
-_WORD = re.compile(r"\w{4,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,49 +69,6 @@ class _Question:
     answer: str
 
 
-class Contexts:
-    """Passages with their groups, and an index that finds others which share a rare word with a question."""
-
-    def __init__(self) -> None:
-        self.sentences: list[list[str]] = []
-        self.titles: list[str] = []
-        self.groups: dict[str, list[int]] = defaultdict(list)
-        self.group_of: list[str] = []
-        self._words: dict[str, list[int]] = defaultdict(list)
-
-    def add(self, sentences: list[str], group: str, title: str = "") -> int:
-        number = len(self.sentences)
-        self.sentences.append(sentences)
-        self.titles.append(title)
-        self.groups[group].append(number)
-        self.group_of.append(group)
-        for word in {one.lower() for one in _WORD.findall(" ".join(sentences))}:
-            self._words[word].append(number)
-        return number
-
-    def similar(self, question: str, random: Random) -> int | None:
-        """A context that shares one of the question's rarer words."""
-        found = [self._words[word] for one in _WORD.findall(question) if (word := one.lower()) in self._words]
-        rare = sorted((one for one in found if len(one) > 1), key=len)[:3]
-        return random.choice(random.choice(rare)) if rare else None
-
-
-def _window(sentences: Sequence[str], keep: int | None, random: Random, longest: int) -> tuple[str, int]:
-    """Consecutive sentences of about `longest` characters at most, `keep` among them; and the first's number."""
-    first = last = random.randrange(len(sentences)) if keep is None else keep
-    size = len(sentences[first])
-    while True:
-        sides = [side for side, open_ in ((-1, first > 0), (1, last < len(sentences) - 1)) if open_]
-        if not sides:
-            break
-        side = random.choice(sides)
-        size += len(sentences[first - 1 if side < 0 else last + 1])
-        if size > longest:
-            break
-        first, last = (first - 1, last) if side < 0 else (first, last + 1)
-    return " ".join(sentences[first : last + 1]), first
-
-
 class Builder:
     """Draws rows without end; the same seed draws the same ones."""
 
@@ -121,13 +79,16 @@ class Builder:
         held_out: bool = False,
         documents_limit: int = 4000,
         dropped: frozenset[str] = frozenset(),
+        fresh: bool | None = None,
     ) -> None:
+        """`fresh`: only the questions left to policy optimisation; or only the others; or both where None."""
         self.real = Contexts()
         self.by_source: dict[str, list[_Question]] = defaultdict(list)
         known: dict[tuple[str, str], int] = {}
         for row in questions(corpus, dropped):
             group = f"{row['source']} {row['group']}"
-            if (zlib.crc32(group.encode()) % _HELD_OUT == 0) != held_out:
+            bucket = zlib.crc32(group.encode()) % _HELD_OUT
+            if (bucket == 0) != held_out or (fresh is not None and (bucket <= _FRESH) != fresh):
                 continue
             context = " ".join(row["context"].split())
             if context != row["context"]:
@@ -218,13 +179,13 @@ class Builder:
                 other = random.randrange(len(contexts.sentences))
             if other == context:
                 continue
-            text = titled(_window(contexts.sentences[other], None, random, longest)[0], other)
+            text = titled(window(contexts.sentences[other], None, random, longest)[0], other)
             if text not in passages:
                 passages.append(text)
         passages = [one for one in passages if answer.lower() not in one.lower()][:count]
         if unanswerable:
             return Row(question, tuple(passages), 0, "") if passages else None
-        gold = titled(_window(sentences, keep, random, longest)[0], context)
+        gold = titled(window(sentences, keep, random, longest)[0], context)
         place = random.randint(0, min(len(passages), count - 1))
         passages = passages[: count - 1]
         passages.insert(place, gold)
@@ -258,7 +219,7 @@ class Builder:
                 if len(passages) < 9:
                     other_text = random.choice(self.text.sentences)
                     place = random.randint(0, len(passages))
-                    passages.insert(place, _window(other_text, None, random, 500)[0])
+                    passages.insert(place, window(other_text, None, random, 500)[0])
                     gold += 1 if gold and place < gold else 0
         if not passages or (gold and answer not in passages[gold - 1]):
             return None
@@ -300,25 +261,28 @@ def encode_rows(drawn: Sequence[Row], tokenizer: Path) -> tuple[NDArray[np.uint1
     return np.concatenate(tokens), np.array(index, dtype=np.int64).reshape(-1, 3)
 
 
-def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int) -> int:
+def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int, fresh: bool | None) -> int:
     parts = corpus_files(corpus)
-    builder = Builder(corpus, parts[number % len(parts)], dropped=read_dropped(tokenizer))
-    tokens, index = encode_rows(list(rows(builder, seed + number, count)), tokenizer)
-    tokens.tofile(out / f"{number}.tokens")
-    np.save(out / f"{number}.index.npy", index)
-    return len(index)
+    builder = Builder(corpus, parts[number % len(parts)], dropped=read_dropped(tokenizer), fresh=fresh)
+    return _save(list(rows(builder, seed + number, count)), tokenizer, out, number)
 
 
 def write_held_out(corpus: Path, tokenizer: Path, out: Path, count: int, seed: int) -> None:
     """A rows folder of `count` questions that no training row asks, about held-out text; a part for each of `KINDS`."""
-    out.mkdir(parents=True, exist_ok=True)
     builder = Builder(corpus, corpus / "validation.txt.xz", held_out=True, dropped=read_dropped(tokenizer))
     shares = (builder._real, 0.5), (builder._from_text, 0.3), (builder._invented, 0.2)
     for number, (draw, share) in enumerate(shares):
         builder.row = draw  # type: ignore[method-assign]  # one kind at a time
-        tokens, index = encode_rows(list(rows(builder, seed + number, round(count * share))), tokenizer)
-        tokens.tofile(out / f"{number}.tokens")
-        np.save(out / f"{number}.index.npy", index)
+        _save(list(rows(builder, seed + number, round(count * share))), tokenizer, out, number)
+
+
+def _save(drawn: Sequence[Row], tokenizer: Path, out: Path, number: int) -> int:
+    """Part `number` of the rows folder `out`, and how many rows fitted."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokens, index = encode_rows(drawn, tokenizer)
+    tokens.tofile(out / f"{number}.tokens")
+    np.save(out / f"{number}.index.npy", index)
+    return len(index)
 
 
 def load_rows(folder: Path) -> list[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
@@ -336,19 +300,23 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--fresh", type=int, default=0, help="rows of questions that the others then leave out")
     parser.add_argument("--held-out", type=int, default=1500)
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    each = -(-arguments.rows // arguments.workers)
+    corpus, tokenizer, out, seed = arguments.corpus, arguments.tokenizer, arguments.out, arguments.seed
+    kinds: list[tuple[Path, int, bool | None]] = [(out, arguments.rows, False if arguments.fresh else None)]
+    if arguments.fresh:
+        kinds.append((out / FRESH, arguments.fresh, True))
     with ProcessPoolExecutor(arguments.workers) as pool:
+        held_out = pool.submit(write_held_out, corpus, tokenizer, out / HELD_OUT, arguments.held_out, seed)
         jobs = [
-            pool.submit(_write, arguments.corpus, arguments.tokenizer, arguments.out, number, each, arguments.seed)
+            pool.submit(_write, corpus, tokenizer, folder, number, -(-count // arguments.workers), seed, fresh)
+            for folder, count, fresh in kinds
             for number in range(arguments.workers)
         ]
-        held_out = arguments.corpus, arguments.tokenizer, arguments.out / HELD_OUT, arguments.held_out, arguments.seed
-        pool.submit(write_held_out, *held_out).result()
+        held_out.result()
         print(f"{sum(job.result() for job in jobs)} rows", flush=True)
 
 

@@ -21,6 +21,9 @@ from model.train.runlog import Entry
 from model.train.samples import make_sampler
 from model.train.trainer import Trainer
 
+_OF_FRESH = 5
+"""Rows for each one of questions that are left to policy optimisation."""
+
 Observe = Callable[[Entry], None]
 """Is told every entry of the log, and `{"event": "note", "text": ...}` for what is not logged."""
 
@@ -68,7 +71,9 @@ def train(options: Options, observe: Observe) -> bool:
     prepare(recipe, options.corpus, options.prepared, options.workers, options.tokenizer, options.dropped, say)
     rows: RowsBuilding | None = None
     if any(stage.data != "text" or stage.row_share for stage in recipe.stages):
-        rows = RowsBuilding(options.corpus, options.prepared, options.rows, options.workers)
+        fresh = any(stage.data == "policy" and stage.policy.fresh for stage in recipe.stages)
+        count = options.rows // _OF_FRESH if fresh else 0
+        rows = RowsBuilding(options.corpus, options.prepared, options.rows, options.workers, count)
     try:
         if options.ranks > 1:
             if rows is not None:

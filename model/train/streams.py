@@ -11,7 +11,7 @@ from model.train.batches import ROW_WEIGHT, Mixture, RowStream, Stream, TextStre
 from model.train.needles import NeedleStream
 from model.train.questions import Questions
 from model.train.recipe import Recipe
-from model.train.rows import HELD_OUT, load_rows
+from model.train.rows import FRESH, HELD_OUT, load_rows
 
 
 def open_stream(
@@ -47,13 +47,14 @@ def open_questions(
     """
     stage, seed = recipe.stages[number], recipe.seed * 1000 + number
     rows_ready()
-    rows, held_out = data / "rows", data / "rows" / HELD_OUT
-    if not held_out.exists():
-        raise BadRecipe(f"{held_out} is not there.", f"Remove {rows}: the next run builds both.")
+    rows = data / "rows"
+    folders = rows / FRESH if stage.policy.fresh else rows, rows / HELD_OUT
+    if missing := [str(folder) for folder in folders if not folder.exists()]:
+        raise BadRecipe(f"{' and '.join(missing)} is not there.", f"Remove {rows}: the next run builds all of it.")
     try:
         asked, measured = (
             Questions(load_rows(folder), data / "tokenizer.json", stage.length, stage.policy.answer_tokens, seed)
-            for folder in (rows, held_out)
+            for folder in folders
         )
     except ValueError as error:
         raise BadRecipe(f"Stage {stage.name} of the recipe cannot begin: {error}.", "Give more data.") from error

@@ -19,10 +19,11 @@ from model.spanformat import BEGIN, one_line
 from model.train import policy_stage
 from model.train.group import Group
 from model.train.policy_stage import PolicyStage
+from model.train.prepare import RowsBuilding
 from model.train.questions import Questions, read_row
 from model.train.recipe import Policy, Recipe, Stage, read_recipe
 from model.train.rewards import RewardWeights
-from model.train.rows import HELD_OUT, Builder, encode_rows, load_rows, rows, write_held_out
+from model.train.rows import FRESH, HELD_OUT, Builder, encode_rows, load_rows, rows, write_held_out
 from model.train.streams import open_questions
 from model.train.tokenizer import BEGIN_ID, END, END_ID, PAD
 from model.train.trainer import Trainer
@@ -35,7 +36,7 @@ WORDS = [
     " [1] ", " [2] ", " [0] ", "not found\n",
 ]  # fmt: skip
 POLICY = Policy(
-    questions=16, group=16, updates=2, answer_tokens=3, kl_weight=0.05, measure_every=16,
+    questions=16, group=16, updates=2, answer_tokens=3, kl_weight=0.05, measure_every=16, fresh=False,
     rewards=RewardWeights(refusal=0.3),
 )  # fmt: skip
 STAGE = Stage(
@@ -251,10 +252,43 @@ def test_held_out_questions_are_of_each_kind_and_of_no_training_group(
             assert any(one.row.passages[one.row.gold - 1] in context or one.row.span in context for context in known)
 
 
+def test_fresh_questions_are_in_no_other_row(corpus: Path) -> None:
+    fresh, known, both, held_out = (
+        set(Builder(corpus, corpus / "00.txt.xz", **which).real.groups)
+        for which in ({"fresh": True}, {"fresh": False}, {}, {"held_out": True})
+    )
+    assert fresh and not fresh & known and fresh | known == both
+    assert 0.03 < len(fresh) / len(both) < 0.2
+    assert not held_out & both
+
+
+def test_building_rows_leaves_fresh_questions_out_where_they_are_asked_for(
+    corpus: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    RowsBuilding(corpus, tmp_path, 40, 1, fresh=30).wait()
+    contexts = {fresh: _contexts(Builder(corpus, corpus / "00.txt.xz", fresh=fresh)) for fresh in (True, False)}
+    for folder, count, own in ((tmp_path / "rows", 40, False), (tmp_path / "rows" / FRESH, 30, True)):
+        parts = load_rows(folder)
+        assert len(parts) == 1 and 0.8 * count < len(parts[0][1]) <= count  # long ones are left out
+        golds = [one.row.passages[one.row.gold - 1] for one in Questions(parts, tokenizer, 2048, 200, seed=1).all()
+                 if one.row.gold]  # fmt: skip
+        assert any(gold in context for gold in golds for context in contexts[own])
+        assert not any(gold in context for gold in golds for context in contexts[not own])
+    assert (tmp_path / "rows" / HELD_OUT / "2.tokens").exists()
+
+
+def _contexts(builder: Builder) -> list[str]:
+    return [one_line(" ".join(sentences)) for sentences in builder.real.sentences]
+
+
 def test_a_stage_without_held_out_questions_or_with_impossible_terms_is_refused(world: Path, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     with pytest.raises(BadRecipe, match="held_out is not there"):
         open_questions(RECIPE, 0, tmp_path, lambda: None)
+    own = replace(STAGE, policy=replace(POLICY, fresh=True))
+    with pytest.raises(BadRecipe, match="fresh is not there"):
+        open_questions(replace(RECIPE, stages=(own,)), 0, world, lambda: None)
     with pytest.raises(BadRecipe, match="cannot begin"):
         open_questions(replace(RECIPE, stages=(replace(STAGE, length=2),)), 0, world, lambda: None)
     file = tmp_path / "recipe.toml"
