@@ -258,7 +258,7 @@ def encode_rows(drawn: Sequence[Row], tokenizer: Path) -> tuple[NDArray[np.uint1
                 tokens.append(np.array(ids, dtype=np.uint16))
                 index.append((position, position + len(prompt.ids), position + len(ids)))
                 position += len(ids)
-    return np.concatenate(tokens), np.array(index, dtype=np.int64).reshape(-1, 3)
+    return np.concatenate([np.empty(0, np.uint16), *tokens]), np.array(index, dtype=np.int64).reshape(-1, 3)
 
 
 def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int, fresh: bool | None) -> int:

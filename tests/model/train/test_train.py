@@ -13,14 +13,14 @@ from tokenizers import Tokenizer
 from model.checkpoint import load_model
 from model.errors import BadRecipe
 from model.spanformat import NOT_FOUND
-from model.train import invented, rephrase
+from model.train import evaluate, invented, rephrase
 from model.train.batches import Mixture, RowStream, TextStream
 from model.train.corpus import load_packed
 from model.train.evaluate import auroc
 from model.train.export import export
 from model.train.optimizer import AdamW, orthogonalize
 from model.train.recipe import Stage, read_recipe
-from model.train.rows import Builder, load_rows, rows
+from model.train.rows import Builder, Row, encode_rows, load_rows, rows
 from model.train.tokenizer import BEGIN_ID, END_ID
 from model.train.trainer import Trainer, schedule
 from tests.model.train.conftest import RECIPE, TEXT
@@ -194,3 +194,18 @@ def test_auroc_counts_ordered_pairs() -> None:
     assert auroc([2.0, 3.0], [1.0, 0.0]) == 1.0
     assert auroc([1.0, 1.0], [1.0, 1.0]) == 0.5
     assert auroc([3.0, 1.0], [2.0, 0.0]) == 0.75
+
+
+def test_rows_too_long_to_be_trained_on_are_not_measured(data: Path, tokenizer: Path, tmp_path: Path) -> None:
+    model = Trainer(RECIPE, data, tmp_path, torch.device("cpu")).model
+    short, long = (Row("When?", ("It opened in 1871. " * often,), 1, "1871") for often in (1, 400))
+    assert len(encode_rows([long], tokenizer)[1]) == 0
+    assert evaluate._measure(model, [short, long], tokenizer)["rows"] == 1
+
+
+def test_kinds_of_rows_have_names_beside_that_of_held_out_text(
+    data: Path, corpus: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    model = Trainer(RECIPE, data, tmp_path, torch.device("cpu")).model
+    measured = evaluate.evaluate_rows(model, corpus, tokenizer, 6)
+    assert set(measured) == {"real questions", "made from sentences", "invented records"}  # run.py adds "text"
