@@ -206,7 +206,7 @@ class PolicyStage:
             away = divergence(now, micro.reference)
             gained = surrogate(now, then, micro.gains, self.terms.clip)
             loss = (self.terms.kl_weight * away - gained).sum() / answers
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self._since.tokens += len(now)
             self._since.divergence += away.detach().sum()
             self._since.clipped += ((now.detach() - then).exp() - 1).abs().gt(self.terms.clip).sum()

@@ -111,7 +111,7 @@ class Supervised:
         counts: Tensor | None = None
         for batch in batches:
             part = self._forward(batch, weight)
-            (part.text + self.stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]
+            (part.text + self.stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             text, drafts = text + part.text.detach(), drafts + part.drafts.detach()
             counts = part.counts if counts is None or part.counts is None else counts + part.counts
         self.group.add_gradients(self.model.parameters())
@@ -129,7 +129,7 @@ class Supervised:
         shapes = {batch.inputs.shape: batch for batch in (self.stream.batch(number) for number in range(_SHAPES))}
         for batch in shapes.values():
             part = self._forward(batch, torch.ones((), device=self.device))
-            (part.text + self.stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]
+            (part.text + self.stage.draft_weight * part.drafts).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         for parameter in self.model.parameters():
             parameter.grad = None
         torch.cuda.synchronize()
