@@ -69,10 +69,11 @@ def load_settings(config: Path, flags: Mapping[str, Any] | None = None) -> Setti
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(f"{config} cannot be read: {error}.", "Correct or remove the file.") from None
     except ValidationError as error:
-        problems = [
-            _explain(problem["loc"], problem["type"], problem["msg"], config, given) for problem in error.errors()
-        ]
-        text = "; ".join(problems)
+        said: dict[str, list[str]] = {}  # by key and place: a value of several types has a complaint for each
+        for problem in error.errors():
+            where, message = _explain(problem["loc"], problem["type"], problem["msg"], config, given)
+            said.setdefault(where, []).append(message)
+        text = "; ".join(where + " or ".join(messages) for where, messages in said.items())
         raise BadSettings(text if text.endswith("?") else f"{text}.") from None
     except ValueError as error:  # pydantic-settings: an environment variable of a group that is not JSON
         raise BadSettings(f"The environment cannot be read: {error}.", "Set single keys as LOCI_GROUP__KEY.") from None
@@ -108,7 +109,10 @@ def _refuse_unknown_variables() -> None:
             )
 
 
-def _explain(loc: tuple[int | str, ...], kind: str, message: str, config: Path, flags: Mapping[str, Any]) -> str:
+def _explain(
+    loc: tuple[int | str, ...], kind: str, message: str, config: Path, flags: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Which setting, set where; and what is wrong with it."""
     if kind != "extra_forbidden":  # where a value may be of several types, each adds its name
         loc = next((loc[:end] for end in range(len(loc), 0, -1) if ".".join(map(str, loc[:end])) in {*keys()}), loc)
     key = ".".join(str(part) for part in loc)
@@ -117,8 +121,8 @@ def _explain(loc: tuple[int | str, ...], kind: str, message: str, config: Path, 
         "on the command line" if _has(flags, loc) else f"in {variable}" if variable in os.environ else f"in {config}"
     )
     if kind == "extra_forbidden":
-        return f"{key} ({where}) is no setting. {_nearest(key, list(keys()))}".rstrip(".")
-    return f"{key} ({where}): {message}"
+        return f"{key} ({where}) ", f"is no setting. {_nearest(key, list(keys()))}".rstrip(".")
+    return f"{key} ({where}): ", message
 
 
 def _has(table: Mapping[str, Any], loc: tuple[int | str, ...]) -> bool:

@@ -11,18 +11,19 @@ _MOST_GIB = float(1 << 20)
 class ModelSettings(BaseModel):
     """Which model answers and how it is run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     reference: str = "embedded"
     """`embedded`, a folder of safetensors, a .gguf file, `hf:ORG/NAME[:QUANT]`, or `http(s)://host/v1#name`."""
     adapter: str | None = None
     """Folder of a PEFT LoRA adapter that is merged into the model (torch engine)."""
     context: int | None = Field(default=None, ge=16)
-    """Tokens of prompt and answer together; None takes what the model was made for."""
+    """Tokens of prompt and answer together; unset, as many as the model was made for."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N` (torch engine)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Dtype of computation (torch engine); `auto` is bfloat16 on a GPU and for large models on a CPU."""
+    """Dtype of computation (torch engine): `float32`, `bfloat16`, or `auto`, which is bfloat16 on a GPU and for large
+    models on a CPU."""
     ranks: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """Processes that the torch engine spreads a model over, each with a GPU of its own, or all on the CPU; `auto` is as
     many GPUs as the weights need."""
@@ -30,28 +31,28 @@ class ModelSettings(BaseModel):
     """What the cache of several ranks holds (torch engine): with `heads` each has all of it, with `sequence` its share
     of every sequence, so that there is room for as many times more tokens, at the price of two messages per layer."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads; None leaves the choice to the library."""
+    """CPU threads; unset, the library chooses."""
     gpu_layers: int = Field(default=-1, ge=-1)
     """Layers of a GGUF model placed on the GPU; -1 means all that fit."""
     cache_type: Literal["auto", "f32", "f16", "bf16", "q8_0", "q4_0", "fp8"] = "auto"
     """Element type of the cache. `fp8` is the torch engine's: latents in 8 bits, 1.8 times the tokens of bfloat16 in
-    the same memory. The others are a GGUF model's."""
+    the same memory. `f32`, `f16`, `bf16`, `q8_0` and `q4_0` are a GGUF model's."""
     cache_gib: float | None = Field(default=None, gt=0, le=_MOST_GIB)
-    """Memory of the torch engine's cache in GiB; None takes several windows where there is room."""
+    """Memory of the torch engine's cache in GiB; unset, several windows where there is room."""
     speculate: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
     """Tokens drafted before each pass by the model's own prediction layers (torch engine); 0 is off, `auto` is 1 where
     the checkpoint has such layers."""
     shelf_gib: float = Field(default=8.0, ge=0, le=_MOST_GIB)
     """Disk that read beginnings of prompts may take, in GiB (torch engine): pinned documents, and sessions if kept."""
     shelf_tokens: int | None = Field(default=None, ge=64)
-    """Keep what was read and answered on disk when the engine closes, from so many tokens on; None keeps only what is
-    pinned."""
+    """Keep what was read and answered on disk when the engine closes, from so many tokens on; unset, only what is
+    pinned is kept."""
     expert_threshold: float = Field(default=0.0, ge=0, lt=1)
     """Gate weight below which a token's expert is skipped (torch engine); 0 skips none. `loci model bench --experts
     --thresholds 0,0.05` tells what it costs and saves."""
     attended_pages: int | None = Field(default=None, ge=4)
     """Pages of 64 tokens that each token of an answer attends to (torch engine): the first, the last two, and those
-    that may matter most to it. None attends to all. Prompts are read exactly."""
+    that may matter most to it. Unset, all. Prompts are read exactly."""
     experts_gib: Annotated[float, Field(gt=0, le=_MOST_GIB)] | Literal["auto", "all"] = "auto"
     """GPU memory for routed experts in GiB, on each GPU (torch engine): the others wait in pinned host memory, and are
     copied when they are needed. `auto` is all of them, or what fits where they do not; `all` never moves any."""

@@ -25,6 +25,7 @@ from app.cli import (
     models,
     search,
     sessions,
+    settings,
 )
 from app.cli.door import FAILED, INTERRUPTED, USAGE, debugging, group, plain
 
@@ -65,7 +66,7 @@ def root(
     ctx.obj = profile
 
 
-for single in (ingest, search, ask, chat, batch, feedback, keep, doctor, demo):
+for single in (ingest, search, ask, chat, batch, feedback, keep, settings, doctor, demo):
     single.register(app)
 app.add_typer(memory.app, name="memory")
 app.add_typer(library.app, name="library")

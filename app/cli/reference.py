@@ -1,7 +1,6 @@
 """Writes docs/CLI.md from the commands' own help: `python -m app.cli.reference`."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,11 @@ Generated from `--help` by `python -m app.cli.reference`.
 
 Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 nothing found or refused, 4 partial
 (some files or rows failed), 130 interrupted.
+"""
+SETTINGS = """## Settings
+
+`loci settings` prints what is in force, and the path of `config.toml`. A flag goes over `LOCI_GROUP__KEY` in the
+environment (`LOCI_MODEL__DEVICE=cpu`), that over the file, and the file over the defaults below.
 """
 
 
@@ -45,16 +49,11 @@ def reference() -> str:
 
 
 def settings() -> str:
-    """All settings with their defaults, as a `config.toml`."""
+    """All settings with what they mean and their defaults, as a `config.toml`."""
     from app.settings import Settings
+    from app.settings_text import as_toml
 
-    lines = ["# LOCI_GROUP__KEY in the environment goes over config.toml in the profile's configuration folder.", ""]
-    for group, field in Settings.model_fields.items():
-        lines.append(f"[{group}]")
-        for key, default in field.get_default(call_default_factory=True, validated_data={}).model_dump().items():
-            lines.append(f"# {key} =" if default is None else f"{key} = {json.dumps(default)}")
-        lines.append("")
-    return "## Settings\n\n```toml\n" + "\n".join(lines).rstrip() + "\n```\n"
+    return SETTINGS + "\n```toml\n" + as_toml(Settings.model_construct()) + "```\n"
 
 
 def _at(words: tuple[str, ...]) -> Any:

@@ -27,6 +27,24 @@ def test_help_version_and_usage(loci: Run) -> None:
         assert (ran.code, ran.out) == (2, ""), words
 
 
+def test_settings_are_shown_with_their_file(loci: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / "config" / "default" / "config.toml"
+    none = loci("settings")
+    assert none.code == 0 and "[assistant]" in none.out and f"no {file} yet" in none.err
+    file.write_text("[model]\ncontext = 512", "utf-8")
+    assert "sets model.context." in loci("settings").err
+    monkeypatch.setenv("LOCI_MEMORY__ENABLED", "false")
+    told = loci("settings", "--json").json
+    assert told["file"] == str(file) and told["exists"]
+    rows = {row["key"]: row for row in told["settings"]}
+    assert (rows["model.context"]["value"], rows["model.context"]["from"]) == (512, "file")
+    assert (rows["memory.enabled"]["value"], rows["memory.enabled"]["from"]) == (False, "environment")
+    assert (
+        rows["model.expert_threshold"]["from"] == "default"
+        and "gate weight" in rows["model.expert_threshold"]["help"].lower()
+    )
+
+
 def test_an_error_is_words_on_stderr_with_its_own_code(loci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = loci("ask", "break")
     assert (ran.code, ran.out) == (1, "")

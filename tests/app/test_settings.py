@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import BadSettings
-from app.settings import keys, load_settings
+from app.settings import Settings, keys, load_settings
+from app.settings_text import as_toml, leaves, origins
 
 
 def config(tmp_path: Path, text: str) -> Path:
@@ -58,8 +59,9 @@ def test_a_bad_flag_or_variable_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         load_settings(tmp_path / "none")
     monkeypatch.delenv("LOCI_MODEL__THREADS")
     monkeypatch.setenv("LOCI_MODEL__RANKS", "0")  # which could also be "auto"
-    with pytest.raises(BadSettings, match=r"^model\.ranks \(in LOCI_MODEL__RANKS\): .*greater.*'auto'\.$"):
+    with pytest.raises(BadSettings, match=r"^model\.ranks \(in LOCI_MODEL__RANKS\): .*greater.*'auto'\.$") as caught:
         load_settings(tmp_path / "none")
+    assert str(caught.value).count("model.ranks") == 1
 
 
 def test_an_unknown_variable_is_an_error_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +84,24 @@ def test_every_key_has_a_default_and_a_sentence(tmp_path: Path) -> None:
         value: object = settings
         for part in name.split("."):
             value = getattr(value, part)
+    assert all(field.description for _, _, field, _ in leaves(settings))
+
+
+def test_the_text_of_the_settings_is_a_file_that_gives_them(tmp_path: Path) -> None:
+    given = load_settings(config(tmp_path, "[model]\nthreads = 2\nranks = 3\n[memory]\nenabled = false"))
+    text = as_toml(given)
+    assert load_settings(config(tmp_path, text)).model_dump() == given.model_dump()
+    assert "# CPU threads; " in text and "\n# context =\n" in text
+    assert "threads = 2" not in as_toml(Settings.model_construct())
+
+
+def test_a_setting_says_what_decides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = config(tmp_path, "[model]\nthreads = 1\ndevice = 'cpu'")
+    monkeypatch.setenv("LOCI_MODEL__THREADS", "2")
+    monkeypatch.setenv("LOCI_RETRIEVAL", '{"workers": 3}')
+    found = origins(file)
+    assert {key: where for key, where in found.items() if where != "default"} == {
+        "model.threads": "environment", "model.device": "file", "retrieval.workers": "environment",
+    }  # fmt: skip
+    text = as_toml(load_settings(file), found)
+    assert "threads = 2  # by the environment" in text and 'device = "cpu"\n' in text
