@@ -32,7 +32,10 @@ def train(
         Path | None, typer.Option("--tokenizer", metavar="FILE", help="Instead of training one: a tokenizer.json.")
     ] = None,
     dropped: Annotated[
-        Path | None, typer.Option("--dropped", metavar="FILE", help="List of text to leave out, see decontaminate.py.")
+        Path | None,
+        typer.Option(
+            "--dropped", metavar="FILE", help="Text to leave out, as python -m model.train.decontaminate lists it."
+        ),
     ] = None,
     initial: Annotated[
         Path | None, typer.Option("--initial", metavar="DIR", help="Start from this model's weights.")
@@ -50,7 +53,7 @@ def train(
     """Train a model from scratch, as a recipe says; run it again to go on after an interruption.
 
     Shows loss, speed and time left, and what the model writes so far; draws the curves into OUT/training.svg. Ends with
-    exit code 4 if --stop-after came first.
+    exit code 4 if --stop-after came first. docs/TRAINING.md explains the corpus, and has a recipe that takes seconds.
 
     \b
     loci model train model/train/embedded.toml --corpus ~/corpus --out ~/run

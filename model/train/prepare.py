@@ -26,13 +26,19 @@ def prepare(
 ) -> None:
     """Fill `data` with `tokenizer.json` (a copy of `tokenizer`, or trained) and the packed corpus without `dropped`.
 
-    :raises BadRecipe: the corpus is not there, it was packed with another list, or the tokenizer has more entries than
-        the model.
+    :raises BadRecipe: the corpus is not there or lacks a file that is needed, it was packed with another list, or the
+        tokenizer has more entries than the model.
     """
     try:
         corpus_files(corpus)
     except FileNotFoundError as error:
-        raise BadRecipe(f"{error}.", "Name a folder with 00.txt.xz and so on, see model/train/corpus.py.") from None
+        raise BadRecipe(f"{error}.", "Name a folder with 00.txt.xz and so on, see docs/TRAINING.md.") from None
+    made = {"validation.txt.xz": data / "validation.u16"} | (
+        {"questions.jsonl.xz": _rows(data)} if recipe.needs_rows else {}
+    )
+    for name, result in made.items():
+        if not (corpus / name).is_file() and not result.exists():
+            raise BadRecipe(f"{corpus} holds no {name}, which the recipe needs.", "Add it, see docs/TRAINING.md.")
     data.mkdir(parents=True, exist_ok=True)
     if dropped is not None:
         _keep_list(dropped, data)
@@ -52,6 +58,10 @@ def prepare(
     pack(corpus, kept, data, workers)
 
 
+def _rows(data: Path) -> Path:
+    return data / "rows"
+
+
 def _keep_list(dropped: Path, data: Path) -> None:
     """Put the list beside the tokenizer, where packing and question rows look for it."""
     if not dropped.is_file():
@@ -69,7 +79,7 @@ class RowsBuilding:
 
     def __init__(self, corpus: Path, data: Path, count: int, workers: int, fresh: int = 0) -> None:
         """`fresh`: how many rows to build of questions that are then left to policy optimisation."""
-        self._done, self._partial = data / "rows", data / "rows.partial"
+        self._done, self._partial = _rows(data), data / "rows.partial"
         self._process: subprocess.Popen[bytes] | None = None
         if not self._done.exists():
             shutil.rmtree(self._partial, ignore_errors=True)

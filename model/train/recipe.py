@@ -5,6 +5,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from model.config import Config, Yarn
 from model.errors import BadRecipe
 from model.train.rewards import RewardWeights, negative_weights
@@ -113,9 +115,16 @@ class Recipe:
     compile: bool = True
     """Compile each layer on a GPU."""
 
-    def config(self) -> Config:
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a stage reads questions with answers."""
+        return any(stage.data != "text" or stage.row_share for stage in self.stages)
+
+    def config(self, where: str = "the recipe") -> Config:
+        """:raises BadRecipe: a dimension is unknown, missing or of another type."""
         values: dict[str, Any] = {"architecture": "deepseek_v3", "bos_token_id": 0, "eos_token_ids": (1,)}
-        return Config(**(values | self.model))
+        config: Config = _build(Config, values | self.model, f"{where}: model")
+        return config
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -135,7 +144,7 @@ def read_recipe(file: Path) -> Recipe:
     recipe: Recipe = _build(Recipe, values | {"stages": stages, "sources": sources}, str(file))
     if len({stage.name for stage in stages}) < len(stages):
         raise BadRecipe(f"{file}: two stages have one name.", "Rename one: the log tells them apart by it.")
-    recipe.config()
+    recipe.config(str(file))
     return recipe
 
 
@@ -175,4 +184,8 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
     if missing := sorted(set(needed) - values.keys()):
         raise BadRecipe(f"{where}: {', '.join(missing)} is missing.", "Add it.")
-    return kind(**values)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))} ({one['input']!r}): {one['msg']}" for one in error.errors()]
+        raise BadRecipe(f"{where}: {'; '.join(wrong)}.", "Correct it.") from None

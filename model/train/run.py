@@ -70,7 +70,7 @@ def train(options: Options, observe: Observe) -> bool:
 
     prepare(recipe, options.corpus, options.prepared, options.workers, options.tokenizer, options.dropped, say)
     rows: RowsBuilding | None = None
-    if any(stage.data != "text" or stage.row_share for stage in recipe.stages):
+    if recipe.needs_rows:
         fresh = any(stage.data == "policy" and stage.policy.fresh for stage in recipe.stages)
         count = options.rows // _OF_FRESH if fresh else 0
         rows = RowsBuilding(options.corpus, options.prepared, options.rows, options.workers, count)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,10 +149,24 @@ def test_what_is_wrong_with_a_recipe_is_named(tmp_path: Path) -> None:
         (f"{head}data = 'text'\nlength = 65536\napart = true\n", "apart"),
         (f"{head}data = 'text'\nyarn = {{ factor = 2, windw = 1 }}\n", "windw"),
         (f"{head}data = 'text'\n[[stage]]\nname = 'a'\nsteps = 1\ndata = 'text'\n", "one name"),
+        (f"{head}data = 'txt'\n", "data \\('txt'\\): .*'rows'"),
+        (f"{head}data = 'text'\nlength = 'long'\n", "length"),
+        (f"{head}data = 'text'\n", "model: .*vocab_size.* is missing"),
+        (f"{head}data = 'text'\n".replace("[model]", "[model]\nkv_lora_rnk = 8"), "unknown keys kv_lora_rnk"),
     ):
         file.write_text(body, encoding="utf-8")
         with pytest.raises(BadRecipe, match=named):
             read_recipe(file)
+
+
+@pytest.mark.parametrize("missing", ["validation.txt.xz", "questions.jsonl.xz"])
+def test_a_corpus_without_what_the_recipe_needs_is_refused_first(
+    recipe: Path, corpus: Path, tmp_path: Path, missing: str
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus", ignore=shutil.ignore_patterns(missing))
+    with pytest.raises(BadRecipe, match=f"no {missing}"):
+        train(options(recipe, tmp_path / "corpus", tmp_path / "data", tmp_path / "out"), lambda entry: None)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_stage_with_needles_ends_with_how_many_were_found(undisturbed: Path) -> None:
@@ -167,3 +182,11 @@ def test_shipped_recipes_name_their_sources_and_can_be_followed(name: str) -> No
     assert all(
         stage.tokens % stage.micro_tokens == 0 and stage.micro_tokens % stage.length == 0 for stage in recipe.stages
     )
+
+
+def test_the_documented_recipe_can_be_followed(corpus: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "TRAINING.md").read_text("utf-8")
+    file = tmp_path / "toy.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    given = options(file, corpus, tmp_path / "data", tmp_path / "out", stop_after=0.0)
+    assert not train(given, lambda entry: None)  # stopped after its first step, with nothing to complain about
