@@ -38,7 +38,7 @@ def bench(
         typer.Option(
             "--random",
             metavar="SHAPE",
-            help="Random weights, no download, all of them on one device: v2-lite, v2, v3, v3-layers=8, embedded.",
+            help="Random weights, no download, on one device: v2-lite, v2, v3, embedded, or fewer layers: v3-layers=8.",
         ),
     ] = None,
     fp8: Annotated[bool, typer.Option("--fp8", help="With --random: weights and cache in FP8.")] = False,

@@ -42,13 +42,18 @@ def chat(
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
         session = last_session(opened, names) if again else None
-        if plain or incognito or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if plain or incognito or as_json or not has_screen():
             _plain(opened, names, session, incognito=incognito, as_json=as_json)
         else:
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.workspace import WorkspaceBackend
 
             LociChat(WorkspaceBackend(opened), names, session).run()
+
+
+def has_screen() -> bool:
+    """Whether there is a terminal to fill: Textual reads stdin and draws on stderr."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, incognito: bool, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.door import workspace
+from app.cli.door import note, workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -37,3 +37,4 @@ def feedback(
     verdict: Literal["good", "bad", "correct"] = "good" if good else "bad" if bad else "correct"
     with workspace(ctx) as opened:
         opened.memory.feedback(None if which == "last" else int(which), verdict, correct)
+    note("Noted." if correct is None else f"Noted, and remembered: {correct.strip()}")

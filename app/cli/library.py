@@ -1,6 +1,5 @@
 """`loci library`: the documents that were read."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from app.cli.door import (
     workspace,
     write_exactly,
 )
-from app.cli.show import place
+from app.cli.show import figures, place
 
 app = group("The documents of the library.")
 
@@ -110,6 +109,7 @@ def remove(
             if document.pinned:
                 forget(opened, document.collection)
             forget_sessions(opened)
+            note(f"Removed: {document.path} (the file is still there).")
 
 
 @app.command()
@@ -153,12 +153,12 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
     loci library stats --json
     """
     with workspace(ctx) as opened:
-        figures = opened.library.stats()
+        found = opened.library.stats()
     if as_json:
-        print_json(figures)
+        print_json(found)
     else:
-        for name, value in figures.items():
-            say(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+        for line in figures(found):
+            say(line)
 
 
 def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
@@ -172,8 +172,12 @@ def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
         note(f"The model has read the pinned documents of {document.collection}: {kept.tokens} tokens are kept.")
         if kept.documents < kept.pinned:
             note(f"Its window has room for {kept.documents} of {kept.pinned}.")
-    elif on:
-        note(f"{document.id} is pinned. The model in use keeps nothing of it; a torch model that writes prose does.")
+    elif not on:
+        note(f"{document.id} is no longer pinned.")
+    elif "chat" in opened.model_info().capabilities:
+        note(f"{document.id} is pinned: every question is given it whole, as far as the window has room.")
+    else:
+        note(f"{document.id} is pinned. The model in use reads single passages; one that writes prose gets it whole.")
 
 
 def _range(text: str) -> tuple[int, int]:

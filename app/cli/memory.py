@@ -26,12 +26,16 @@ from app.cli.door import (
     workspace,
     write_exactly,
 )
+from app.cli.show import figures, reasons
 from memory.types import Kind, State
 
 if TYPE_CHECKING:
     from memory.types import Memory
 
 app = group("What Loci remembers about you: seen, corrected, forgotten.")
+
+_STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
+"""As the commands call them."""
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
 
@@ -147,23 +151,22 @@ def pin(
         _one(opened.memory.get(id), as_json)
 
 
-@app.command()
-def why(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
+@app.command("why")
+def why_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     """Show where a memory comes from and what it was used for.
 
     \b
     loci memory why 12
     """
     with workspace(ctx) as opened:
-        reasons = opened.memory.why(id)
-        memory: Memory = reasons.pop("memory")
+        why = opened.memory.why(id)
+        memory: Memory = why.pop("memory")
     if as_json:
-        print_json({"memory": memory_json(memory), **reasons})
+        print_json({"memory": memory_json(memory), **why})
     else:
         _one(memory, as_json)
-        for name, value in reasons.items():
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            say(f"{name}: {shown}")
+        for line in reasons(memory.source, why):
+            say(f"    {line}")
 
 
 @app.command()
@@ -211,8 +214,11 @@ def purge(
     with workspace(ctx) as opened:
         for memory in [opened.memory.get(id) for id in ids]:
             confirm(f"Delete “{memory.text}” for good?", yes)
-            receipts.append(asdict(opened.memory.purge(memory.id)))
+            receipt = opened.memory.purge(memory.id)
+            receipts.append(asdict(receipt))
             forget_sessions(opened)
+            turns = f", and its words in turn {', '.join(map(str, receipt.turns))}" if receipt.turns else ""
+            note(f"Deleted for good: memory {', '.join(map(str, receipt.memories))}{turns}.")
     if as_json:
         print_json(receipts)
 
@@ -275,12 +281,12 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
     loci memory stats --json
     """
     with workspace(ctx) as opened:
-        figures = opened.memory.stats()
+        found = opened.memory.stats()
     if as_json:
-        print_json(figures)
+        print_json(found)
     else:
-        for name, value in figures.items():
-            say(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}")
+        for line in figures(found):
+            say(line)
 
 
 def _words(text: str) -> str:
@@ -295,7 +301,7 @@ def _one(memory: "Memory", as_json: bool) -> None:
     if as_json:
         print_json(memory_json(memory))
         return
-    traits = [memory.kind, memory.state, *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
+    traits = [memory.kind, _STATES[memory.state], *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
     say(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
 
 
@@ -303,7 +309,10 @@ def _print(found: "list[Memory]", as_json: bool) -> None:
     if as_json:
         print_json([memory_json(memory) for memory in found])
     elif found:
-        rows = [[memory.id, memory.kind, memory.scope, memory.created[:10], memory.text] for memory in found]
-        table(["id", "kind", "in", "since", "text"], rows)
+        rows = [
+            [item.id, item.kind, item.scope, item.created[:10], _STATES[item.state], "yes" * item.pinned, item.text]
+            for item in found
+        ]
+        table(["id", "kind", "in", "since", "state", "pinned", "text"], rows)
     else:
         note("Nothing remembered yet.")

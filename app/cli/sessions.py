@@ -45,7 +45,9 @@ def list_(ctx: typer.Context, collections: In = None, as_json: AsJson = False) -
     if as_json:
         print_json([asdict(session) for session in found])
     elif found:
-        rows = [[item.id, item.scope, (item.last_turn or item.started)[:16], item.turns, item.title] for item in found]
+        rows = [
+            [item.id, item.scope, _minute(item.last_turn or item.started), item.turns, item.title] for item in found
+        ]
         table(["id", "in", "last", "turns", "title"], rows)
     else:
         note("No session yet.")
@@ -63,7 +65,7 @@ def show(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json(asdict(session) | {"turns": [_turn(turn) for turn in turns]})
         return
-    say(f"{session.title} ({session.started[:16]}, in {session.scope})")
+    say(f"{session.title} ({_minute(session.started)}, in {session.scope})")
     for turn in turns:
         say(f"\n> {turn.question}\n{turn.answer}{'' if turn.complete else ' [incomplete]'}")
 
@@ -85,7 +87,7 @@ def search(
     if as_json:
         print_json([{**asdict(item), "turn": _turn(item.turn)} for item in found])
     else:
-        rows = [[item.turn.session, item.turn.id, item.turn.asked_at[:16], item.excerpt] for item in found]
+        rows = [[item.turn.session, item.turn.id, _minute(item.turn.asked_at), item.excerpt] for item in found]
         table(["session", "turn", "asked", "excerpt"], rows)
     if not found:
         note("Nothing found.")
@@ -133,6 +135,12 @@ def delete(
             confirm(f"Delete session {session.id}, “{session.title}”?", yes)
             opened.memory.delete_session(session.id)
             forget_sessions(opened)
+            note(f"Deleted: session {session.id}, “{session.title}”.")
+
+
+def _minute(stamp: str) -> str:
+    """Of a stored moment, which is in UTC."""
+    return f"{stamp[:16].replace('T', ' ')}Z"
 
 
 def _turn(turn: "Turn") -> dict[str, Any]:

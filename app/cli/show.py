@@ -1,9 +1,11 @@
 """Answers, places and model notes as people read them in a terminal."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.answer import Answer, Citation
+    from memory.types import Source
     from model.engine import EngineInfo
     from retrieval.types import Locator
 
@@ -65,3 +67,28 @@ def model_note(info: "EngineInfo") -> str:
         f"Model: {info.name} ({info.engine}{size}). It is too small to write prose: it chooses its answers word for"
         " word from your documents. For free answers name a larger one with --model."
     )
+
+
+def figures(values: Mapping[str, Any]) -> list[str]:
+    """Counts and names one a line; a table of counts as `active 3, archived 1`."""
+    return [f"{name.replace('_', ' ')}: {_figure(value)}" for name, value in values.items()]
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_figure(count)}" for name, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
+
+
+def reasons(source: "Source", why: Mapping[str, Any]) -> list[str]:
+    """Where a memory comes from and what it was used for, as `MemoryStore.why` tells."""
+    said = why["said"]
+    origins = {"command": "added by a command", "import": "imported", "told": f"told as feedback on turn {source.turn}"}
+    origin = origins.get(source.how, f"learnt from turn {source.turn}")
+    lines = [f"said on {said['asked_at'][:10]}: “{said['question']}”" if said else origin]
+    lines += [f"replaced memory {old['id']}: “{old['text']}”" for old in why["replaced"]]
+    lines.append(f"confirmed {why['confirmations']}, recalled {why['recalled']}, cited {why['cited']} times")
+    for shown in why["exposures"]:
+        cited = ", cited" if shown["cited"] else ""
+        lines.append(f"  turn {shown['turn']} on {shown['at'][:10]}, rank {shown['rank']}{cited}")
+    return lines

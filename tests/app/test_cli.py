@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.cli import door
+from app.cli.chat import has_screen
 from app.workspace import Workspace
 from tests.app import schemas
 from tests.app.cli_run import Run
@@ -192,6 +194,17 @@ def test_chat_continues_the_last_session(loci: Run, assistant: FakeAssistant) ->
         session = opened.memory.start_session("main", "older")
     loci("chat", "--plain", "-c", stdin="one\n")
     assert assistant.asked[-1].session == session
+
+
+@pytest.mark.parametrize("redirected", ["stdin", "stdout", "stderr"])
+def test_the_chat_fills_the_screen_only_where_no_stream_is_redirected(
+    monkeypatch: pytest.MonkeyPatch, redirected: str
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, SimpleNamespace(isatty=lambda: True))
+    assert has_screen()
+    monkeypatch.setattr(sys, redirected, SimpleNamespace(isatty=lambda: False))
+    assert not has_screen()
 
 
 def test_plain_chat_answers_line_by_line_and_survives_a_bad_turn(loci: Run, assistant: FakeAssistant) -> None:

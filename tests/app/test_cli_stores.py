@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.show import reasons
 from app.profile import open_profile, shelves
 from app.workspace import Workspace
+from memory.types import Source
 from model.engine import SESSION
 from model.shelves import Shelf
 from tests.app import schemas
@@ -30,8 +32,11 @@ def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
     assert loci("memory", "pin", added["id"], "--json").json["pinned"]
     assert not loci("memory", "pin", added["id"], "--off", "--json").json["pinned"]
     assert loci("memory", "why", added["id"], "--json").json
+    assert "confirmed 0, recalled 0, cited 0 times" in loci("memory", "why", added["id"]).out
     edited = loci("memory", "edit", added["id"], "My boat is called Curlew.", "--json").json
     assert edited["text"] == "My boat is called Curlew."
+    states = loci("memory", "list", "--all", "--in", "main").out
+    assert [line.split()[4] for line in states.splitlines()] == ["STATE", "active", "archived"]
     assert loci("memory", "forget", edited["id"]).code == 2  # nobody to ask, and no --yes
     ran = loci("memory", "forget", edited["id"], "--yes")
     assert ran.code == 0 and f"`loci memory restore {edited['id']}`" in ran.err
@@ -44,9 +49,31 @@ def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
     with (tmp_path / "m.jsonl").open("a") as file:
         file.write("not a memory\n")
     assert loci("--profile", "second", "memory", "import", tmp_path / "m.jsonl").code == 4
-    assert loci("memory", "purge", edited["id"], "--yes", "--json").json[0]["memories"]
+    purged = loci("memory", "purge", edited["id"], "--yes", "--json")
+    assert purged.json[0]["memories"] and f"Deleted for good: memory {edited['id']}." in purged.err
     assert loci("memory", "show", edited["id"]).code == 3
     assert loci("memory", "stats", "--json").json
+    assert "scopes: main 1, work 1\n" in loci("memory", "stats").out
+
+
+def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) -> None:
+    with Workspace.open() as opened:
+        session = opened.memory.start_session("main", "Boats")
+        turn = opened.memory.begin_turn(session, "Remember that my boat is called Whimbrel.")
+        (memory,) = opened.memory.observe(
+            turn, "Remember that my boat is called Whimbrel.", recalled=(), cited=(), scope="main"
+        )
+    told = loci("memory", "why", memory.id).out
+    assert "“Remember that my boat is called Whimbrel.”" in told and "{" not in told
+    used = {"turn": 7, "at": "2026-03-14T10:00:00Z", "rank": 1, "cited": True}
+    replaced = [{"id": 4, "text": "My boat is called Rook."}]
+    why = {"said": None, "confirmations": 0, "recalled": 1, "cited": 1, "exposures": [used], "replaced": replaced}
+    assert reasons(Source("told", 2, 6), why) == [
+        "told as feedback on turn 6",
+        "replaced memory 4: “My boat is called Rook.”",
+        "confirmed 0, recalled 1, cited 1 times",
+        "  turn 7 on 2026-03-14, rank 1, cited",
+    ]
 
 
 def test_an_empty_memory_is_refused(loci: Run) -> None:
@@ -67,7 +94,7 @@ def test_session_commands_go_round(loci: Run, tmp_path: Path) -> None:
     assert loci("sessions", "search", "ferry", "--in", "work").code == 3
     loci("sessions", "export", session, tmp_path / "s.json")
     assert "At nine." in json.dumps(json.loads((tmp_path / "s.json").read_text()))
-    assert loci("feedback", "last", "--good").code == 0
+    assert loci("feedback", "last", "--good").err == "Noted.\n"
     assert loci("feedback", "last").code == 2
     assert loci("feedback", "last", "--good", "--bad").code == 2
     assert loci("feedback", "99", "--bad").code == 3
@@ -129,7 +156,8 @@ def test_library_commands_go_round(loci: Run, read: Path) -> None:
     assert loci("library", "reindex").code == 0
     assert loci("library", "stats", "--json").json
     assert loci("library", "remove", "stock.md").code == 2
-    assert loci("library", "remove", "stock.md", "--yes").code == 0
+    removed = loci("library", "remove", "stock.md", "--yes")
+    assert removed.code == 0 and "stock.md" in removed.err
     assert loci("search", "forty anchors", "--json").json == [] or "anchors" not in loci("search", "forty anchors").out
 
 
@@ -192,7 +220,8 @@ def test_what_was_deleted_leaves_the_shelves(loci: Run, read: Path, shelf_of: Ca
     loci("ingest", read)
     loci("library", "pin", "stock.md")
     pinned, elsewhere = shelf_of("pinned in main"), shelf_of("pinned in work")
-    assert loci("library", "remove", "stock.md", "--yes").code == 0
+    removed = loci("library", "remove", "stock.md", "--yes")
+    assert removed.code == 0 and "stock.md" in removed.err
     assert not pinned.exists() and elsewhere.exists()
 
 

@@ -280,5 +280,6 @@ def test_the_command_prints_the_shape_draws_and_goes_on(
     shown = loci(*command[:-1])
     assert "passkey@8192 was skipped: the model's window is 4096 tokens." in shown.out
     assert "0.438 to 1.000" in shown.out
+    assert loci("eval", "context", "--lengths", "8K").code == 3
     for wrong in (["--lengths", "x"], ["--tasks", "x"], ["--path", tmp_path / "none"], ["--plot", "x.pdf"]):
         assert loci("eval", "context", *wrong).code == 2
