@@ -70,8 +70,7 @@ def run_batch(
     :raises BadInput: if OUT exists and is no interrupted run of this very batch, or another run is writing it.
     """
     out = out.resolve()
-    if out == source.resolve():
-        raise BadInput(f"{out} is the input itself.", "Give -o another name.")
+    check_out(source, out, force)
     rows = read_rows(source)
     writer = Writer(out, rows)
     identity = hashlib.sha256(
@@ -93,6 +92,21 @@ def run_batch(
                 yield Advance(row.index + 1, len(rows), written["status"])
         _journal_path(out).unlink()
     return outcome
+
+
+def check_out(source: Path, out: Path, force: bool = False) -> None:
+    """What can be told before a model is loaded for nothing.
+
+    :raises BadInput: OUT is the input itself, or exists and is no interrupted run.
+    """
+    if out.resolve() == source.resolve():
+        raise BadInput(f"{out} is the input itself.", "Give -o another name.")
+    if out.exists() and out.stat().st_size and not force and not _journal_path(out.resolve()).exists():
+        raise _exists(out)
+
+
+def _exists(out: Path) -> BadInput:
+    return BadInput(f"{out} exists.", "Give --force to replace it, or another name.")
 
 
 def _answered(row: Row, pins: Pins, answer: Callable[[Row, Pins], Answer]) -> tuple[Answer | None, str | None]:
@@ -134,7 +148,7 @@ def _resume(journal: IO[bytes], out: Path, *, identity: str, force: bool) -> _St
         return None
     if not lines:
         _journal_path(out).unlink()
-        raise BadInput(f"{out} exists.", "Give --force to replace it, or another name.")
+        raise _exists(out)
     try:
         first, *entries = map(json.loads, lines)
         pins = Pins(first["library_epoch"], first["seed"])

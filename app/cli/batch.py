@@ -55,12 +55,13 @@ def batch(
     or stored unless told. Exit code 4: some rows failed (rows without an answer did not).
     """
     from app.answer import Ask
-    from app.batch import Pins, run_batch
+    from app.batch import Pins, check_out, run_batch
     from app.cli.ask import read_schema
     from app.errors import BadInput
 
     if not source.exists():  # before a model is loaded for nothing
         raise BadInput(f"{source} does not exist.", "Check the spelling.")
+    check_out(source, out, force)
     names = scope(collections)
     schema_text = read_schema(schema)
     with workspace(ctx, model__reference=model) as opened:

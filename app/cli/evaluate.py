@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +12,14 @@ from app.cli.evaluate_context import context
 
 app = group("Measure retrieval, memory, grounding or a model's long context, in a temporary profile.")
 
-Dataset = Annotated[str, typer.Option("--dataset", help="xquad, chunking, clapnq, locomo or beam.", show_default=False)]
+Paragraphs = Annotated[
+    Literal["xquad", "chunking"],
+    typer.Option("--dataset", help="XQuAD, or Chroma's chunking evaluation.", show_default=False),
+]
+Dialogues = Annotated[Literal["locomo"], typer.Option("--dataset", help="LoCoMo's conversations.", show_default=False)]
+Answerables = Annotated[
+    Literal["xquad", "clapnq"], typer.Option("--dataset", help="XQuAD, or CLAP NQ.", show_default=False)
+]
 At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The data set's file or folder.", show_default=False)]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")]
 
@@ -20,7 +27,7 @@ Conversations = Annotated[int | None, typer.Option("--limit", min=1, help="Only 
 
 
 @app.command()
-def retrieval(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+def retrieval(dataset: Paragraphs, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
     """Measure how well passages are found.
 
     \b
@@ -32,7 +39,7 @@ def retrieval(dataset: Dataset, path: At, limit: Limit = None, as_json: AsJson =
 
 
 @app.command()
-def memory(dataset: Dataset, path: At, limit: Conversations = None, as_json: AsJson = False) -> None:
+def memory(dataset: Dialogues, path: At, limit: Conversations = None, as_json: AsJson = False) -> None:
     """Measure how well memories are recalled.
 
     \b
@@ -45,7 +52,12 @@ def memory(dataset: Dataset, path: At, limit: Conversations = None, as_json: AsJ
 
 @app.command()
 def grounding(
-    ctx: typer.Context, dataset: Dataset, path: At, model: Model = None, limit: Limit = None, as_json: AsJson = False
+    ctx: typer.Context,
+    dataset: Answerables,
+    path: At,
+    model: Model = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure answers, refusals and citations, with any model.
 

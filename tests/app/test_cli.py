@@ -238,6 +238,19 @@ def test_batch_writes_rows_of_the_stable_shape(loci: Run, tmp_path: Path, assist
     assert (assistant.asked[-1].use_memory, assistant.asked[-1].store) == (True, True)
 
 
+def test_an_output_that_is_there_is_refused_before_the_model_is_loaded(
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"question": "one"}\n')
+    (tmp_path / "out.jsonl").write_text("kept")
+    monkeypatch.setattr(Workspace, "engine", lambda self: pytest.fail("the model was loaded"))
+    ran = loci("batch", source, "-o", tmp_path / "out.jsonl")
+    assert ran.code == 2 and "exists. Give --force" in ran.err
+    assert loci("batch", source, "-o", source, "--force").code == 2
+    assert (tmp_path / "out.jsonl").read_text() == "kept"
+
+
 def test_failed_rows_are_code_4(loci: Run, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"question": "break"}\nnot json\n{"question": "ok"}\n')

@@ -93,6 +93,7 @@ def test_evaluations_print_the_stable_shape(loci: Run, tmp_path: Path, monkeypat
     assert ran.json["settings"] == {"limit": 2}
     assert "recall@1 (bm25)" in loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path).out
     assert loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path / "none").code == 2
+    assert "'locomo'" in loci("eval", "memory", "--dataset", "xquad", "--path", tmp_path).err
 
 
 def test_grounding_is_measured_with_the_model_that_is_named(
