@@ -22,6 +22,9 @@ DONE, FAILED, USAGE, NOTHING, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _SLOW = 1.0
 """Seconds after which a load is shown."""
 
+_LEAST = 16
+"""Characters of a table's last column that a narrow terminal shows, on a second line if it must."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
@@ -120,8 +123,11 @@ def console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned plain columns on stdout; the last one is as long as it is, or cut to a terminal's width."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, keep_end: bool = False) -> None:
+    """Aligned plain columns on stdout; the last one is as long as it is, or cut to a terminal's width.
+
+    :param keep_end: cut the last column at its beginning, as suits paths.
+    """
     import shutil
 
     cells = [[plain(" ".join(str("" if cell is None else cell).split())) for cell in row] for row in rows]
@@ -130,7 +136,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     widths = [max(len(row[column]) for row in [list(headings), *cells]) for column in range(len(headings))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in [[heading.upper() for heading in headings], *cells]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()[:limit])
+        *first, last = row
+        before = "".join(f"{cell.ljust(width)}  " for cell, width in zip(first, widths, strict=False))
+        if limit:
+            room = max(limit - len(before), _LEAST)
+            last = end_of(last, room) if keep_end else last[:room]
+        say((before + last).rstrip())
+
+
+def end_of(text: str, room: int) -> str:
+    """The text, or as much of its end as has room behind an ellipsis."""
+    return text if len(text) <= room else f"…{text[1 - room :]}"
 
 
 def confirm(question: str, yes: bool) -> None:

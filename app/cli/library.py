@@ -45,7 +45,7 @@ def list_(ctx: typer.Context, collections: In = None, as_json: AsJson = False) -
             [item.id, item.collection, item.pages, item.chunks, item.ingested_at[:10], "yes" * item.pinned, item.path]
             for item in found
         ]
-        table(["id", "in", "pages", "chunks", "read", "pinned", "path"], rows)
+        table(["id", "in", "pages", "chunks", "read", "pinned", "path"], rows, keep_end=True)
     else:
         note("The library is empty: loci ingest PATH...")
 

@@ -291,6 +291,18 @@ def test_control_characters_are_written_out_for_people_and_escaped_in_json(loci:
     assert missing.code == 3 and "\x1b[31m" not in missing.err
 
 
+def test_a_path_in_a_narrow_terminal_keeps_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    rows = [["d1", "/home/ada/papers/lease.md"], ["d2", "/a.md"]]
+    door.table(["id", "path"], rows, keep_end=True)
+    assert capsys.readouterr().out.splitlines() == ["ID  PATH", "d1  …papers/lease.md", "d2  /a.md"]
+    door.table(["id", "path"], rows)
+    assert capsys.readouterr().out.splitlines()[1] == "d1  /home/ada/papers"
+
+
 def test_names_and_words_that_are_not_utf8_are_refused_in_words(loci: Run, tmp_path: Path) -> None:
     folder = tmp_path / "papers"
     folder.mkdir()
