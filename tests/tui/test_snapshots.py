@@ -14,11 +14,15 @@ Step = Callable[[Pilot[None]], Awaitable[None]]
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Wait until no worker runs and nothing is left to draw."""
-    await pilot.app.workers.wait_for_complete()
+    """Wait until no worker runs and the screen has stayed the same for three looks: a busy machine draws late."""
     pilot.app.query_one(Composer).cursor_blink = False
-    for _ in range(4):
+    looks: list[str] = []
+    for _ in range(100):
+        await pilot.app.workers.wait_for_complete()
         await pilot.pause(0.03)
+        looks.append(pilot.app.export_screenshot(title="look"))
+        if len(looks) > 2 and looks[-3] == looks[-2] == looks[-1]:
+            return
 
 
 async def asked(pilot: Pilot[None]) -> None:
