@@ -292,6 +292,17 @@ def test_half_a_surrogate_pair_counts_as_a_replacement_character(folder: Path) -
     assert tokenizer.encode("a\ud800b") == tokenizer.encode("a\ufffdb")
 
 
+def test_a_text_that_was_just_encoded_is_not_encoded_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, fresh = Tokenizer(folder), Tokenizer(folder)
+    first = tokenizer.encode("the ferry")
+    first.append(0)  # the caller's own: it changes nothing that is kept
+    with monkeypatch.context() as without:
+        without.setattr(tokenizer, "_inner", None)
+        assert tokenizer.encode("the ferry") == fresh.encode("the ferry")
+    assert tokenizer.encode("the quay") == fresh.encode("the quay")
+    assert tokenizer.encode("") == []
+
+
 def test_missing_fp8_scales_are_named(checkpoint: Path, tmp_path: Path) -> None:
     save_model(load_model(checkpoint, torch.float32, CPU), tmp_path, fp8_block=(128, 128))
     tensors = load_file(tmp_path / "model.safetensors")
