@@ -1,131 +1,192 @@
-"""Real deletion: SQLite keeps freed bytes in free pages, full text and the WAL until each is rebuilt or truncated."""
+"""Real deletion of memories, and of what quotes them or a document: all in one transaction. The bytes that SQLite keeps
+in free pages, full text and the WAL go with `retrieval.scrub`.
+"""
 
 import json
-import re
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Row
 
-from memory.records import bump
-from memory.schema import feedback, memories, sessions, turns
+from memory import records
+from memory.blotting import Blotter
+from memory.quoting import Document, Quoted, Statement, holds
+from memory.schema import exposures, feedback, memories, sessions, turns
+from memory.sessions import index_turn, opening
 from memory.types import Purged
-from retrieval.errors import DatabaseProblem
-from retrieval.fulltext import fts_text
-from retrieval.sqlite import BUSY_SECONDS, writing
 
-BLOT = "[forgotten]"
-"""What stands in a turn where forgotten words stood."""
-
-BUSY_MILLISECONDS = 5000
-"""How long rewriting the file waits for other processes' reads to end."""
+Elsewhere = Callable[[str], bool]
+"""Whether a word stands in what is not deleted and this room does not see, such as the library."""
 
 
-def erase_memories(connection: Connection, ids: Sequence[int]) -> None:
-    """Delete rows with vectors, exposures and full text; the bytes go with the next `scrub`."""
-    for memory in ids:
-        connection.exec_driver_sql("DELETE FROM memories_fts WHERE rowid = ?", (memory,))
-        connection.execute(sa.delete(memories).where(memories.c.id == memory))
-    if ids:
-        bump(connection, "erased")
+def nowhere(term: str) -> bool:
+    return False
 
 
-def purge(engine: Engine, memory_id: int, text: str) -> Purged:
-    """Delete a memory, every other that quotes its text, and blot the text out of turns, titles and feedback.
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """Turns that have to do with what is deleted."""
 
-    Nothing of it is left in the file or its WAL when this returns.
+    near: Set[int]
+    """It was told or shown there, or in an earlier turn of the session: a word of it there is taken from it."""
+    retold: Set[int]
+    """Their answers made use of it: every word that no remaining memory has is taken from it."""
+
+
+def purge(
+    connection: Connection, ids: Sequence[int], texts: Sequence[str] = (), elsewhere: Elsewhere = nowhere
+) -> Purged:
+    """Delete memories with their earlier wordings and what they superseded, every memory that quotes one of those, and
+    their words in turns, titles and feedback.
+
+    `texts` are deleted wherever they stand, though no memory of `ids` has them.
     """
-    with writing(engine) as connection:
-        quoting = [memory_id]
-        for row in connection.execute(sa.select(memories.c.id, memories.c.text).where(memories.c.id != memory_id)):
-            if _holds(row.text, text):
-                quoting.append(row.id)
-        erase_memories(connection, quoting)
-        blotted = _blot_turns(connection, text)
-        for table, column in ((sessions, sessions.c.title), (feedback, feedback.c.text)):
-            for row in connection.execute(sa.select(table.c.id, column.label("said")).where(column.is_not(None))).all():
-                if _holds(row.said, text):
-                    connection.execute(
-                        sa.update(table).where(table.c.id == row.id).values({column: _blot(row.said, text)})
-                    )
-    scrub(engine)
-    return Purged(tuple(quoting), tuple(blotted))
+    going = _with_predecessors(connection, ids)
+    said = {row.text for row in _rows(connection, going)} | set(texts)
+    quoted = tuple(Statement(text) for text in sorted(said))
+    going |= {row.id for row in connection.execute(sa.select(memories)) if any(any(q.spans(row.text)) for q in quoted)}
+    linked = _linked(connection, going)
+    records.delete(connection, sorted(going))
+    words = frozenset[str]().union(*(one.terms for one in quoted))
+    blotter = Blotter(quoted, memories=going)
+    return replace(_blot(connection, blotter, words, linked, elsewhere), memories=tuple(sorted(going)), texts=(*said,))
 
 
-def scrub(engine: Engine) -> None:
-    """Rewrite the file without its freed bytes and truncate the WAL.
+def purge_document(
+    connection: Connection, document: str, sha256: str, quoted: Document, elsewhere: Elsewhere = nowhere
+) -> Purged:
+    """Take out of turns, titles and feedback what they have of a document (`d12`): answers that cite it, quotations.
 
-    :raises DatabaseProblem: another process is in the middle of reading or writing; what was deleted stays deleted, its
-        bytes go with the next scrub.
+    Memories are the user's own words, and stay.
     """
-    with writing(engine) as connection:
-        for table in ("memories_fts", "turns_fts"):
-            connection.exec_driver_sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
-    with closing(engine.raw_connection()) as pooled:
-        raw = pooled.driver_connection
-        assert raw is not None
-        raw.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-        try:
-            raw.execute("VACUUM")
-            busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.OperationalError:
-            busy = True
-        finally:
-            raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
-    if busy:
-        raise DatabaseProblem(
-            f"{engine.url.database} is being read by another process, so that deleted bytes are still in its log.",
-            "Close the other process and run `loci doctor --fix`.",
-        )
+    citing, held = set(), set()
+    for row in connection.execute(sa.select(turns.c.id, turns.c.session, turns.c.answer_json)):
+        if sha256 in row.answer_json or f'"document": "{document}"' in row.answer_json:
+            citing.add(row.id)
+            held.add(row.session)
+    linked = _Linked(_followed(connection, citing), citing)
+    blotter = Blotter((quoted,), documents=frozenset([document]))
+    return replace(_blot(connection, blotter, quoted.terms, linked, elsewhere), texts=(quoted.text,))
 
 
-def _blot_turns(connection: Connection, text: str) -> list[int]:
-    blotted = []
-    for row in connection.execute(sa.select(turns)).all():
-        result = json.loads(row.answer_json) if row.answer_json else None
-        if not (_holds(row.question, text) or _holds(row.answer, text) or _holds_anywhere(result, text)):
+def _with_predecessors(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """`ids` and all that led to them: earlier wordings, superseded statements."""
+    found, fresh = set(ids), set(ids)
+    while fresh:
+        before = sa.select(memories.c.id).where(memories.c.superseded_by.in_(fresh))
+        fresh = set(connection.execute(before).scalars()) - found
+        found |= fresh
+    return found
+
+
+def _rows(connection: Connection, ids: Iterable[int]) -> Sequence[Row[Any]]:
+    return connection.execute(sa.select(memories).where(memories.c.id.in_(list(ids)))).all()
+
+
+def _linked(connection: Connection, ids: Set[int]) -> _Linked:
+    told = {row.turn for row in _rows(connection, ids) if row.turn is not None}
+    shown = connection.execute(sa.select(exposures).where(exposures.c.memory.in_(ids), exposures.c.turn.is_not(None)))
+    rows = shown.all()
+    cited = {row.turn for row in rows if row.cited}
+    return _Linked(_followed(connection, told | cited) | {row.turn for row in rows}, told | cited)
+
+
+def _followed(connection: Connection, ids: Set[int]) -> set[int]:
+    """The turns `ids` and those that came after them in their sessions, which had them before their eyes."""
+    first = sa.select(turns.c.session, sa.func.min(turns.c.id).label("first")).where(turns.c.id.in_(ids))
+    begun = first.group_by(turns.c.session).subquery()
+    later = sa.select(turns.c.id).join(begun, sa.and_(turns.c.session == begun.c.session, turns.c.id >= begun.c.first))
+    return set(connection.execute(later).scalars())
+
+
+def _blot(connection: Connection, blotter: Blotter, words: Set[str], linked: _Linked, elsewhere: Elsewhere) -> Purged:
+    # 1. words that no remaining memory has, nor anything else that is kept
+    own = set(words)
+    for text in connection.execute(sa.select(memories.c.text)).scalars():
+        own -= {word for word in own if holds(text, word)}
+    own = {word for word in own if not elsewhere(word)}
+    # 2. turns that have nothing to do with it: what they say word for word goes, and their words are not its own
+    retold, quick = frozenset(own), _quick(blotter.quoted)
+    changed: list[int] = []
+    held = connection.execute(sa.select(turns).order_by(turns.c.id)).all()
+    for row in held:
+        if row.id in linked.near:
             continue
-        question, answer = _blot(row.question, text), _blot(row.answer, text)
-        cleaned = json.dumps(_blot_anywhere(result, text), ensure_ascii=False) if result is not None else ""
-        values = {"question": question, "answer": answer, "answer_json": cleaned}
-        connection.execute(sa.update(turns).where(turns.c.id == row.id).values(values))
-        # Offsets into the question no longer hold.
-        moved = sa.update(memories).where(memories.c.turn == row.id).values(start=None, end=None)
-        connection.execute(moved)
-        connection.exec_driver_sql(
-            "UPDATE turns_fts SET question = ?, answer = ? WHERE rowid = ?",
-            (fts_text(question), fts_text(answer), row.id),
-        )
-        blotted.append(row.id)
-    return blotted
+        cut = _cleaned(row, blotter) if quick(row) else None
+        changed += _write(connection, row, cut)
+        kept = " ".join(cut.values()) if cut else f"{row.question} {row.answer} {row.answer_json}"
+        own -= {word for word in own if holds(kept, word)}
+    # 3. turns in which it was told, shown or used: its own words, too
+    near = replace(blotter, words=frozenset(own))
+    for row in held:
+        if row.id in linked.near:
+            which = replace(near, retold=retold) if row.id in linked.retold else near
+            changed += _write(connection, row, _cleaned(row, which))
+    # 4. titles, which open with a question, and corrections
+    titles = _blot_titles(connection, near, {row.id: row for row in held})
+    corrections = _blot_feedback(connection, near, linked.near)
+    return Purged((), tuple(sorted(changed)), titles, corrections, (), tuple(sorted(own)))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(r"(?<!\w)" + r"\s+".join(re.escape(word) for word in text.split()) + r"(?!\w)", re.IGNORECASE)
+def _quick(quoted: Sequence[Quoted]) -> Callable[[Row[Any]], bool]:
+    """Whether a turn can quote any of it at all: a cheap look before the thorough one."""
+    wordless = any(not one.terms for one in quoted)
+    needed = frozenset[str]().union(*(one.terms for one in quoted))
+
+    def look(row: Row[Any]) -> bool:
+        folded = f"{row.question} {row.answer} {row.answer_json}".casefold()
+        return wordless or any(word in folded for word in needed)
+
+    return look
 
 
-def _holds(said: str, text: str) -> bool:
-    return bool(_pattern(text).search(said))
+def _cleaned(row: Row[Any], blotter: Blotter) -> dict[str, str]:
+    result = json.loads(row.answer_json) if row.answer_json else None
+    return {
+        "question": blotter.text(row.question),
+        "answer": blotter.answer(row.answer, result).result,
+        "answer_json": json.dumps(blotter.result(result), ensure_ascii=False) if result is not None else "",
+    }
 
 
-def _blot(said: str, text: str) -> str:
-    return _pattern(text).sub(BLOT, said)
+def _write(connection: Connection, row: Row[Any], cleaned: dict[str, str] | None) -> list[int]:
+    if cleaned is None:
+        return []
+    same = json.loads(cleaned["answer_json"]) == json.loads(row.answer_json) if row.answer_json else True
+    if (cleaned["question"], cleaned["answer"]) == (row.question, row.answer) and same:
+        return []
+    connection.execute(sa.update(turns).where(turns.c.id == row.id).values(cleaned))
+    # Offsets into the question no longer hold.
+    connection.execute(sa.update(memories).where(memories.c.turn == row.id).values(start=None, end=None))
+    index_turn(connection, row.id, cleaned["question"], cleaned["answer"])
+    return [row.id]
 
 
-def _holds_anywhere(value: Any, text: str) -> bool:
-    if isinstance(value, str):
-        return _holds(value, text)
-    if isinstance(value, dict):
-        return any(_holds_anywhere(item, text) for item in value.values())
-    return isinstance(value, list) and any(_holds_anywhere(item, text) for item in value)
+def _blot_titles(connection: Connection, blotter: Blotter, before: dict[int, Row[Any]]) -> tuple[int, ...]:
+    first = dict(
+        connection.execute(sa.select(turns.c.session, sa.func.min(turns.c.id)).group_by(turns.c.session)).tuples().all()
+    )
+    changed = []
+    for row in connection.execute(sa.select(sessions)).all():
+        if row.id in first and row.title == opening(before[first[row.id]].question):
+            # A title cut short may end in half a word of what went.
+            question = connection.execute(sa.select(turns.c.question).where(turns.c.id == first[row.id])).scalar_one()
+            title = opening(question)
+        else:
+            title = blotter.text(row.title)
+        if title != row.title:
+            connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(title=title))
+            changed.append(row.id)
+    return tuple(changed)
 
 
-def _blot_anywhere(value: Any, text: str) -> Any:
-    if isinstance(value, str):
-        return _blot(value, text)
-    if isinstance(value, dict):
-        return {key: _blot_anywhere(item, text) for key, item in value.items()}
-    return [_blot_anywhere(item, text) for item in value] if isinstance(value, list) else value
+def _blot_feedback(connection: Connection, near: Blotter, turn_ids: Set[int]) -> tuple[int, ...]:
+    plain, changed = replace(near, words=frozenset()), []
+    for row in connection.execute(sa.select(feedback).where(feedback.c.text.is_not(None))).all():
+        text = (near if row.turn in turn_ids else plain).text(row.text)
+        if text != row.text:
+            connection.execute(sa.update(feedback).where(feedback.c.id == row.id).values(text=text))
+            changed.append(row.id)
+    return tuple(changed)

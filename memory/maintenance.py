@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from memory import records
-from memory.erase import scrub
-from memory.schema import exposures, feedback, memories, sessions, turns, vectors
+from memory.schema import FTS_TABLES, exposures, feedback, memories, sessions, turns, vectors
 from memory.sessions import index_turn
+from retrieval.scrub import scrub
 from retrieval.sqlite import reading, writing
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check(store: "MemoryStore", fix: bool) -> list[str]:
     if fix:
         if problems:
             _mend(store, [(row.id, row.text) for row in unembedded])
-        scrub(store.engine)  # also ends a purge that another process had kept from rewriting the file
+        scrub(store.engine, FTS_TABLES)  # also ends a purge that another process had kept from rewriting the file
     return problems
 
 

@@ -153,6 +153,15 @@ def change(connection: Connection, memory_id: int, **columns: Any) -> None:
         unindex_text(connection, memory_id)
 
 
+def delete(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete rows with vectors, exposures and full text; their bytes go with the next `retrieval.scrub`."""
+    for memory_id in ids:
+        unindex_text(connection, memory_id)
+        connection.execute(sa.delete(memories).where(memories.c.id == memory_id))
+    if ids:
+        bump(connection, "erased")
+
+
 def settle(connection: Connection, memory_id: int) -> None:
     """Decide between a memory and others of its slot with another value: the later statement is the valid one."""
     fresh = connection.execute(sa.select(memories).where(memories.c.id == memory_id)).one()

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+FTS_TABLES = ("memories_fts", "turns_fts")
+
 counters = sa.Table(
     "counters",
     metadata,

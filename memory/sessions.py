@@ -8,12 +8,13 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from memory import records
 from memory.clock import stamp
-from memory.erase import erase_memories, scrub
 from memory.errors import NoSuchSession
-from memory.schema import memories, sessions, turns
+from memory.schema import FTS_TABLES, memories, sessions, turns
 from memory.types import Session, Turn, TurnFound
 from retrieval.fulltext import fts_query, fts_text
+from retrieval.scrub import scrub
 from retrieval.sqlite import reading, writing
 
 
@@ -70,9 +71,8 @@ class SessionLog:
             turn = int(connection.execute(row.returning(turns.c.id)).scalar_one())
             index_turn(connection, turn, question, "")
             if not found.title:
-                title = " ".join(question.split())
-                title = title if len(title) <= 60 else title[:59].rstrip() + "…"
-                connection.execute(sa.update(sessions).where(sessions.c.id == session).values(title=title))
+                named = sa.update(sessions).where(sessions.c.id == session).values(title=opening(question))
+                connection.execute(named)
             return turn
 
     def update_turn(self, turn: int, partial_answer: str) -> None:
@@ -146,13 +146,19 @@ class SessionLog:
             own = sa.select(turns.c.id).where(turns.c.session == session_id)
             from_here = sa.or_(memories.c.session == session_id, memories.c.turn.in_(own))
             episodes = sa.select(memories.c.id).where(from_here, memories.c.kind == "episode")
-            erase_memories(connection, list(connection.execute(episodes).scalars()))
+            records.delete(connection, connection.execute(episodes).scalars().all())
             connection.execute(sa.update(memories).where(from_here).values(start=None, end=None))
             connection.exec_driver_sql(
                 "DELETE FROM turns_fts WHERE rowid IN (SELECT id FROM turns WHERE session = ?)", (session_id,)
             )
             connection.execute(sa.delete(sessions).where(sessions.c.id == session_id))
-        scrub(self.engine)
+        scrub(self.engine, FTS_TABLES)
+
+
+def opening(question: str) -> str:
+    """The title that a session takes from its first question."""
+    title = " ".join(question.split())
+    return title if len(title) <= 60 else title[:59].rstrip() + "…"
 
 
 def get_turn(connection: Connection, turn_id: int) -> Turn:

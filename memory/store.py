@@ -16,15 +16,16 @@ from memory import learning, maintenance, records
 from memory.cache import VectorCache
 from memory.clock import stamp, utc
 from memory.dates import find_date
-from memory.erase import purge
+from memory.erase import Elsewhere, nowhere, purge
 from memory.ranking import Scored, rank
 from memory.records import Draft
-from memory.schema import memories
+from memory.schema import FTS_TABLES, memories
 from memory.sessions import SessionLog
 from memory.settings import MemorySettings
 from memory.transfer import draft_of, export_rows, import_rows, parse
 from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
 from retrieval.fulltext import fts_query, fts_terms
+from retrieval.scrub import scrub
 from retrieval.sqlite import open_database, reading, writing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -145,12 +146,28 @@ class MemoryStore(SessionLog):
                     records.change(connection, later.id, **replaced)
             return records.get(connection, memory_id)
 
-    def purge(self, memory_id: int) -> Purged:
-        """Really delete a memory: its rows, vector and full text, and its words wherever turns or others quote them.
+    def purge(
+        self, memory_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False, rewrite: bool = True
+    ) -> Purged:
+        """Really delete a memory: its row, its earlier wordings, what it superseded, vectors and full text; and its
+        words wherever turns or other memories repeat them, be it in the second person.
 
+        `elsewhere` tells of words that are kept in places this store does not see. `dry_run` deletes nothing and tells
+        what would go; without `rewrite` the freed bytes stay in the file until `scrub`.
         Raises NoSuchMemory, and DatabaseProblem while another process keeps the file from being rewritten.
         """
-        return purge(self.engine, memory_id, self.get(memory_id).text)
+        with writing(self.engine) as connection:
+            records.get(connection, memory_id)
+            purged = purge(connection, [memory_id], elsewhere=elsewhere)
+            if dry_run:
+                connection.rollback()
+        if rewrite and not dry_run:
+            self.scrub()
+        return purged
+
+    def scrub(self) -> None:
+        """Rewrite memory.db without the bytes of what was deleted. Raises DatabaseProblem as `purge` does."""
+        scrub(self.engine, FTS_TABLES)
 
     def why(self, memory_id: int) -> dict[str, Any]:
         """Where a memory came from, in the user's own words, when it was recalled and used, and what it replaced."""

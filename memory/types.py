@@ -104,7 +104,14 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """Receipt of a purge: what was deleted, and where the text was blotted out."""
+    """What a purge deleted, and where it blotted words out."""
 
     memories: tuple[int, ...]
     turns: tuple[int, ...]
+    sessions: tuple[int, ...]
+    """By their titles."""
+    feedback: tuple[int, ...]
+    texts: tuple[str, ...]
+    """What was deleted, to look for what is left of it. It must not be stored."""
+    words: tuple[str, ...]
+    """Words of it that stand nowhere else."""

@@ -215,7 +215,7 @@ def purge(
         for memory in [opened.memory.get(id) for id in ids]:
             confirm(f"Delete “{memory.text}” for good?", yes)
             receipt = opened.memory.purge(memory.id)
-            receipts.append(asdict(receipt))
+            receipts.append({k: v for k, v in asdict(receipt).items() if k not in ("texts", "words")})
             forget_sessions(opened)
             turns = f", and its words in turn {', '.join(map(str, receipt.turns))}" if receipt.turns else ""
             note(f"Deleted for good: memory {', '.join(map(str, receipt.memories))}{turns}.")

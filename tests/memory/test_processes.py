@@ -105,10 +105,10 @@ def test_a_purge_beside_a_reader_says_that_bytes_are_left(opener: Callable[..., 
     one, two = opener(), opener()
     gone = one.add("My boat lies at quay 7", source=TOLD)
     one.engine.dispose()
-    import memory.erase as erase
+    import retrieval.scrub as scrub
 
     with two.engine.connect() as reader, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(erase, "BUSY_MILLISECONDS", 50)
+        patch.setattr(scrub, "BUSY_MILLISECONDS", 50)
         reader.exec_driver_sql("SELECT count(*) FROM memories").scalar()
         with pytest.raises(DatabaseProblem, match="another process"):
             one.purge(gone.id)
