@@ -1,9 +1,9 @@
 """What a turn takes and gives: the request, the events on the way, the answer in its stable JSON shape (schema 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from model.engine import Usage
 from retrieval.types import Locator, Passage
@@ -145,12 +145,12 @@ class Ask:
     """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
 
 
-Stage = Literal["load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]
+Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A stage of the turn began; `done` of `total` where it can tell."""
+    """A stage of the turn began; `done` of `total` where it can tell. `wait`: the model answers another door first."""
 
     stage: Stage
     done: int = 0
@@ -187,6 +187,21 @@ class Completed:
 
 TurnEvent = Started | Found | Packed | Text | Completed
 """The order is the main path's. `Completed` comes last and once, unless the stream is closed before: that cancels."""
+
+
+class Assists(Protocol):
+    """Who answers: `app.assistant.Assistant` in this process, or the resident's."""
+
+    def ask(self, ask: Ask) -> Answer:
+        """The answer, without the events on the way."""
+        ...
+
+    def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        """Answer `ask`. Closing the generator cancels; what came is kept as an incomplete turn.
+
+        :raises LociError: any of `app.errors.LociError`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

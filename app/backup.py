@@ -24,6 +24,8 @@ from app.answer import Profile
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
 from app.profile import PRIVATE, make_private
+from app.resident.client import stop
+from app.resident.place import Place
 from app.swap import exchange
 from retrieval.sqlite import disk_is_full
 
@@ -97,6 +99,7 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
             target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
         manifest = _unpack(file, staged)
+        stop(Place.of(profile))  # the resident has the stores open that go
         exchange(profile, staged["data"], staged["config"])
     except OSError as error:
         if disk_is_full(error, profile.data):

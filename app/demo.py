@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.answer import Answer, Ask, Citation
 from app.errors import BadInput, DemoFailed
 from app.profile import open_profile
-from app.settings import load_settings
 from app.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def run_demo(home: Path, folder: Path, model: str | None = None) -> Iterator[Jud
     profile = open_profile(PROFILE, home)
     judged: list[Judged] = []
     answers: list[Answer] = []
-    with Workspace(profile, load_settings(profile.config / "config.toml", {"model.reference": model})) as workspace:
+    with Workspace(profile, {"model.reference": model}) as workspace:
         yield f"Reading {', '.join(path.name for path in documents)}"
         at = time.perf_counter()
         results = ingest(workspace.library, documents)

@@ -48,6 +48,18 @@ class DamagedBackup(AppError):
     title = "The backup is damaged"
 
 
+class ResidentFailed(AppError):
+    """The resident could not be started, does not answer, or met something that nobody foresaw."""
+
+    title = "The resident failed"
+
+
+class ResidentEnded(AppError):
+    """The resident died while it worked for this door: an abort in native code, no memory, a kill."""
+
+    title = "The resident ended"
+
+
 class DemoFailed(AppError):
     """The sample could not be read, or the demonstration's second process did not answer."""
 

@@ -57,8 +57,16 @@ def forget(workspace: Workspace, collection: str) -> bool:
 def forget_sessions(workspace: Workspace) -> None:
     """Remove from disk what models read in conversations: it may hold what was just deleted, and tokens do not tell.
 
-    A conversation that another process holds open meanwhile is still kept when it ends.
+    The resident forgets them too. A conversation that another process holds open meanwhile is still kept when it ends.
     """
+    from app.resident.client import tell_to_forget
+
+    tell_to_forget(workspace.profile)
+    forget_own_sessions(workspace)
+
+
+def forget_own_sessions(workspace: Workspace) -> None:
+    """The same, of this process's model alone."""
     engine = workspace.engine() if workspace.model_loaded else None
     if isinstance(engine, KeepsShelves):
         engine.forget_sessions()

@@ -67,3 +67,14 @@ def templates(profile: Profile) -> Path:
 def shelves(profile: Profile) -> Path:
     """Folder of what models have read and need not read again; it can be deleted at any time."""
     return profile.cache / "shelves"
+
+
+def runtime(profile: Profile) -> Path:
+    """Folder of the resident's socket, lock and log: the login session's own where there is one.
+
+    That is of this machine alone, while a home, with the cache in it, may be shared by several.
+    """
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    if session and not os.environ.get("LOCI_HOME"):
+        return Path(session) / "loci" / profile.name
+    return profile.cache / "run"

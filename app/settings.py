@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.errors import BadSettings
 from app.settings_assistant import AssistantSettings
+from app.settings_resident import ResidentSettings
 from memory.settings import MemorySettings
 from model.settings import ModelSettings
 from retrieval.settings import RetrievalSettings
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = Field(default_factory=MemorySettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
+    resident: ResidentSettings = Field(default_factory=ResidentSettings)
 
     @classmethod
     def settings_customise_sources(

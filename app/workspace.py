@@ -1,6 +1,6 @@
 """One opened profile: its library, memory, model and assistant, each made when first asked for and closed together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, Any, Self
 
 from app.answer import Profile
 from app.profile import config_file, open_profile, shelves
-from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from app.assistant import Assistant
+    from app.answer import Assists
+    from app.pinned import Kept
+    from app.settings import Settings
     from memory.store import MemoryStore
     from model.engine import Engine, EngineInfo
+    from model.settings import ModelSettings
     from retrieval.embedder import Embedder
     from retrieval.library import Library
+    from retrieval.types import Passage
 
 
 class Workspace:
     """What a door works with. Opening one costs nothing; a context manager."""
 
-    def __init__(self, profile: Profile, settings: Settings) -> None:
+    def __init__(self, profile: Profile, flags: Mapping[str, Any] | None = None) -> None:
+        """`flags` by dotted key go over the settings of the profile."""
         self.profile = profile
-        self.settings = settings
+        self._flags = flags
         self.loading: Callable[[int, int], None] | None = None
         """Called with the bytes read and those to read, where an engine tells while its model loads."""
         self._engine: Engine | None = None
@@ -34,8 +38,18 @@ class Workspace:
 
         :raises BadSettings: an unknown key or impossible value.
         """
-        profile = open_profile(name)
-        return cls(profile, load_settings(config_file(profile), flags))
+        opened = cls(open_profile(name), flags)
+        _ = opened.settings
+        return opened
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """
+        :raises BadSettings: an unknown key or impossible value.
+        """
+        from app.settings import load_settings  # pydantic, 0.2 s
+
+        return load_settings(config_file(self.profile), self._flags)
 
     @cached_property
     def embedder(self) -> "Embedder":
@@ -55,6 +69,12 @@ class Workspace:
 
         return MemoryStore(self.profile.data, self.settings.memory, self.embedder.encode, self.embedder.id)
 
+    def search(
+        self, query: str, collections: Sequence[str], limit: int, documents: Sequence[str] | None
+    ) -> "list[Passage]":
+        """As `Library.search`."""
+        return self.library.search(query, collections=collections, limit=limit, documents=documents)
+
     def engine(self) -> "Engine":
         """The model, loaded on the first call.
 
@@ -66,6 +86,26 @@ class Workspace:
             model = self.settings.model
             self._engine = open_engine(model.reference, model, self.loading, shelves(self.profile))
         return self._engine
+
+    def load(self) -> "EngineInfo":
+        """What the model says of itself, loaded if it was not.
+
+        :raises ModelError: it cannot be found or loaded.
+        """
+        return self.engine().describe()
+
+    def keep_pinned(self, collection: str) -> "Kept | None":
+        """As `app.pinned.keep`."""
+        from app.pinned import keep  # takes what a question takes
+
+        return keep(self, collection)
+
+    def use_model(self, settings: "ModelSettings") -> None:
+        """Have another model answer, or the same run otherwise; the one that is loaded makes room."""
+        self.settings = self.settings.model_copy(update={"model": settings})
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            engine.close()
 
     @property
     def model_loaded(self) -> bool:
@@ -82,20 +122,37 @@ class Workspace:
 
         return describe_reference(self.settings.model.reference, self.settings.model)
 
-    def assistant(self) -> "Assistant":
+    def last_session(self, collections: Sequence[str]) -> int:
+        """The session of these collections that was used last.
+
+        :raises NoSuchSession: there is none.
+        """
+        from memory.errors import NoSuchSession
+
+        sessions = self.memory.sessions(collections)
+        if not sessions:
+            names = ", ".join(collections)
+            raise NoSuchSession(f"There is no session in {names} yet.", "Ask without --continue first.")
+        return sessions[0].id
+
+    def assistant(self) -> "Assists":
         """The one turn's owner, over this profile; as cheap as its rooms, which it opens when they are needed."""
         from app.assistant import Assistant
 
         memory = self.memory if self.settings.memory.enabled else None
         return Assistant(self.engine, self.library, memory, self.settings.assistant)
 
-    def close(self) -> None:
-        """Close what was opened; the workspace is not used afterwards."""
-        opened = self.__dict__
+    def close_stores(self) -> None:
+        """Close library and memory; who needs them opens them anew."""
         with ExitStack() as closing:  # everything, whatever one of them raises: a full disk, a lost process
             for room in ("library", "memory"):
-                if room in opened:
-                    closing.callback(opened.pop(room).close)
+                if room in self.__dict__:
+                    closing.callback(self.__dict__.pop(room).close)
+
+    def close(self) -> None:
+        """Close what was opened; the workspace is not used afterwards."""
+        with ExitStack() as closing:
+            closing.callback(self.close_stores)
             if self._engine is not None:
                 closing.callback(self._engine.close)
                 self._engine = None

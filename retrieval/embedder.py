@@ -4,6 +4,7 @@ N texts, D embedding dim.
 """
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -104,6 +105,7 @@ class SentenceEmbedder:
 
         self.id = name
         self.folder = folder
+        self._encoding = threading.Lock()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -130,8 +132,9 @@ class SentenceEmbedder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        model = self._fast if len(texts) >= _BULK else self._model
-        return _encode(model, texts)
+        with self._encoding:  # the tokenizer of the library is not for two threads, and is loaded once
+            model = self._fast if len(texts) >= _BULK else self._model
+            return _encode(model, texts)
 
     @cached_property
     def _model(self) -> "SentenceTransformer":

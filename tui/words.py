@@ -20,6 +20,7 @@ STATUS_MEANS: dict[Status, str] = {
 }
 
 STAGE_WORDS: dict[Stage, str] = {
+    "wait": "Waiting for another question's end",
     "load": "Loading the model",
     "recall": "Recalling what you told me",
     "retrieve": "Searching the library",

@@ -52,7 +52,7 @@ class WorkspaceBackend:
         meter = LoadMeter()
         with self._opening:
             self._workspace.loading = lambda done, total: loading(meter(done, total))
-            info = self._workspace.engine().describe()
+            info = self._workspace.load()
         return ModelRow(
             name=info.name,
             reference=info.reference,
@@ -73,7 +73,7 @@ class WorkspaceBackend:
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         yield Started("load")
         with self._opening:  # the first question may come while the model is still loading
-            self._workspace.engine()
+            self._workspace.load()
             assistant = self._workspace.assistant()
         yield from assistant.turn(ask)
 

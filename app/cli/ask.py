@@ -80,7 +80,7 @@ def ask(
         request = Ask(
             question,
             scope=scope(collections),
-            session=last_session(opened, scope(collections)) if again else None,
+            session=opened.last_session(scope(collections)) if again else None,
             attachments=attached,
             documents=tuple(opened.library.document(reference).id for reference in document or ()),
             system=system,
@@ -168,19 +168,6 @@ def read_schema(file: Path | None) -> str | None:
     return text
 
 
-def last_session(opened: "Workspace", collections: tuple[str, ...]) -> int:
-    """The session of these collections that was used last.
-
-    :raises NoSuchSession: there is none.
-    """
-    from memory.errors import NoSuchSession
-
-    sessions = opened.memory.sessions(collections)
-    if not sessions:
-        raise NoSuchSession(f"There is no session in {', '.join(collections)} yet.", "Ask without --continue first.")
-    return sessions[0].id
-
-
 def _watched(as_json: bool) -> bool:
     return not as_json and sys.stdout.isatty() and sys.stderr.isatty()
 
@@ -193,7 +180,13 @@ def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
     from app.answer import Completed, Started, Text
     from app.loading import LoadMeter
 
-    labels = {"load": "Loading the model", "retrieve": "Searching", "read": "Reading", "check": "Checking"}
+    labels = {
+        "wait": "Waiting for another question's end",
+        "load": "Loading the model",
+        "retrieve": "Searching",
+        "read": "Reading",
+        "check": "Checking",
+    }
     draft = ""
     with Live(Line(""), console=console(), transient=True, refresh_per_second=12) as live:
         meter = LoadMeter()

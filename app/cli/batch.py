@@ -66,7 +66,7 @@ def batch(
     schema_text = read_schema(schema)
     with workspace(ctx, model__reference=model) as opened:
         assistant = opened.assistant()
-        info = opened.engine().describe()  # a model that cannot be opened is one error, not one per row
+        info = opened.load()  # a model that cannot be opened is one error, not one per row
         note(model_note(info))
 
         def answer(row: "Row", pins: "Pins") -> "Answer":

@@ -85,7 +85,7 @@ def bench(
 
         if shape:
             raise BadInput("Random weights have no experts of anything.", "Give --experts without --random.")
-        with workspace(ctx, model__reference=reference) as opened:
+        with workspace(ctx, alone=True, model__reference=reference) as opened:
             bench_experts(opened, texts or [], collections or [], levels, plot, as_json)
         return
     if texts or collections or levels:
@@ -94,7 +94,7 @@ def bench(
     from model.errors import BenchFailed
 
     rows: list[Row] = []
-    with workspace(ctx, model__reference=None if shape else reference) as opened:
+    with workspace(ctx, alone=True, model__reference=None if shape else reference) as opened:
         settings = opened.settings.model
         subjects = _random(shape, fp8, settings) if shape else _engine(settings, opened.loading)
         with subjects as (name, subject, ceiling):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.ask import last_session
 from app.cli.door import AsJson, In, Model, note, print_json, say, scope, workspace
 from app.cli.show import answer_text, model_note, remarks
 
@@ -41,7 +40,7 @@ def chat(
     """
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
-        session = last_session(opened, names) if again else None
+        session = opened.last_session(names) if again else None
         if plain or incognito or as_json or not has_screen():
             _plain(opened, names, session, incognito=incognito, as_json=as_json)
         else:

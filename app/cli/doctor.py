@@ -27,7 +27,7 @@ def doctor(
     from app.doctor import examine
 
     findings = []
-    with workspace(ctx, model__reference=model) as opened:
+    with workspace(ctx, alone=True, model__reference=model) as opened:
         for finding in examine(opened, fix=fix):
             findings.append(finding)
             if not as_json:

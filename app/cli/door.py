@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -52,21 +52,37 @@ def group(help_text: str) -> typer.Typer:
     )
 
 
+class Root(NamedTuple):
+    """What stands before a command's name."""
+
+    profile: str | None
+    resident: bool
+
+
 @contextmanager
-def workspace(ctx: typer.Context, **flags: Any) -> "Iterator[Workspace]":
-    """The profile that `--profile` names, opened for one command. Flags by key, `__` for the dot; None is not given."""
-    from app.workspace import Workspace  # pydantic, 0.1 s
+def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iterator[Workspace]":
+    """The profile that `--profile` names, opened for one command. Flags by key, `__` for the dot; None is not given.
+
+    :param alone: the model runs in this process whatever the settings say: it is measured, changed or examined.
+    """
+    from app.resident.workspace import ResidentWorkspace
+    from app.workspace import Workspace
 
     given = {key.replace("__", "."): value for key, value in flags.items()}
-    with Workspace.open(profile_name(ctx), given) as opened, loading() as moved:
+    kind = Workspace if alone or not _root(ctx).resident else ResidentWorkspace
+    with kind.open(profile_name(ctx), given) as opened, loading() as moved:
         opened.loading = moved
         yield opened
 
 
 def profile_name(ctx: typer.Context) -> str | None:
     """What `--profile` says, if anything."""
-    name: str | None = ctx.obj
-    return name
+    return _root(ctx).profile
+
+
+def _root(ctx: typer.Context) -> Root:
+    root: Root = ctx.obj
+    return root
 
 
 def scope(collections: list[str] | None) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def grounding(
     """
     from app.evaluation.grounding import evaluate
 
-    with workspace(ctx, model__reference=model) as opened:
+    with workspace(ctx, alone=True, model__reference=model) as opened:
         # Without a model to be had, the rule alone is measured; one that was named must be there.
         named = opened.settings.model.reference != "embedded"
         _run(partial(evaluate, engine=opened.engine) if named else evaluate, dataset, path, limit, as_json)

@@ -73,7 +73,7 @@ def context(
     if plot is not None:
         check_plot(plot)
     haystack = read_haystack(path)
-    with workspace(ctx, model__reference=model) as outer, _overridden(ctx, outer, override or []) as opened:
+    with workspace(ctx, alone=True, model__reference=model) as outer, _overridden(ctx, outer, override or []) as opened:
         engine = opened.engine()
         journal = outer.profile.cache / "evaluations" / journal_name(_identity(opened), haystack, plan)
         make_private(journal.parent)
@@ -113,7 +113,10 @@ def _overridden(ctx: typer.Context, opened: "Workspace", changes: list[str]) -> 
     found = resolve(opened.settings.model.reference)
     if found.engine != "torch":
         raise BadInput(f"{found.reference} has no config.json to override.", "Name a folder of safetensors.")
-    with variant(Path(found.target), changes) as folder, workspace(ctx, model__reference=str(folder)) as other:
+    with (
+        variant(Path(found.target), changes) as folder,
+        workspace(ctx, alone=True, model__reference=str(folder)) as other,
+    ):
         yield other
 
 

@@ -162,12 +162,10 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
-    from app.pinned import keep  # takes what a question takes
-
     with workspace(ctx) as opened:
         document = opened.library.document(doc)
         opened.library.pin(document.id, on)
-        kept = keep(opened, document.collection)
+        kept = opened.keep_pinned(document.collection)
     if kept is not None:
         note(f"The model has read the pinned documents of {document.collection}: {kept.tokens} tokens are kept.")
         if kept.documents < kept.pinned:

@@ -5,7 +5,6 @@ Loads no model library, no Textual and no SQLAlchemy: commands import what they 
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -23,11 +22,12 @@ from app.cli import (
     library,
     memory,
     models,
+    resident,
     search,
     sessions,
     settings,
 )
-from app.cli.door import FAILED, INTERRUPTED, USAGE, debugging, group, plain
+from app.cli.door import FAILED, INTERRUPTED, USAGE, Root, debugging, group, plain
 
 # Read when torch is loaded, later: threads that spin while they wait make a busy 2-core machine 10 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -46,6 +46,8 @@ app = group(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # 0.03 s
+
         print(f"loci {version('loci-assistant')}")
         raise typer.Exit
 
@@ -59,11 +61,14 @@ def root(
             "--profile", metavar="NAME", envvar="LOCI_PROFILE", help="Work in another profile.", show_envvar=False
         ),
     ] = None,
+    no_resident: Annotated[
+        bool, typer.Option("--no-resident", help="Load model and embedder in this process, for this command.")
+    ] = False,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    ctx.obj = profile
+    ctx.obj = Root(profile, not no_resident)
 
 
 for single in (ingest, search, ask, chat, batch, feedback, keep, settings, doctor, demo):
@@ -73,6 +78,7 @@ app.add_typer(library.app, name="library")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="model")
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(resident.app, name="resident")
 
 
 def main() -> int:

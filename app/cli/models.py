@@ -51,7 +51,7 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
     loci model show ~/models/DeepSeek-V2-Lite-Chat --json
     """
     with workspace(ctx, model__reference=reference) as opened:
-        info = asdict(opened.engine().describe())
+        info = asdict(opened.load())
     info["capabilities"] = sorted(info["capabilities"])
     if as_json:
         print_json(info)

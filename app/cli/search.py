@@ -33,9 +33,8 @@ def search(
     loci search "delivery date" --in work --json
     """
     with workspace(ctx) as opened:
-        library = opened.library
-        documents = [library.document(reference).id for reference in document] if document else None
-        found = library.search(" ".join(words), collections=scope(collections), limit=limit, documents=documents)
+        documents = [opened.library.document(reference).id for reference in document] if document else None
+        found = opened.search(" ".join(words), scope(collections), limit, documents)
         if not found:
             note_empty(opened, scope(collections))
     if as_json:

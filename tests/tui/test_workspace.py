@@ -66,12 +66,11 @@ class Workspace:
         self.loading: Callable[[int, int], None] = lambda done, total: None
         self.profile = SimpleNamespace(cache=folder / "cache")
 
-    def engine(self) -> Any:
+    def load(self) -> EngineInfo:
         self.loaded += 1
-        info = EngineInfo(
+        return EngineInfo(
             "embedded", "Loci embedded", "torch", "deepseek_v3", 4096, "F16", ("cpu",), frozenset({"span"}), 9_800_000
         )
-        return SimpleNamespace(describe=lambda: info)
 
     def assistant(self) -> Assistant:
         return self.made

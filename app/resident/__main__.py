@@ -1,0 +1,40 @@
+"""The resident's process, from its start to its end."""
+
+import faulthandler
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from app.answer import Profile
+from app.resident.place import Place
+
+_LOCKED_WITHIN = 1.0
+"""Seconds to wait for a lock that is only looked at; who loses against another resident ends."""
+
+_FIRST_TO_DIE = "500"
+"""Where memory runs out, the resident goes before the door that can tell of it (proc(5), oom_score_adj)."""
+
+
+def main(name: str, data: str, cache: str, config: str, runtime: str, identity: str) -> int:
+    place = Place(Path(runtime))
+    end = time.monotonic() + _LOCKED_WITHIN
+    while (lock := place.lock()) is None:
+        if time.monotonic() > end:
+            return 0
+        time.sleep(0.01)
+    with suppress(OSError):
+        os.truncate(place.log, 0)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_DIE, "ascii")
+    faulthandler.enable()  # on stderr, which is the log
+    from app.resident.server import serve  # with pydantic, 0.3 s: who loses the lock need not wait for it
+    from app.workspace import Workspace
+
+    serve(Workspace(Profile(name, Path(data), Path(cache), Path(config))), place, identity, lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

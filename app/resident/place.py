@@ -1,0 +1,105 @@
+"""Where the resident of a profile is met: a socket for its owner alone, a lock that dies with its holder, and a log."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
+
+from app.answer import Profile
+from app.profile import runtime
+
+_LONGEST = 100
+"""Bytes of a socket's path that every system takes."""
+
+_WAITING = 128
+"""Doors that may knock at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    folder: Path
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Place":
+        return cls(runtime(profile))
+
+    @property
+    def door(self) -> Path:
+        """The socket's file."""
+        return self.folder / "socket"
+
+    @property
+    def log(self) -> Path:
+        """What native code and the interpreter said last; holds no content."""
+        return self.folder / "log"
+
+    def connect(self) -> socket | None:
+        """A connection; None where nobody listens."""
+        if not self.door.exists():
+            return None
+        connection = socket(AF_UNIX, SOCK_STREAM)
+        try:
+            with self._address() as address:
+                connection.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def listen(self) -> socket:
+        """Listen in place of a resident that died; only the holder of the lock may."""
+        with suppress(FileNotFoundError):
+            self.door.unlink()
+        listener = socket(AF_UNIX, SOCK_STREAM)
+        closed_to_others = os.umask(0o177)
+        try:
+            with self._address() as address:
+                listener.bind(address)
+        finally:
+            os.umask(closed_to_others)
+        listener.listen(_WAITING)
+        return listener
+
+    def lock(self) -> int | None:
+        """Hold the lock, as a descriptor to keep open; None where another process holds it."""
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return descriptor
+
+    def holder(self) -> int | None:
+        """Process id of the resident, be it one that is starting or ending; None where there is none."""
+        while True:
+            try:
+                with (self.folder / "lock").open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return None
+            except FileNotFoundError:
+                return None
+            except BlockingIOError:
+                with suppress(ValueError, FileNotFoundError):  # it has the lock and has not yet written its id
+                    return int((self.folder / "lock").read_text("ascii"))
+
+    @contextmanager
+    def _address(self) -> Iterator[str]:
+        """The socket's path, by way of its folder's descriptor where it is too long (Linux)."""
+        path = str(self.door)
+        if len(os.fsencode(path)) <= _LONGEST:
+            yield path
+            return
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{folder}/{self.door.name}"
+        finally:
+            os.close(folder)
