@@ -5,12 +5,14 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from app.errors import LociError
+from app.answer import Profile
+from app.errors import BadSettings, LociError
 from app.profile import PRIVATE, make_private
 from app.workspace import Workspace
 
@@ -28,10 +30,24 @@ class Finding:
     mend: str = ""
 
 
-def examine(workspace: Workspace, *, fix: bool = False) -> Iterator[Finding]:
-    """Every check in turn; with `fix` the ones that can mend what they find do so, and report what is left."""
+def examine(
+    profile: Profile, opening: Callable[[], AbstractContextManager[Workspace]], *, fix: bool = False
+) -> Iterator[Finding]:
+    """Every check in turn; with `fix` the ones that can mend what they find do so, and report what is left.
+
+    :param opening: opens the profile; with settings that cannot be, nothing behind them is checked.
+    """
     yield from _installation()
-    yield from _folders(workspace, fix)
+    yield from _folders(profile, fix)
+    try:
+        with opening() as workspace:
+            yield Finding("settings", "ok", "")
+            yield from _rooms(workspace, fix)
+    except BadSettings as error:
+        yield Finding("settings", "problem", error.message, error.mend)
+
+
+def _rooms(workspace: Workspace, fix: bool) -> Iterator[Finding]:
     for room, check in (
         ("library", lambda: workspace.library.check(fix)),
         ("memory", lambda: workspace.memory.check(fix)),
@@ -58,16 +74,15 @@ def _installation() -> Iterator[Finding]:
         yield Finding("gguf", "warning", "GGUF models cannot be opened", "pip install 'loci-assistant[gguf]'")
 
 
-def _folders(workspace: Workspace, fix: bool) -> Iterator[Finding]:
-    profile = workspace.profile
-    for folder in (profile.data, profile.cache, profile.config):
+def _folders(profile: Profile, fix: bool) -> Iterator[Finding]:
+    for name, folder in (("data", profile.data), ("cache", profile.cache), ("config", profile.config)):
         if fix:
             make_private(folder)
         mode = stat.S_IMODE(folder.stat().st_mode)
         if mode == PRIVATE:
-            yield Finding("folder", "ok", str(folder))
+            yield Finding(name, "ok", str(folder))
         else:
-            yield Finding("folder", "problem", f"{folder} is open to others ({mode:o})", "loci doctor --fix")
+            yield Finding(name, "problem", f"{folder} is open to others ({mode:o})", "loci doctor --fix")
     free = shutil.disk_usage(profile.data).free
     state: Literal["ok", "warning"] = "ok" if free >= SPACE else "warning"
     yield Finding("disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "Free some space.")

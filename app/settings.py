@@ -4,18 +4,24 @@ Each room owns its group; this module composes them, and turns every violation i
 it was set, and the nearest key that exists.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from app.errors import BadSettings
 from app.settings_assistant import AssistantSettings
+from app.settings_errors import hint, meant, takes, violation
 from app.settings_resident import ResidentSettings
 from memory.settings import MemorySettings
 from model.settings import ModelSettings
@@ -38,6 +44,20 @@ class Settings(BaseSettings):
     model: ModelSettings = Field(default_factory=ModelSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     resident: ResidentSettings = Field(default_factory=ResidentSettings)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, group: Any, info: ValidationInfo) -> Any:
+        """Pydantic would read `speculate = false` as 0; as a word it is refused like any other."""
+        if not isinstance(group, dict):
+            return group
+        fields = _groups()[str(info.field_name)].model_fields
+        return {
+            name: str(value).lower()
+            if isinstance(value, bool) and name in fields and not takes(fields[name].annotation, bool, str)
+            else value
+            for name, value in group.items()
+        }
 
     @classmethod
     def settings_customise_sources(
@@ -71,22 +91,21 @@ def load_settings(config: Path, flags: Mapping[str, Any] | None = None) -> Setti
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(f"{config} cannot be read: {error}.", "Correct or remove the file.") from None
     except ValidationError as error:
-        said: dict[str, list[str]] = {}  # by key and place: a value of several types has a complaint for each
+        environment = EnvSettingsSource(Settings)()
+        said: dict[str, str] = {}  # by key: a value of several types has a complaint for each
         for problem in error.errors():
-            where, message = _explain(problem["loc"], problem["type"], problem["msg"], config, given)
-            said.setdefault(where, []).append(message)
-        text = "; ".join(where + " or ".join(messages) for where, messages in said.items())
-        raise BadSettings(text if text.endswith("?") else f"{text}.") from None
+            where = _place(problem["loc"][:2], config, given, environment)
+            said.update([violation(problem, _groups(), where)])
+        raise BadSettings(" ".join(said.values())) from None
     except ValueError as error:  # pydantic-settings: an environment variable of a group that is not JSON
         raise BadSettings(f"The environment cannot be read: {error}.", "Set single keys as LOCI_GROUP__KEY.") from None
 
 
-def keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+def keys() -> Iterator[str]:
     """Dotted names of all settings, groups before what is in them."""
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+    for name, group in _groups().items():
+        yield name
+        yield from (f"{name}.{field}" for field in group.model_fields)
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,31 +119,38 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def _groups() -> dict[str, type[BaseModel]]:
+    """Each room's settings by the name of their table."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
 def _refuse_unknown_variables() -> None:
     """pydantic-settings ignores variables that it does not know, so a typing error would go unseen."""
-    known = {PREFIX + key.upper().replace(".", "__"): key for key in keys()}
+    known = {key: _name(key) for key in keys()} | {name.removeprefix(PREFIX).lower(): name for name in NOT_SETTINGS}
     for variable in sorted(os.environ):
         name = variable.upper()
-        if name.startswith(PREFIX) and name not in known and name not in NOT_SETTINGS:
-            raise BadSettings(
-                f"The environment variable {variable} is no setting.", _nearest(name, [*known, *NOT_SETTINGS])
-            )
+        if name.startswith(PREFIX) and name not in known.values():
+            near = meant(name.removeprefix(PREFIX).replace("__", ".").lower(), known)
+            raise BadSettings(f"The environment variable {variable} is no setting.", hint(near and known[near]))
 
 
-def _explain(
-    loc: tuple[int | str, ...], kind: str, message: str, config: Path, flags: Mapping[str, Any]
-) -> tuple[str, str]:
-    """Which setting, set where; and what is wrong with it."""
-    if kind != "extra_forbidden":  # where a value may be of several types, each adds its name
-        loc = next((loc[:end] for end in range(len(loc), 0, -1) if ".".join(map(str, loc[:end])) in {*keys()}), loc)
-    key = ".".join(str(part) for part in loc)
-    variable = PREFIX + key.upper().replace(".", "__")
-    where = (
-        "on the command line" if _has(flags, loc) else f"in {variable}" if variable in os.environ else f"in {config}"
-    )
-    if kind == "extra_forbidden":
-        return f"{key} ({where}) ", f"is no setting. {_nearest(key, list(keys()))}".rstrip(".")
-    return f"{key} ({where}): ", message
+def _name(key: str) -> str:
+    """The environment variable of a dotted key."""
+    return PREFIX + key.upper().replace(".", "__")
+
+
+def _place(loc: tuple[int | str, ...], config: Path, flags: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """Where a setting, or a name that is none, was set."""
+    if _has(flags, loc):
+        return "on the command line"
+    if not _has(environment, loc):
+        return f"in {config}"
+    own = _name(".".join(map(str, loc)))
+    return f"in {own if own in map(str.upper, os.environ) else _name(str(loc[0]))}"
 
 
 def _has(table: Mapping[str, Any], loc: tuple[int | str, ...]) -> bool:
@@ -133,8 +159,3 @@ def _has(table: Mapping[str, Any], loc: tuple[int | str, ...]) -> bool:
             return False
         table = table[str(part)]
     return True
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"Did you mean {found[0]}?" if found else "See docs/CLI.md for the settings."

@@ -133,7 +133,7 @@ class EngineSubject:
                 raise BenchFailed(
                     f"The cache does not hold {batch} prompts of {context:,} tokens: some would be read while others "
                     "are answered.",
-                    "Raise the setting cache_gib, or measure fewer or shorter ones.",
+                    "Raise model.cache_gib, or measure fewer or shorter ones.",
                 )
             decoded = sum(one.usage.completion_tokens - 1 for one in done)
             if 2 * decoded >= batch * tokens:

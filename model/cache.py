@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.config import Config
-from model.errors import ModelError
+from model.errors import UnfitSetting
 from model.shard import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class LatentCache:
     def __init__(self, config: Config, pages: int, dtype: torch.dtype, device: torch.device, fp8: bool = False) -> None:
         """`dtype` is what `read` returns.
 
-        :raises ModelError: the latent does not divide into the groups of the FP8 layout.
+        :raises UnfitSetting: the latent does not divide into the groups of the FP8 layout.
         """
         self.dtype, self.fp8 = dtype, fp8
         self._rank = config.kv_lora_rank
@@ -129,12 +129,12 @@ def token_bytes(config: Config, dtype: torch.dtype, fp8: bool) -> int:
 def fp8_row(config: Config) -> int:
     """Bytes of one token of one layer in the FP8 layout.
 
-    :raises ModelError: the latent does not divide into its groups.
+    :raises UnfitSetting: the latent does not divide into its groups.
     """
     if config.kv_lora_rank % _GROUP:
-        raise ModelError(
+        raise UnfitSetting(
             f"An FP8 cache needs a kv_lora_rank that {_GROUP} divides, not {config.kv_lora_rank}.",
-            "Leave cache_type at auto.",
+            "Leave model.cache_type at auto.",
         )
     return config.kv_lora_rank + 4 * (config.kv_lora_rank // _GROUP) + 2 * config.qk_rope_head_dim
 

@@ -67,7 +67,7 @@ def choose_capacity(
         raise NotEnoughMemory(
             f"A window of {context} tokens takes {window * page / _GIB:.2f} GiB of cache; "
             f"{max(room, 0) / _GIB:.2f} GiB are to be had on {device}.",
-            "Lower the setting context, raise cache_gib where memory allows, or set cache_type to fp8.",
+            "Lower model.context, raise model.cache_gib where memory allows, or set model.cache_type to fp8.",
         )
     return Capacity(pages * PAGE, pages)
 

@@ -25,6 +25,13 @@ class UnknownModel(ModelError):
     exit_code = 2
 
 
+class UnfitSetting(ModelError):
+    """A setting asks for what this model, its engine or this machine does not have."""
+
+    title = "A setting does not fit"
+    exit_code = 2
+
+
 class PullFailed(ModelError):
     """A model could not be fetched: the Hub refuses, is out of reach, or sent something else than it promised."""
 

@@ -9,7 +9,7 @@ from model.cache import PAGE
 from model.capacity import checkpoint_bytes, choose_capacity, expert_room
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
-from model.errors import CannotSplit, ModelError, NotEnoughMemory
+from model.errors import CannotSplit, NotEnoughMemory, UnfitSetting
 from model.host_memory import host_bytes
 from model.moe import Experts
 from model.settings import ModelSettings
@@ -37,7 +37,7 @@ def choose_layout(
 
     :raises CannotSplit: the model's dimensions do not allow as many as are asked for.
     :raises NotEnoughMemory: they do not fit; no weight was read.
-    :raises ModelError: there are not so many GPUs.
+    :raises UnfitSetting: there are not so many GPUs.
     """
     on_gpu = device.type == "cuda"
     several = on_gpu and device.index is None
@@ -71,20 +71,20 @@ def _sizes(config: Config, settings: ModelSettings, here: int, on_gpu: bool) -> 
     if settings.attention_layout == "sequence" and settings.attended_pages is not None:
         raise CannotSplit(
             "Pages are selected (attended_pages) where a rank holds whole ones, not its share of each.",
-            "Set attention_layout to heads, or unset attended_pages.",
+            "Set model.attention_layout to heads, or unset model.attended_pages.",
         )
     if settings.ranks == "auto":
         sizes = [size for size in range(1, here + 1) if _splits(config, size)]
         if settings.attention_layout == "sequence":
             sizes = [size for size in sizes if size > 1 and PAGE % size == 0]
-            check_sharing(sizes[-1] if sizes else 1)
+            check_sharing(config, sizes[-1] if sizes else 1)
         return sizes
     check_split(config, settings.ranks)
     if settings.attention_layout == "sequence":
-        check_sharing(settings.ranks)
+        check_sharing(config, settings.ranks)
     if settings.ranks > here and on_gpu:
-        raise ModelError(
-            f"There are {here} GPUs for {settings.ranks} ranks.", "Lower the setting ranks; let device be auto."
+        raise UnfitSetting(
+            f"There are {here} GPUs for {settings.ranks} ranks.", "Lower model.ranks; let model.device be auto."
         )
     return [settings.ranks]
 

@@ -34,7 +34,7 @@ from model.engine import (
     TokenLogprob,
     Usage,
 )
-from model.errors import BadCheckpoint, ModelError, PromptTooLong, UnsupportedConstraint
+from model.errors import BadCheckpoint, PromptTooLong, UnfitSetting, UnsupportedConstraint
 from model.llama_native import NativeModel, Stage
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
@@ -55,7 +55,7 @@ class LlamaEngine:
         if not file.is_file():
             raise BadCheckpoint(f"{file} does not exist.", "Check the path.")
         if settings.cache_type == "fp8":
-            raise ModelError("GGUF models have no fp8 cache.", "Set cache_type to q8_0 or auto.")
+            raise UnfitSetting("GGUF models have no fp8 cache.", "Set model.cache_type to q8_0 or auto.")
         self._file = file
         self._reference = reference or str(file)
         self._settings = settings
@@ -197,7 +197,7 @@ class LlamaEngine:
             raise PromptTooLong(
                 f"The prompt takes {len(tokens)} tokens and the answer up to {room}; the window holds "
                 f"{self._native.context_length}.",
-                "Shorten it, or raise the setting model.context.",
+                "Shorten it, or raise model.context.",
             )
         return tokens
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.engine import Engine, EngineInfo
-from model.errors import UnknownModel, UnsupportedOperation
+from model.errors import UnfitSetting, UnknownModel
 from model.files import as_path
 from model.hub import of_quantization, parse_reference
 from model.settings import ModelSettings
@@ -48,7 +48,8 @@ def resolve(reference: str) -> Resolved:
         raise UnknownModel(f"The folder {path} holds no model: it has no config.json.")
     raise UnknownModel(
         f"There is no model {reference!r}.",
-        "Give `embedded`, a folder of safetensors, a .gguf file, hf:ORG/NAME, or http(s)://host/v1#name.",
+        "Give --model, or the setting model.reference, `embedded`, a folder of safetensors, a .gguf file, hf:ORG/NAME, "
+        "or http(s)://host/v1#name.",
     )
 
 
@@ -66,11 +67,11 @@ def open_engine(
     """
     found = resolve(reference)
     if settings.adapter is not None and found.engine != "torch":
-        raise UnsupportedOperation(
+        raise UnfitSetting(
             f"An adapter is merged into a folder of safetensors, which {reference} is not.", "Unset model.adapter."
         )
     if settings.attended_pages is not None and found.engine != "torch":
-        raise UnsupportedOperation(
+        raise UnfitSetting(
             f"Pages of the cache are selected by the torch engine, which does not serve {reference}.",
             "Unset model.attended_pages.",
         )

@@ -69,7 +69,7 @@ class Ranks(Generic[PartT]):
         :raises ModelError: building failed, or other ranks are open in this process.
         """
         if sys.platform == "win32":
-            raise UnsupportedOperation("Several ranks are not offered on Windows.", "Set ranks to 1.")
+            raise UnsupportedOperation("Several ranks are not offered on Windows.", "Set model.ranks to 1.")
         if torch.distributed.is_initialized():
             raise ModelError("This process has a model of several ranks already.", "Close that one first.")
         self.devices = tuple(devices)

@@ -8,7 +8,7 @@ import torch
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM, parameter_counts
 from model.engine import Capability
-from model.errors import BadCheckpoint, ModelError
+from model.errors import BadCheckpoint, UnfitSetting
 from model.files import as_path, read_object
 from model.settings import ModelSettings
 from model.tokenizer import Tokenizer, has_chat_template
@@ -38,11 +38,13 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ModelError(f"There is no device {name!r}.", "Use auto, cpu, cuda or cuda:N.") from None
+        raise UnfitSetting(f"There is no device {name!r}.", "Set model.device to auto, cpu, cuda or cuda:N.") from None
     if device.type not in ("cpu", "cuda"):
-        raise ModelError(f"The torch engine does not run on {name!r}.", "Use auto, cpu, cuda or cuda:N.")
+        raise UnfitSetting(
+            f"The torch engine does not run on {name!r}.", "Set model.device to auto, cpu, cuda or cuda:N."
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"There is no GPU for {name!r}.", "Use device auto or cpu.")
+        raise UnfitSetting(f"There is no GPU for {name!r}.", "Set model.device to auto or cpu.")
     return device
 
 
@@ -57,7 +59,7 @@ def choose_drafts(asked: int | Literal["auto"], predictors: int) -> int:
     if asked == "auto":
         return min(1, predictors)
     if asked and not predictors:
-        raise ModelError("The checkpoint has no layers that predict ahead.", "Leave the setting speculate at auto.")
+        raise UnfitSetting("The checkpoint has no layers that predict ahead.", "Leave model.speculate at auto.")
     return asked
 
 
@@ -77,7 +79,7 @@ def choose_context(asked: int | None, config: Config) -> int:
     """The window in tokens: what was asked for, within what the model was made for."""
     made_for = config.max_position_embeddings
     if asked is not None and asked > made_for:
-        raise ModelError(f"The model was made for {made_for} tokens, not {asked}.", "Lower the context setting.")
+        raise UnfitSetting(f"The model was made for {made_for} tokens, not {asked}.", "Lower model.context.")
     return made_for if asked is None else asked
 
 

@@ -7,6 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 _MOST_GIB = float(1 << 20)
 """Beyond any machine: a typing error or `inf` is refused instead of computed with."""
 
+_LLAMA = frozenset({"reference", "context", "threads", "gpu_layers", "cache_type"})
+"""What the engine of GGUF models reads."""
+_REMOTE = frozenset({"reference", "context", "timeout", "connect_timeout", "retries", "api_key_env"})
+"""What the client of remote servers reads."""
+_NOT_TORCH = frozenset({"gpu_layers", "timeout", "connect_timeout", "retries", "api_key_env"})
+"""What the torch engine does not read."""
+
 
 class ModelSettings(BaseModel):
     """Which model answers and how it is run."""
@@ -64,3 +71,11 @@ class ModelSettings(BaseModel):
     """How often a remote request that brought no byte yet is sent again."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the remote server's key; the key itself is never stored."""
+
+    def without_effect(self, engine: Literal["torch", "llama", "remote"]) -> list[str]:
+        """Names of the settings that were given and that this engine does not read."""
+        given = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
+        if engine != "torch":
+            return sorted(given - (_LLAMA if engine == "llama" else _REMOTE))
+        foreign = set() if self.cache_type in ("auto", "fp8") else {"cache_type"}  # the others are a GGUF model's
+        return sorted(given & (_NOT_TORCH | foreign))

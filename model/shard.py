@@ -113,11 +113,15 @@ def check_split(config: Config, size: int) -> None:
     """
     problems = _obstacles(config, size)
     if problems:
-        fitting = [str(number) for number in range(1, config.num_attention_heads + 1) if not _obstacles(config, number)]
         raise CannotSplit(
             f"The model cannot be split over {size} ranks: " + "; ".join(problems) + ".",
-            f"Numbers of ranks that fit: {', '.join(fitting)}.",
+            f"Numbers of ranks that fit: {', '.join(map(str, fitting_ranks(config)))}.",
         )
+
+
+def fitting_ranks(config: Config) -> list[int]:
+    """The numbers of ranks that a model can be split over."""
+    return [size for size in range(1, config.num_attention_heads + 1) if not _obstacles(config, size)]
 
 
 def _obstacles(config: Config, size: int) -> list[str]:

@@ -109,7 +109,7 @@ def spill_experts(model: nn.Module, budget: int) -> None:
         raise NotEnoughMemory(
             f"{budget / _GIB:.2f} GiB hold no two experts of each layer, which take "
             f"{LEAST_SLOTS * expert / _GIB:.2f} GiB.",
-            "Raise the setting experts_gib, lower context, or set cache_type to fp8.",
+            "Raise model.experts_gib, lower model.context, or set model.cache_type to fp8.",
         )
     for parent, layer in layers:
         if slots < len(layer.down_proj):

@@ -33,7 +33,7 @@ from model.cache import PAGE, LatentCache
 from model.config import Config
 from model.errors import CannotSplit
 from model.partial import Part
-from model.shard import Shard
+from model.shard import Shard, fitting_ranks
 
 
 class SplitCache(LatentCache):
@@ -85,18 +85,18 @@ def exchange(part: Part, shard: Shard) -> list[Part]:
     return [Part(*one) for one in zip(out, lse, strict=True)]
 
 
-def check_sharing(ranks: int) -> None:
+def check_sharing(config: Config, ranks: int) -> None:
     """Refuse what cannot share a cache.
 
-    :raises CannotSplit: there is one rank, or a page does not divide among so many.
+    :raises CannotSplit: there is one rank, or a page does not divide among so many; with the numbers that would do.
     """
+    fitting = [str(size) for size in fitting_ranks(config) if size > 1 and PAGE % size == 0]
+    mend = (
+        "Set " + (f"model.ranks to {' or '.join(fitting)}, or " if fitting else "") + "model.attention_layout to heads."
+    )
     if ranks == 1:
-        raise CannotSplit(
-            "The attention layout `sequence` shares the cache among several ranks; there is one.",
-            "Set ranks to 2 or more, or attention_layout to heads.",
-        )
+        raise CannotSplit("The attention layout `sequence` shares the cache among several ranks; there is one.", mend)
     if PAGE % ranks:
         raise CannotSplit(
-            f"The attention layout `sequence` cannot share pages of {PAGE} tokens among {ranks} ranks.",
-            "Set ranks to a power of two, or attention_layout to heads.",
+            f"The attention layout `sequence` cannot share pages of {PAGE} tokens among {ranks} ranks.", mend
         )

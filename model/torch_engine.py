@@ -204,7 +204,7 @@ class TorchEngine:
         if kept is None:
             raise NotEnoughSpace(
                 f"The shelves have no room for {label} ({len(tokens)} tokens).",
-                "Unpin something, or raise the setting shelf_gib.",
+                "Unpin something, or raise model.shelf_gib.",
             )
         return len(tokens)
 

@@ -1,11 +1,12 @@
 """`loci doctor`: check the installation and the profile."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from app.cli.door import FAILED, AsJson, Model, leave, print_json, say, workspace
+from app.cli.door import FAILED, AsJson, Model, leave, print_json, profile_name, say, workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +26,16 @@ def doctor(
     loci doctor --fix --json
     """
     from app.doctor import examine
+    from app.profile import open_profile
 
     findings = []
-    with workspace(ctx, alone=True, model__reference=model) as opened:
-        for finding in examine(opened, fix=fix):
-            findings.append(finding)
-            if not as_json:
-                say(f"{finding.state:8} {finding.check:10} {finding.detail or 'in order'}")
-                if finding.mend:
-                    say(f"{'':19} {finding.mend}")
+    opening = partial(workspace, ctx, alone=True, model__reference=model)
+    for finding in examine(open_profile(profile_name(ctx)), opening, fix=fix):
+        findings.append(finding)
+        if not as_json:
+            say(f"{finding.state:8} {finding.check:10} {finding.detail or 'in order'}")
+            if finding.mend:
+                say(f"{'':19} {finding.mend}")
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "problem" for finding in findings):

@@ -51,14 +51,17 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
     loci model show ~/models/DeepSeek-V2-Lite-Chat --json
     """
     with workspace(ctx, model__reference=reference) as opened:
-        info = asdict(opened.load())
-    info["capabilities"] = sorted(info["capabilities"])
+        described = opened.load()
+        unread = [f"model.{name}" for name in opened.settings.model.without_effect(described.engine)]
+    info = asdict(described) | {"capabilities": sorted(described.capabilities)}
     if as_json:
-        print_json(info)
+        print_json(info | {"without_effect": unread})
     else:
         for name, value in info.items():
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             say(f"{name}: {f'{shown:,}' if isinstance(shown, int) else '' if shown is None else shown}")
+        if unread:
+            note(f"Set, but without effect on a model of the {described.engine} engine: {', '.join(unread)}.")
 
 
 @app.command()

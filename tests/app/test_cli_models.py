@@ -69,9 +69,12 @@ def test_a_bench_that_cannot_be_is_refused_first(loci: Run, tmp_path: Path, monk
     assert missing.code == 1 and "[plot]" in missing.err
 
 
-def test_models_are_listed_and_shown(loci: Run, home: Path) -> None:
+def test_models_are_listed_and_shown(loci: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loci("model", "list", "--json").json == [{"reference": "embedded", "in_use": True}]
-    assert loci("model", "show", "--json").json["active_parameters"] == 30_800_000
+    monkeypatch.setenv("LOCI_MODEL__GPU_LAYERS", "3")
+    shown = loci("model", "show", "--json").json
+    assert shown["active_parameters"] == 30_800_000 and shown["without_effect"] == ["model.gpu_layers"]
+    assert "without effect on a model of the torch engine: model.gpu_layers." in loci("model", "show").err
     assert loci("model", "convert", home, home / "x.gguf").code != 0
     assert loci("model", "card").code in (0, 2)
 

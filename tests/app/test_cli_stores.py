@@ -178,11 +178,22 @@ def test_backup_and_restore_through_the_door(loci: Run, read: Path, tmp_path: Pa
     assert loci("restore", tmp_path / "none.zip").code == 2
 
 
-def test_the_doctor_finds_a_sound_profile_and_an_open_folder(loci: Run, read: Path, home: Path) -> None:
+def test_the_doctor_finds_a_sound_profile(loci: Run, read: Path) -> None:
     ran = loci("doctor", "--json")
     assert ran.code == 0, ran.out
-    assert {"library", "memory", "model"} <= {finding["check"] for finding in ran.json}
+    checks = [finding["check"] for finding in ran.json]
+    assert {"library", "memory", "model", "settings"} <= set(checks) and len(checks) == len(set(checks))
     assert {finding["state"] for finding in ran.json} <= {"ok", "warning"}
+
+
+def test_the_doctor_names_bad_settings_beside_what_is_well(loci: Run, home: Path) -> None:
+    config = home / "config" / "default" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("[model]\nthreads = 0\n")
+    ran = loci("doctor", "--json")
+    found = {finding["check"]: finding for finding in ran.json}
+    assert ran.code == 1 and found["settings"]["state"] == "problem" and found["disk"]["state"] == "ok"
+    assert "model.threads" in found["settings"]["detail"] and str(config) in found["settings"]["detail"]
 
 
 # --- what is deleted is on no shelf

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from model.errors import UnknownModel
+from model.errors import UnfitSetting, UnknownModel
 from model.open import describe_reference, open_engine, resolve
 from model.settings import ModelSettings
 
@@ -75,3 +75,21 @@ def test_a_description_reads_no_weights(checkpoint: Path, tmp_path: Path) -> Non
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(ValidationError):
         ModelSettings(gpu_layer=3)  # type: ignore[call-arg]
+
+
+def test_settings_that_an_engine_does_not_read_are_told() -> None:
+    given = ModelSettings(threads=2, gpu_layers=3, speculate=0, cache_type="q8_0", timeout=9, retries=2)  # 2 is usual
+    assert given.without_effect("torch") == ["cache_type", "gpu_layers", "timeout"]
+    assert given.without_effect("llama") == ["speculate", "timeout"]
+    assert given.without_effect("remote") == ["cache_type", "gpu_layers", "speculate", "threads"]
+    assert ModelSettings(cache_type="fp8").without_effect("torch") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("speculate", 2), ("device", "abacus"), ("context", 10**9), ("cache_type", "fp8")]
+)
+def test_a_setting_that_the_model_cannot_have_is_named(name: str, value: object, checkpoint: Path) -> None:
+    settings = ModelSettings.model_validate({name: value})
+    with pytest.raises(UnfitSetting, match=rf"model\.{name}") as refused:
+        open_engine(str(checkpoint), settings).close()
+    assert refused.value.exit_code == 2

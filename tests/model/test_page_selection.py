@@ -16,7 +16,7 @@ from model.config import read_config
 from model.decoder_layer import DecoderLayer
 from model.deepseek import DeepseekForCausalLM
 from model.engine import Delta, Finished, Request, Sampling
-from model.errors import BadCheckpoint, CannotSplit, UnsupportedOperation
+from model.errors import BadCheckpoint, CannotSplit, UnfitSetting
 from model.open import open_engine
 from model.page_selection import PageSelection, selection_bytes
 from model.runner import Runner
@@ -265,7 +265,7 @@ def test_the_extremes_are_part_of_the_memory_that_a_cache_may_take(checkpoint: P
 def test_other_engines_refuse_to_select_pages(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(UnsupportedOperation, match=r"torch engine.*attended_pages"):
+    with pytest.raises(UnfitSetting, match=r"torch engine.*attended_pages"):
         open_engine(reference, ModelSettings(attended_pages=16))
 
 

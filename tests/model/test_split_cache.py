@@ -148,17 +148,19 @@ def test_ranks_that_share_a_cache_have_room_for_as_many_times_more_tokens(monkey
 
 
 @pytest.mark.parametrize(
-    ("ranks", "config", "said"),
+    ("ranks", "config", "said", "mend"),
     [
-        (1, CONFIG, "there is one"),
-        ("auto", CONFIG, "there is one"),
+        (1, CONFIG, "there is one", "Set model.ranks to 2 or 4, or model.attention_layout to heads."),
+        ("auto", CONFIG, "there is one", "Set model.ranks to 2 or 4, or model.attention_layout to heads."),
         (
             3,
             replace(CONFIG, num_attention_heads=6, n_routed_experts=15, n_group=1, topk_group=1),
             "among 3 ranks",
+            "Set model.attention_layout to heads.",  # 15 experts do not divide by a power of two
         ),
     ],
 )
-def test_what_cannot_share_a_cache_is_refused(ranks: Any, config: Config, said: str) -> None:
-    with pytest.raises(CannotSplit, match=said):
+def test_what_cannot_share_a_cache_is_refused(ranks: Any, config: Config, said: str, mend: str) -> None:
+    with pytest.raises(CannotSplit, match=said) as refused:
         choose_layout(Path(), config, ModelSettings(ranks=ranks, **SEQUENCE), torch.float32, CPU, 1)
+    assert refused.value.mend == mend
