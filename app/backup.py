@@ -27,6 +27,7 @@ from app.profile import PRIVATE, make_private
 from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange
+from model.errors import why
 from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
@@ -73,7 +74,7 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
                 f"A backup needs room for a copy of the profile in {profile.data} and for the file itself: free some.",
             ) from error
         raise BadInput(
-            f"{file} cannot be written: {error}.", "Check the disk and the profile (`loci doctor`)."
+            f"{file} cannot be written: {why(error)}.", "Check the disk and the profile (`loci doctor`)."
         ) from error
     return manifest
 
@@ -107,7 +108,7 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
                 f"{file} was not restored; the profile is as it was.", f"Free some space at {profile.data.parent}."
             ) from error
         raise BadInput(
-            f"{file} cannot be restored: {error}.", "Check the file, the disk and its free space."
+            f"{file} cannot be restored: {why(error)}.", "Check the file, the disk and its free space."
         ) from error
     finally:
         for folder in staged.values():

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.answer import Answer
 from app.errors import BadInput
+from model.errors import why
 
 OWN = (
     *("id", "status", "error", "schema", "question", "standalone_question", "answer", "reasoning", "grounded"),
@@ -44,7 +45,7 @@ def read_rows(source: Path) -> list[Row]:
     try:
         text = source.read_bytes().decode("utf-8-sig")  # read_text would turn the \r\n inside a cell into \n
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{source} cannot be read: {error}.", "Give a UTF-8 file of JSON lines or CSV.") from None
+        raise BadInput(f"{source} cannot be read: {why(error)}.", "Give a UTF-8 file of JSON lines or CSV.") from None
     return list(_csv_rows(text, source) if source.suffix.lower() == ".csv" else _json_rows(text))
 
 

@@ -21,6 +21,7 @@ from app.answer import Answer, Ask, Citation
 from app.errors import BadInput, DemoFailed
 from app.profile import open_profile
 from app.workspace import Workspace
+from model.errors import why
 
 if TYPE_CHECKING:
     from retrieval.library import Library
@@ -94,7 +95,7 @@ def read_questions(file: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in file.read_text("utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read: {error}.", "Reinstall Loci.") from None
+        raise BadInput(f"{file} cannot be read: {why(error)}.", "Reinstall Loci.") from None
 
 
 def run_demo(home: Path, folder: Path, model: str | None = None) -> Iterator[Judged | str | Report]:

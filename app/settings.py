@@ -24,6 +24,7 @@ from app.settings_assistant import AssistantSettings
 from app.settings_errors import hint, meant, takes, violation
 from app.settings_resident import ResidentSettings
 from memory.settings import MemorySettings
+from model.errors import why
 from model.settings import ModelSettings
 from retrieval.settings import RetrievalSettings
 
@@ -89,7 +90,7 @@ def load_settings(config: Path, flags: Mapping[str, Any] | None = None) -> Setti
             f"{config} is not valid TOML: {error}.", "Correct that line, or move the file away."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{config} cannot be read: {error}.", "Correct or remove the file.") from None
+        raise BadSettings(f"{config} cannot be read: {why(error)}.", "Correct or remove the file.") from None
     except ValidationError as error:
         environment = EnvSettingsSource(Settings)()
         said: dict[str, str] = {}  # by key: a value of several types has a complaint for each

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import BadInput
+from model.errors import why
 
 if TYPE_CHECKING:
     from model.train.runlog import Entry
@@ -22,7 +23,7 @@ def write_card(run: Path) -> str:
         measured = json.loads((run / "evaluation.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"{run} is no finished training run: {error}.", "Name the --out folder of `loci model train`."
+            f"{run} is no finished training run: {why(error)}.", "Name the --out folder of `loci model train`."
         ) from error
     entries = RunLog(run).entries()
     starts = [entry for entry in entries if entry["event"] == "start"]

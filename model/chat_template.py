@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model.engine import Message
-from model.errors import BadCheckpoint
+from model.errors import BadCheckpoint, why
 
 
 class ChatTemplate:
@@ -33,7 +33,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except Exception as error:  # a template is a stranger's program, and fails as it likes
-            raise BadCheckpoint(f"The chat template of {where} cannot be read: {error}.") from error
+            raise BadCheckpoint(f"The chat template of {where} cannot be read: {why(error)}.") from error
 
     def render(self, messages: Sequence[Message]) -> str:
         """The chat as the model was trained to see it, up to where its answer begins.

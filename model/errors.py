@@ -18,6 +18,11 @@ class ModelError(Exception):
         return f"{self.message} {self.mend}".strip()
 
 
+def why(error: Exception) -> str:
+    """What went wrong, in words: of a file, without the number and the name that Python adds."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class UnknownModel(ModelError):
     """The reference names no model that an engine here can open."""
 

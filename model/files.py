@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.errors import BadCheckpoint
+from model.errors import BadCheckpoint, why
 
 SINGLE = "model.safetensors"
 """The file of a checkpoint that has only one."""
@@ -22,7 +22,7 @@ def read_object(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.", "Download or copy it again.") from error
+        raise BadCheckpoint(f"{file} cannot be read: {why(error)}.", "Download or copy it again.") from error
     if not isinstance(value, dict):
         raise BadCheckpoint(f"{file} is not a JSON object.", "Download or copy it again.")
     return value

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.cache import PAGE, LatentCache
-from model.errors import BadCheckpoint, ModelError
+from model.errors import BadCheckpoint, ModelError, why
 
 _FORMAT = "loci-prefix-3"
 _BLOCK = 4096
@@ -64,7 +64,7 @@ def write_prefix(file: Path, identity: str, tokens: list[int], cache: LatentCach
         partial.replace(file)
     except OSError as error:
         raise ModelError(
-            f"{file} cannot be written: {error}.", "Check that the folder can be written to and its disk has room."
+            f"{file} cannot be written: {why(error)}.", "Check that the folder can be written to and its disk has room."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def open_prefix(file: Path, identity: str, cache: LatentCache) -> PrefixFile:
             if len(checksums) == layers * -(-count // _BLOCK):
                 return PrefixFile(file, tokens, layers, row, start, checksums)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadCheckpoint(f"{file} cannot be read: {error}.", _MEND) from error
+        raise BadCheckpoint(f"{file} cannot be read: {why(error)}.", _MEND) from error
     raise BadCheckpoint(f"{file} is damaged.", _MEND)
 
 
@@ -136,7 +136,7 @@ def read_prefix(prefix: PrefixFile, cache: LatentCache, pages: Sequence[int], le
             for job in jobs:
                 job.result()
     except OSError as error:
-        raise BadCheckpoint(f"{prefix.file} cannot be read: {error}.", _MEND) from error
+        raise BadCheckpoint(f"{prefix.file} cannot be read: {why(error)}.", _MEND) from error
 
 
 def _head(identity: str, tokens: list[int], cache: LatentCache, checksums: list[int]) -> bytes:

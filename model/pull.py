@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import from_json
-from model.errors import BadCheckpoint, NotEnoughSpace, PullFailed, UnknownModel
+from model.errors import BadCheckpoint, NotEnoughSpace, PullFailed, UnknownModel, why
 from model.files import INDEX, SINGLE
 from model.hub import Hub, HubFile, HubReference, of_quantization, parse_reference
 
@@ -98,7 +98,9 @@ def _disk_error(error: OSError) -> NotEnoughSpace | PullFailed:
             f"The disk of {cache} is full.",
             "Free some space, or set HF_HOME to a folder on a larger disk; what came is kept.",
         )
-    return PullFailed(f"{cache} cannot be written: {error}.", "Mend that, or set HF_HOME to a folder that you own.")
+    return PullFailed(
+        f"{cache} cannot be written: {why(error)}.", "Mend that, or set HF_HOME to a folder that you own."
+    )
 
 
 class _Cache:

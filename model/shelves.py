@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from model.blocks import Blocks
 from model.cache import PAGE, LatentCache
-from model.errors import BadCheckpoint, ModelError
+from model.errors import BadCheckpoint, ModelError, why
 from model.files import is_number
 from model.prefix import open_prefix, write_prefix
 from model.runner import Runner
@@ -154,7 +154,7 @@ class Shelves:
             self._data(key).unlink(missing_ok=True)
         except OSError as error:
             raise ModelError(
-                f"A shelf cannot be removed: {error}.", f"Mend that, or remove the folder {self.folder}."
+                f"A shelf cannot be removed: {why(error)}.", f"Mend that, or remove the folder {self.folder}."
             ) from error
 
     def _pin(self, shelf: Shelf, label: str) -> Shelf:
@@ -204,7 +204,7 @@ class Shelves:
                 os.fsync(out.fileno())
             partial.replace(self._manifest(shelf.key))
         except OSError as error:
-            raise ModelError(f"{self._manifest(shelf.key)} cannot be written: {error}.", _MEND) from error
+            raise ModelError(f"{self._manifest(shelf.key)} cannot be written: {why(error)}.", _MEND) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -247,4 +247,4 @@ def _private(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ModelError(f"{folder} cannot be made: {error}.", _MEND) from error
+        raise ModelError(f"{folder} cannot be made: {why(error)}.", _MEND) from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.chat_template import ChatTemplate
 from model.engine import Message, Prompt
-from model.errors import BadCheckpoint, UnsupportedConstraint
+from model.errors import BadCheckpoint, UnsupportedConstraint, why
 from model.files import read_object
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Tokenizer:
         try:
             self._inner = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the package raises nothing narrower
-            raise BadCheckpoint(f"{file} cannot be read: {error}.") from error
+            raise BadCheckpoint(f"{file} cannot be read: {why(error)}.") from error
         self._inner.no_padding()
         self._inner.no_truncation()
         self._file = file
@@ -148,7 +148,7 @@ def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
         try:
             return file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise BadCheckpoint(f"{file} cannot be read: {error}.", "Download or copy it again.") from error
+            raise BadCheckpoint(f"{file} cannot be read: {why(error)}.", "Download or copy it again.") from error
     found = settings.get("chat_template")
     if isinstance(found, list):  # several named templates
         named = [one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"]

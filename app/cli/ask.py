@@ -158,13 +158,14 @@ def read_schema(file: Path | None) -> str | None:
     import json
 
     from app.errors import BadInput
+    from model.errors import why
 
     try:
         text = file.read_text("utf-8")
         if not isinstance(json.loads(text), dict):
             raise ValueError("it is no object")
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} is no JSON Schema: {error}.", "Give a file that holds a schema object.") from None
+        raise BadInput(f"{file} is no JSON Schema: {why(error)}.", "Give a file that holds a schema object.") from None
     return text
 
 

@@ -104,13 +104,14 @@ def bench_experts(
 def _domains(opened: "Workspace", texts: Sequence[Path], collections: Sequence[str]) -> dict[str, str]:
     """Text by domain: the files and collections given, or else what ships."""
     from app.errors import BadInput
+    from model.errors import why
 
     found = {}
     for file in texts:
         try:
             found[file.stem] = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file} cannot be read as text: {error}.", "Give text files in UTF-8.") from error
+            raise BadInput(f"{file} cannot be read as text: {why(error)}.", "Give text files in UTF-8.") from error
     for name in collections:
         documents = opened.library.documents([name])
         if not documents:

@@ -84,6 +84,7 @@ app.add_typer(resident.app, name="resident")
 def main() -> int:
     """Run the command line; returns or exits with the exit codes of `app.cli.door`."""
     from app.errors import LociError
+    from model.errors import why
 
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller; a database must not be given its number
@@ -118,7 +119,8 @@ def main() -> int:
     except OSError as error:
         if debugging():
             raise
-        return _say("A file cannot be used", f"{error}.", FAILED)
+        named = f"{error.filename}: {why(error)}" if error.filename else why(error)
+        return _say("A file cannot be used", f"{named}.", FAILED)
     except Exception as error:  # the outermost door: a person never meets a traceback
         if debugging():
             raise

@@ -256,11 +256,14 @@ def import_(
     loci memory import memories.jsonl
     """
     from app.errors import BadInput
+    from model.errors import why
 
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} cannot be read: {error}.", "Give a file that `loci memory export` wrote.") from None
+        raise BadInput(
+            f"{file} cannot be read: {why(error)}.", "Give a file that `loci memory export` wrote."
+        ) from None
     with workspace(ctx) as opened:
         report = opened.memory.import_(text.rstrip("\n").split("\n"))  # only \n: a text may hold U+2028
     if as_json:

@@ -23,6 +23,7 @@ from memory.errors import RememberingError
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
 from memory.types import Recalled, Source
+from model.errors import why
 from retrieval.embedder import load_embedder
 
 CUTOFFS = (5, 10, 25, 50)
@@ -163,7 +164,7 @@ def read_locomo(path: Path) -> list[Conversation]:
         return [_conversation(entry, number) for number, entry in enumerate(json.loads(path.read_text("utf-8")))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnknownDataset(
-            f"{path} is not a LoCoMo file: {error}.", "Name the JSON file of conversations."
+            f"{path} is not a LoCoMo file: {why(error)}.", "Name the JSON file of conversations."
         ) from error
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput
+from model.errors import why
 from retrieval.embedder import Embedder
 from retrieval.ingest import ingest
 from retrieval.library import Library
@@ -195,7 +196,9 @@ def read_xquad(path: Path) -> Dataset:
             for item in paragraph["qas"]
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{file} is not a file in SQuAD's format: {error}.", "Name an xquad.*.json file.") from error
+        raise BadInput(
+            f"{file} is not a file in SQuAD's format: {why(error)}.", "Name an xquad.*.json file."
+        ) from error
     return Dataset(texts, questions, by_document=True)
 
 
@@ -219,7 +222,9 @@ def read_chunking(path: Path) -> Dataset:
                 if f"{row['corpus_id']}.md" in texts
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is not a folder of the chunking set: {error}.", "It holds questions.csv.") from error
+        raise BadInput(
+            f"{path} is not a folder of the chunking set: {why(error)}.", "It holds questions.csv."
+        ) from error
     return Dataset(texts, questions, by_document=False)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.config import Config, Yarn
-from model.errors import BadRecipe
+from model.errors import BadRecipe, why
 from model.train.rewards import RewardWeights, negative_weights
 
 LONGEST_APART = 32_768
@@ -137,7 +137,7 @@ def read_recipe(file: Path) -> Recipe:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadRecipe(
-            f"{file} cannot be read: {error}.", "Name a recipe in TOML, such as those in model/train."
+            f"{file} cannot be read: {why(error)}.", "Name a recipe in TOML, such as those in model/train."
         ) from None
     stages = tuple(_stage(stage, str(file)) for stage in values.pop("stage", []))
     sources = tuple(_build(Source, source, f"{file}: source") for source in values.pop("source", []))
