@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.answer import Profile
+from app.backup_register import REGISTER, known_backups, no_copies, register, remember_backups
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
 from app.profile import PRIVATE, make_private
@@ -32,13 +33,16 @@ from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
 BLOCK = 1 << 20
+SCRATCH = "loci-backup-"
+"""How the name of a folder begins in which copies are made."""
 PASSING = ("-wal", "-shm", ".lock", ".journal")
 """Ends of names that belong to a running process; the backup API has folded what they hold into the databases."""
 
 
-def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, Any]:
+def back_up(profile: Profile, file: Path, *, force: bool = False, created: str | None = None) -> dict[str, Any]:
     """Write the profile to `file`, which appears whole or not at all; returns the manifest.
 
+    :param created: when it was first made, for one that is packed again; None is now.
     :raises BadInput: there is nothing to back up, or the file exists and `force` is not given.
     :raises DiskFull: the copy or the file has no room.
     """
@@ -49,13 +53,14 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
         "format": FORMAT,
         "loci": version("loci-assistant"),
         "profile": profile.name,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "files": {},
     }
     try:
         with (
+            no_copies(profile),
             private_file(file, force=force) as out,
-            tempfile.TemporaryDirectory(prefix="loci-backup-", dir=profile.data) as scratch,
+            tempfile.TemporaryDirectory(prefix=SCRATCH, dir=profile.data) as scratch,
         ):
             copies = {
                 name: _copy(path, Path(scratch) / str(index)) for index, (name, path) in enumerate(sources.items())
@@ -76,6 +81,7 @@ def back_up(profile: Profile, file: Path, *, force: bool = False) -> dict[str, A
         raise BadInput(
             f"{file} cannot be written: {why(error)}.", "Check the disk and the profile (`loci doctor`)."
         ) from error
+    remember_backups(profile, [file])
     return manifest
 
 
@@ -99,7 +105,8 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
         for part, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
-        manifest = _unpack(file, staged)
+        manifest = unpack(file, staged)
+        (staged["data"] / REGISTER).write_bytes(register([file, *known_backups(profile)]))
         stop(Place.of(profile))  # the resident has the stores open that go
         exchange(profile, staged["data"], staged["config"])
     except OSError as error:
@@ -129,7 +136,8 @@ def _sources(profile: Profile) -> Iterator[tuple[str, Path]]:
                 and not path.is_symlink()
                 and not path.name.endswith(PASSING)
                 and inside.parts[0] != "models"
-                and not inside.parts[0].startswith("loci-backup-")
+                and not inside.parts[0].startswith(SCRATCH)
+                and inside.parts[0] != REGISTER
             ):
                 yield f"{part}/{inside.as_posix()}", path
 
@@ -151,7 +159,12 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def _unpack(file: Path, folders: dict[str, Path]) -> dict[str, Any]:
+def unpack(file: Path, folders: dict[str, Path]) -> dict[str, Any]:
+    """Lay out the backup `file` in `folders`, its parts `data` and `config`, verified; returns the manifest.
+
+    :raises BadInput: it is no backup, or of a newer version.
+    :raises DamagedBackup: a hash, a name or a database is not as the manifest says.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             manifest: dict[str, Any] = json.loads(archive.read("manifest.json"))

@@ -48,6 +48,7 @@ def examine(
 
 
 def _rooms(workspace: Workspace, fix: bool) -> Iterator[Finding]:
+    yield from _deletion(workspace, fix)
     for room, check in (
         ("library", lambda: workspace.library.check(fix)),
         ("memory", lambda: workspace.memory.check(fix)),
@@ -96,6 +97,21 @@ def _leftovers(parent: Path, name: str, fix: bool) -> Iterator[Finding]:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             yield Finding("restore", "warning", f"{folder} is left of an interrupted restore", "loci doctor --fix")
+
+
+def _deletion(workspace: Workspace, fix: bool) -> Iterator[Finding]:
+    """A deletion for good that was killed in its middle."""
+    from app.purge import resume, unfinished
+
+    if not unfinished(workspace.profile):
+        return
+    if not fix:
+        yield Finding("purge", "problem", "a deletion for good was interrupted", "loci doctor --fix")
+        return
+    receipt = resume(workspace)
+    if receipt and not receipt.clean:
+        left = ", ".join(one.place for one in receipt.left if not one.kept)
+        yield Finding("purge", "problem", f"a deletion was ended, and traces are left: {left}", "loci doctor --fix")
 
 
 def _embedder(workspace: Workspace) -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from memory import records
 from memory.blotting import Blotter
-from memory.quoting import Document, Quoted, Statement, holds
+from memory.quoting import Document, Quoted, Statement, standing
 from memory.schema import exposures, feedback, memories, sessions, turns
 from memory.sessions import index_turn, opening
 from memory.types import Purged
@@ -23,6 +23,15 @@ Elsewhere = Callable[[str], bool]
 
 def nowhere(term: str) -> bool:
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class GoneDocument:
+    """A document of the library that is deleted: its id (`d12`), the hash of its text, and what quotes it."""
+
+    id: str
+    sha256: str
+    quoted: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +63,20 @@ def purge(
     return replace(_blot(connection, blotter, words, linked, elsewhere), memories=tuple(sorted(going)), texts=(*said,))
 
 
-def purge_document(
-    connection: Connection, document: str, sha256: str, quoted: Document, elsewhere: Elsewhere = nowhere
-) -> Purged:
-    """Take out of turns, titles and feedback what they have of a document (`d12`): answers that cite it, quotations.
+def purge_document(connection: Connection, document: GoneDocument, elsewhere: Elsewhere = nowhere) -> Purged:
+    """Take out of turns, titles and feedback what they have of a document: answers that cite it, quotations.
 
     Memories are the user's own words, and stay.
     """
-    citing, held = set(), set()
-    for row in connection.execute(sa.select(turns.c.id, turns.c.session, turns.c.answer_json)):
-        if sha256 in row.answer_json or f'"document": "{document}"' in row.answer_json:
-            citing.add(row.id)
-            held.add(row.session)
+    citing = {
+        row.id
+        for row in connection.execute(sa.select(turns.c.id, turns.c.answer_json))
+        if document.sha256 in row.answer_json or f'"document": "{document.id}"' in row.answer_json
+    }
     linked = _Linked(_followed(connection, citing), citing)
-    blotter = Blotter((quoted,), documents=frozenset([document]))
-    return replace(_blot(connection, blotter, quoted.terms, linked, elsewhere), texts=(quoted.text,))
+    blotter = Blotter((document.quoted,), documents=frozenset([document.id]))
+    purged = _blot(connection, blotter, document.quoted.terms, linked, elsewhere)
+    return replace(purged, texts=(document.quoted.text,))
 
 
 def _with_predecessors(connection: Connection, ids: Iterable[int]) -> set[int]:
@@ -103,10 +111,9 @@ def _followed(connection: Connection, ids: Set[int]) -> set[int]:
 
 def _blot(connection: Connection, blotter: Blotter, words: Set[str], linked: _Linked, elsewhere: Elsewhere) -> Purged:
     # 1. words that no remaining memory has, nor anything else that is kept
-    own = set(words)
+    own = {word for word in words if not elsewhere(word)}
     for text in connection.execute(sa.select(memories.c.text)).scalars():
-        own -= {word for word in own if holds(text, word)}
-    own = {word for word in own if not elsewhere(word)}
+        own -= standing(text, own)
     # 2. turns that have nothing to do with it: what they say word for word goes, and their words are not its own
     retold, quick = frozenset(own), _quick(blotter.quoted)
     changed: list[int] = []
@@ -117,7 +124,7 @@ def _blot(connection: Connection, blotter: Blotter, words: Set[str], linked: _Li
         cut = _cleaned(row, blotter) if quick(row) else None
         changed += _write(connection, row, cut)
         kept = " ".join(cut.values()) if cut else f"{row.question} {row.answer} {row.answer_json}"
-        own -= {word for word in own if holds(kept, word)}
+        own -= standing(kept, own)
     # 3. turns in which it was told, shown or used: its own words, too
     near = replace(blotter, words=frozenset(own))
     for row in held:

@@ -16,7 +16,7 @@ from memory import learning, maintenance, records
 from memory.cache import VectorCache
 from memory.clock import stamp, utc
 from memory.dates import find_date
-from memory.erase import Elsewhere, nowhere, purge
+from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
 from memory.ranking import Scored, rank
 from memory.records import Draft
 from memory.schema import FTS_TABLES, memories
@@ -37,6 +37,7 @@ _BATCH = 256  # texts embedded at once on import
 Memories = list[Memory]
 Recollection = list[Recalled]
 Problems = list[str]
+Erased = list[Purged]
 
 
 class MemoryStore(SessionLog):
@@ -146,14 +147,12 @@ class MemoryStore(SessionLog):
                     records.change(connection, later.id, **replaced)
             return records.get(connection, memory_id)
 
-    def purge(
-        self, memory_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False, rewrite: bool = True
-    ) -> Purged:
+    def purge(self, memory_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
         """Really delete a memory: its row, its earlier wordings, what it superseded, vectors and full text; and its
         words wherever turns or other memories repeat them, be it in the second person.
 
         `elsewhere` tells of words that are kept in places this store does not see. `dry_run` deletes nothing and tells
-        what would go; without `rewrite` the freed bytes stay in the file until `scrub`.
+        what would go.
         Raises NoSuchMemory, and DatabaseProblem while another process keeps the file from being rewritten.
         """
         with writing(self.engine) as connection:
@@ -161,9 +160,21 @@ class MemoryStore(SessionLog):
             purged = purge(connection, [memory_id], elsewhere=elsewhere)
             if dry_run:
                 connection.rollback()
-        if rewrite and not dry_run:
+        if not dry_run:
             self.scrub()
         return purged
+
+    def erase(
+        self, texts: Sequence[str], documents: Sequence[GoneDocument], *, elsewhere: Elsewhere = nowhere
+    ) -> Erased:
+        """Delete whatever says one of `texts`, and what turns have of deleted `documents`; may be done again.
+
+        The freed bytes stay in the file until `scrub`.
+        """
+        with writing(self.engine) as connection:
+            known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
+            said = [purge(connection, known, texts, elsewhere)] if texts else []
+            return [*said, *(purge_document(connection, one, elsewhere) for one in documents)]
 
     def scrub(self) -> None:
         """Rewrite memory.db without the bytes of what was deleted. Raises DatabaseProblem as `purge` does."""

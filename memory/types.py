@@ -1,6 +1,7 @@
 """The plain rows that leave this room. Times are UTC, ISO 8601 with a `Z`."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Kind = Literal["fact", "preference", "event", "instruction", "episode"]
@@ -115,3 +116,10 @@ class Purged:
     """What was deleted, to look for what is left of it. It must not be stored."""
     words: tuple[str, ...]
     """Words of it that stand nowhere else."""
+
+
+def joined(parts: Iterable[Purged]) -> Purged:
+    """What several purges did together, each number once and in order."""
+    found = list(parts)
+    every = [[value for part in found for value in getattr(part, field.name)] for field in fields(Purged)]
+    return Purged(*(tuple(sorted(set(values))) for values in every))

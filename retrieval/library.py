@@ -17,15 +17,17 @@ from retrieval import chunker, documents
 from retrieval.check import find_problems
 from retrieval.embedder import Embedder, load_embedder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
+from retrieval.fulltext import fts_terms
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.schema import chunks, extractions, spans
 from retrieval.schema import documents as documents_table
+from retrieval.scrub import scrub
 from retrieval.search import ChunkRows, Searcher
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import open_database, reading, writing
 from retrieval.types import DocumentInfo, Locator, Passage, Position
-from retrieval.vectors import VectorIndex
+from retrieval.vectors import VectorIndex, drop_cache
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -210,6 +212,22 @@ class Library:
         id = self._id(document)
         with writing(self.engine) as db:
             documents.drop(db, id)
+
+    def holds(self, word: str) -> bool:
+        """Whether a passage of any document has the word, in whatever form full text takes for the same."""
+        terms = fts_terms(word)
+        with reading(self.engine) as db:
+            found = text("SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH :terms LIMIT 1")
+            return bool(terms) and db.execute(found, {"terms": " AND ".join(terms)}).first() is not None
+
+    def scrub(self) -> None:
+        """Rewrite library.db without the bytes of what was removed, and drop the vector cache, which is made anew.
+
+        :raises DatabaseProblem: another process keeps the file from being rewritten, or the disk is full.
+        """
+        self.forget_index()
+        drop_cache(self.cache)
+        scrub(self.engine, ("chunks_fts",))
 
     def pin(self, document: str, on: bool) -> None:
         """A pinned document stays when `ingest --prune` finds its file gone.

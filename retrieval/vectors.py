@@ -151,6 +151,14 @@ class VectorIndex:
                     other.unlink(missing_ok=True)
 
 
+def drop_cache(folder: Path) -> None:
+    """Remove the cache in `folder`, with what builders that were killed left; the next search makes it anew."""
+    if folder.is_dir():
+        with _exclusive(folder):
+            for file in (*folder.glob("vectors-*.faiss"), *folder.glob(".new-*"), folder / "manifest.json"):
+                file.unlink(missing_ok=True)
+
+
 def _exact(queries: Vectors, vectors: Vectors, ids: Ids, k: int) -> tuple[Vectors, Ids]:
     """The best `k` of all rows: scores [Q, K] and ids [Q, K], K at most N."""
     scores = queries @ vectors.T  # [Q, N]

@@ -1,7 +1,7 @@
 """`loci library`: the documents that were read."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from app.cli.door import (
     write_exactly,
 )
 from app.cli.show import figures, place
+
+if TYPE_CHECKING:
+    from app.workspace import Workspace
+    from retrieval.types import DocumentInfo
 
 app = group("The documents of the library.")
 
@@ -93,23 +97,51 @@ def show(
 def remove(
     ctx: typer.Context,
     docs: Annotated[list[str], typer.Argument(metavar="DOC", show_default=False)],
+    purge: Annotated[
+        bool, typer.Option("--purge", help="For good: also from answers, caches and known backups, with a receipt.")
+    ] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove documents from the library; the files stay.
 
     \b
     loci library remove d12 notes.md --yes
+    loci library remove d12 --purge --yes --json
     """
+    from app.cli.purging import purging
     from app.pinned import forget, forget_sessions
+    from app.purge import purge_documents
+    from retrieval.errors import NoSuchDocument
 
     with workspace(ctx) as opened:
-        for document in [opened.library.document(doc) for doc in docs]:
-            confirm(f"Remove {document.path} from the library?", yes)
+        if purge:
+            with purging(opened, as_json) as (report, earlier):
+                try:
+                    found = _agreed(opened, docs, " for good", yes)
+                except NoSuchDocument:
+                    if not (earlier and earlier.documents):
+                        raise
+                    return  # the same command again, after it was killed
+                report(purge_documents(opened, [document.id for document in found]), False)
+            return
+        found = _agreed(opened, docs, "", yes)
+        for document in found:
             opened.library.remove(document.id)
             if document.pinned:
                 forget(opened, document.collection)
             forget_sessions(opened)
             note(f"Removed: {document.path} (the file is still there).")
+    if as_json:
+        print_json([{"id": document.id, "path": document.path} for document in found])
+
+
+def _agreed(opened: "Workspace", docs: list[str], how: str, yes: bool) -> "list[DocumentInfo]":
+    """The documents named, once the person agreed to lose each."""
+    found = [opened.library.document(doc) for doc in docs]
+    for document in found:
+        confirm(f"Remove {document.path} from the library{how}?", yes)
+    return found
 
 
 @app.command()

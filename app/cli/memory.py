@@ -37,6 +37,7 @@ app = group("What Loci remembers about you: seen, corrected, forgotten.")
 _STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
 """As the commands call them."""
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")]
 Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
 
 
@@ -200,27 +201,29 @@ def restore(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
 def purge(
     ctx: typer.Context,
     ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete memories for good, also from the turns and memories that quote them.
+    """Delete memories for good, wherever they are, and search all bytes for what is left.
 
     \b
-    loci memory purge 12 --yes
-    """
-    from app.pinned import forget_sessions
+    loci memory purge 12 --dry-run
+    loci memory purge 12 --yes --json
 
-    receipts = []
-    with workspace(ctx) as opened:
-        for memory in [opened.memory.get(id) for id in ids]:
-            confirm(f"Delete “{memory.text}” for good?", yes)
-            receipt = opened.memory.purge(memory.id)
-            receipts.append({k: v for k, v in asdict(receipt).items() if k not in ("texts", "words")})
-            forget_sessions(opened)
-            turns = f", and its words in turn {', '.join(map(str, receipt.turns))}" if receipt.turns else ""
-            note(f"Deleted for good: memory {', '.join(map(str, receipt.memories))}{turns}.")
-    if as_json:
-        print_json(receipts)
+    Their earlier wordings and what they superseded go with them; so do other memories that quote them, and their
+    words in questions, answers, titles, feedback, what models kept of conversations, and known backups.
+    """
+    from app.cli.purging import purging
+    from app.purge import purge_memory
+
+    with workspace(ctx) as opened, purging(opened, as_json) as (report, earlier):
+        for id in ids:
+            if earlier and id in earlier.memories:
+                continue
+            if not dry_run:
+                confirm(f"Delete “{opened.memory.get(id).text}” for good?", yes)
+            report(purge_memory(opened, id, dry_run=dry_run), dry_run)
 
 
 @app.command()

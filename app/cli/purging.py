@@ -1,0 +1,64 @@
+"""The receipt of a deletion for good, as `loci memory purge` and `loci library remove --purge` print it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from app.cli.door import PARTIAL, leave, note, print_json, say
+
+if TYPE_CHECKING:
+    from app.purge import Receipt
+    from app.workspace import Workspace
+
+
+@contextmanager
+def purging(opened: "Workspace", as_json: bool) -> "Iterator[tuple[Callable[[Receipt, bool], None], Receipt | None]]":
+    """End what was interrupted; yields what to call with each receipt and whether it is of a trial, and the receipt of
+    what was interrupted, if anything was. Exit code 4 where traces are left.
+    """
+    from app.purge import resume
+
+    receipts: list[Receipt] = []
+
+    def report(receipt: "Receipt", dry_run: bool = False) -> None:
+        receipts.append(receipt)
+        if not as_json:
+            for line in lines(receipt, dry_run):
+                say(line)
+
+    earlier = resume(opened)
+    if earlier:
+        note("A deletion that was interrupted is done now.")
+        report(earlier)
+    yield report, earlier
+    if as_json:
+        print_json([asdict(receipt) | {"clean": receipt.clean} for receipt in receipts])
+    if not all(receipt.clean for receipt in receipts):
+        leave(PARTIAL)
+
+
+def lines(receipt: "Receipt", dry_run: bool) -> Iterator[str]:
+    """The receipt in words."""
+    gone = [
+        *_named("memory", "memories", receipt.memories),
+        *_named("document", "documents", receipt.documents),
+        *_named("words in turn", "words in turns", receipt.turns),
+        *_named("title of session", "titles of sessions", receipt.sessions),
+        *_named("feedback", "feedback", receipt.feedback),
+    ]
+    yield f"{'Would delete' if dry_run else 'Deleted for good'}: {'; '.join(gone) or 'nothing'}."
+    if dry_run:
+        return
+    for backup in receipt.backups:
+        yield f"Written anew without it: {backup}"
+    yield (
+        f"Searched {receipt.files} files ({receipt.bytes / 1e6:.1f} MB) for {receipt.texts} texts and "
+        f"{receipt.words} words that stood nowhere else: {'no trace is left.' if receipt.clean else 'traces are left!'}"
+    )
+    for left in receipt.left:
+        yield f"  {'kept, says the same' if left.kept else 'left'}: {left.place}"
+
+
+def _named(one: str, several: str, ids: Sequence[object]) -> list[str]:
+    return [f"{one if len(ids) == 1 else several} {', '.join(map(str, ids))}"] if ids else []

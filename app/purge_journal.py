@@ -1,0 +1,75 @@
+"""What is being deleted for good, kept until it is done: a deletion that was killed is taken up again.
+
+The journal holds the very text that is to go, so it is removed last, and no backup takes it.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.answer import Profile
+from app.files import private_file
+from memory.erase import GoneDocument
+from memory.quoting import Document
+from memory.types import Purged
+
+NOTHING = Purged((), (), (), (), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """A document on its way out of the library."""
+
+    id: str
+    collection: str
+    path: str
+    title: str
+    sha256: str
+    text: str
+    pinned: bool
+
+    def gone(self) -> GoneDocument:
+        """As the memory looks for it in turns: by what cites it, by its words, by its path and the name of its file."""
+        return GoneDocument(self.id, self.sha256, Document(self.text, (self.path, Path(self.path).name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One deletion: of documents, or of memories, as a trial found what would go."""
+
+    documents: tuple[Going, ...] = ()
+    trial: Purged = NOTHING
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (*self.trial.texts, *(one.text for one in self.documents))
+
+
+def journal(profile: Profile) -> Path:
+    return profile.data / "purge.journal"
+
+
+def write(profile: Profile, task: Task) -> None:
+    """Put the journal on disk; from here on the deletion can be taken up again."""
+    with private_file(journal(profile), force=True) as out:
+        out.write(json.dumps(asdict(task)).encode())
+    folder = os.open(profile.data, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(profile: Profile) -> Task | None:
+    """The deletion that was not ended; None if there is none."""
+    try:
+        kept = json.loads(journal(profile).read_bytes())
+    except FileNotFoundError:
+        return None
+    trial = Purged(**{name: tuple(values) for name, values in kept["trial"].items()})
+    return Task(tuple(Going(**one) for one in kept["documents"]), trial)
+
+
+def done(profile: Profile) -> None:
+    journal(profile).unlink(missing_ok=True)
