@@ -30,13 +30,14 @@ class Blotter:
     """Ids of deleted memories: their entries leave a result."""
     documents: Set[str] = frozenset()
     """Ids of deleted documents: what cites them leaves a result."""
+    mark: str = BLOT
 
     def cut(self, text: str, answer: bool = False) -> Cut:
         spans = [span for one in self.quoted for span in one.spans(text)]
         # Only what the first cut leaves counts: a sentence whose telling words are gone may stay.
-        left = Cut(text, merged(spans), BLOT).blank
+        left = Cut(text, merged(spans), self.mark).blank
         spans += holding(left, self.words | self.retold if answer else self.words)
-        return Cut(text, merged(spans), BLOT)
+        return Cut(text, merged(spans), self.mark)
 
     def text(self, text: str, answer: bool = False) -> str:
         return self.cut(text, answer).result
@@ -49,7 +50,7 @@ class Blotter:
             for one in _entries(result, "citations")
             if one.get("document") in self.documents and one.get("answer_end", 0) > one.get("answer_start", 0)
         ]
-        return Cut(text, merged([*cut.removed, *cited]), BLOT) if cited else cut
+        return Cut(text, merged([*cut.removed, *cited]), self.mark) if cited else cut
 
     def result(self, result: Any) -> Any:
         """A stored result without what was deleted; places in the answer are those of the new answer."""

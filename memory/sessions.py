@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from memory import records
+from memory.blotting import Blotter
 from memory.clock import stamp
 from memory.errors import NoSuchSession
+from memory.redact import Exactly, redact
 from memory.schema import FTS_TABLES, memories, sessions, turns
+from memory.settings import MemorySettings
 from memory.types import Session, Turn, TurnFound
 from retrieval.fulltext import fts_query, fts_text
 from retrieval.scrub import scrub
@@ -23,10 +26,16 @@ class SessionLog:
     leaves what had come, readable and marked incomplete."""
 
     engine: Engine
+    settings: MemorySettings
+
+    def plain(self, text: str) -> str:
+        """What may be stored of a text that a person typed: all but its secrets, unless the settings say otherwise."""
+        return redact(text).text if self.settings.redact else text
 
     def start_session(self, scope: str = "main", title: str = "", now: datetime | None = None) -> int:
         """Open a session bounded by the collection `scope`; returns its id."""
-        row = sa.insert(sessions).values(scope=scope, title=title, started=stamp(now)).returning(sessions.c.id)
+        values = {"scope": scope, "title": self.plain(title), "started": stamp(now)}
+        row = sa.insert(sessions).values(values).returning(sessions.c.id)
         with writing(self.engine) as connection:
             return int(connection.execute(row).scalar_one())
 
@@ -63,6 +72,7 @@ class SessionLog:
 
     def begin_turn(self, session: int, question: str, now: datetime | None = None) -> int:
         """Store a question before its answer is there; an empty title of the session becomes the question's opening."""
+        question = self.plain(question)
         with writing(self.engine) as connection:
             found = _get_session(connection, session)
             row = sa.insert(turns).values(
@@ -78,12 +88,18 @@ class SessionLog:
     def update_turn(self, turn: int, partial_answer: str) -> None:
         """Keep what has streamed so far. Raises NoSuchSession."""
         with writing(self.engine) as connection:
-            written = connection.execute(sa.update(turns).where(turns.c.id == turn).values(answer=partial_answer))
+            answer = self.plain(partial_answer)
+            written = connection.execute(sa.update(turns).where(turns.c.id == turn).values(answer=answer))
             if not written.rowcount:
                 raise _no_turn(turn)
 
     def finish_turn(self, turn: int, answer: str, answer_json: str, complete: bool) -> None:
-        """Store the whole answer; `complete` is False for one that was cancelled. Raises NoSuchSession."""
+        """Store the whole answer; `complete` is False for one that was cancelled. Raises NoSuchSession.
+
+        A secret of the question is kept out of the answer, too, and citations keep their places.
+        """
+        if self.settings.redact:
+            answer, answer_json = without_secrets(answer, answer_json)
         with writing(self.engine) as connection:
             question = get_turn(connection, turn).question
             values = {"answer": answer, "answer_json": answer_json, "complete": complete}
@@ -159,6 +175,17 @@ def opening(question: str) -> str:
     """The title that a session takes from its first question."""
     title = " ".join(question.split())
     return title if len(title) <= 60 else title[:59].rstrip() + "…"
+
+
+def without_secrets(answer: str, answer_json: str) -> tuple[str, str]:
+    """An answer and its stored result without the secrets of the question that the result opens with."""
+    result = json.loads(answer_json) if answer_json else None
+    asked = result.get("question") if isinstance(result, dict) else None
+    secrets = redact(asked).secrets if isinstance(asked, str) else ()
+    if not secrets:
+        return answer, answer_json
+    blotter = Blotter((Exactly(secrets),), mark="[removed]")
+    return blotter.text(answer), json.dumps(blotter.result(result), ensure_ascii=False)
 
 
 def get_turn(connection: Connection, turn_id: int) -> Turn:

@@ -16,5 +16,7 @@ class MemorySettings(BaseModel):
     """Share of the question's content words from which a memory counts as relevant by its words."""
     duplicate_similarity: float = Field(default=0.9, ge=0.5, le=1.0)
     """Cosine from which two memories that also share their words count as the same."""
+    redact: bool = True
+    """Keep passwords, keys, card and account numbers and the like out of what is stored."""
     episodes: bool = True
     """Keep what the user tells beside clear facts, as episodes."""

@@ -74,7 +74,7 @@ class MemoryStore(SessionLog):
 
         Raises ValueError for an empty text.
         """
-        text = text.strip()
+        text = self.plain(text.strip())
         if not text:
             raise ValueError("There is nothing to remember: the text is empty.")
         dated = find_date(text, utc(now).date())
@@ -104,7 +104,7 @@ class MemoryStore(SessionLog):
 
     def edit(self, memory_id: int, text: str, now: datetime | None = None) -> Memory:
         """Replace the wording: a new memory supersedes the old, which is archived and can be restored."""
-        text = text.strip()
+        text = self.plain(text.strip())
         if not text:
             raise ValueError("There is nothing to remember: the text is empty. `loci memory forget` removes a memory.")
         vector = self.embed([text])[0]
@@ -237,7 +237,7 @@ class MemoryStore(SessionLog):
         `question` is the user's own message, never recalled or retrieved text. Returns what was remembered, and what a
         "forget that ..." of exactly these words turned into a tombstone; the episode is stored but not returned.
         """
-        return learning.observe(self, turn_id, question, recalled, cited, scope, now)
+        return learning.observe(self, turn_id, self.plain(question), recalled, cited, scope, now)
 
     def feedback(
         self,
@@ -247,7 +247,7 @@ class MemoryStore(SessionLog):
         now: datetime | None = None,
     ) -> None:
         """Record a verdict on a turn (None: the last). A correction is remembered and supersedes what it corrects."""
-        learning.feedback(self, turn_id, verdict, text, now)
+        learning.feedback(self, turn_id, verdict, None if text is None else self.plain(text), now)
 
     # --- in and out
 
@@ -259,6 +259,8 @@ class MemoryStore(SessionLog):
     def import_(self, rows: Iterable[Mapping[str, Any] | str], now: datetime | None = None) -> ImportReport:
         """Take in rows of an export (objects, or lines of JSON); bad ones are reported by line, the rest goes in."""
         good, bad = parse(rows)
+        plain = [row.model_copy(update={"text": self.plain(row.text)}) for row in good]
+        good, redacted = plain, sum(one.text != row.text for one, row in zip(plain, good, strict=True))
         added = unchanged = 0
         drafts = []
         for start in range(0, len(good), _BATCH):
@@ -269,7 +271,7 @@ class MemoryStore(SessionLog):
             ]
         with writing(self.engine) as connection:
             added, unchanged = import_rows(connection, drafts, stamp(now))
-        return ImportReport(added, unchanged, tuple(bad))
+        return ImportReport(added, unchanged, tuple(bad), redacted)
 
     def stats(self) -> dict[str, Any]:
         """Counts by state, kind and scope, of sessions and turns, uses, and the size of the file in bytes."""

@@ -101,6 +101,8 @@ class ImportReport:
     unchanged: int
     """Rows the store already had."""
     bad: tuple[BadRow, ...]
+    redacted: int = 0
+    """Rows that lost a secret."""
 
 
 @dataclass(frozen=True, slots=True)

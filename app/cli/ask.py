@@ -17,6 +17,7 @@ from app.cli.door import (
     leave,
     note,
     note_empty,
+    note_redacted,
     plain,
     print_json,
     say,
@@ -97,6 +98,8 @@ def ask(
             note(model_note(opened.model_info()))
         if answer.abstained and library:
             note_empty(opened, scope(collections))
+        if answer.turn is not None:
+            note_redacted(opened, question)
     if as_json:
         print_json(answer.to_json())
     else:

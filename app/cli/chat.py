@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import AsJson, In, Model, note, print_json, say, scope, workspace
+from app.cli.door import AsJson, In, Model, note, note_redacted, print_json, say, scope, workspace
 from app.cli.show import answer_text, model_note, remarks
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, 
             note(f"{error.title}: {error}")
             continue
         session = answer.session
+        if answer.turn is not None:
+            note_redacted(opened, question)
         if as_json:
             print_json(answer.to_json())
         else:

@@ -99,6 +99,15 @@ def note_empty(opened: "Workspace", names: Sequence[str]) -> None:
             note(f"The collection {name} holds no documents; {there}.")
 
 
+def note_redacted(opened: "Workspace", text: str | None) -> None:
+    """Say which secrets of what a person typed were not stored."""
+    from memory.redact import redact
+
+    found = redact(text or "").summary() if opened.settings.memory.redact else ""
+    if found:
+        note(f"Kept out of the memory: {found}.")
+
+
 # A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, and
 # the surrogates that stand for bytes of a name that is not UTF-8, which no stream of ours could encode.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.door import note, workspace
+from app.cli.door import note, note_redacted, workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -37,4 +37,6 @@ def feedback(
     verdict: Literal["good", "bad", "correct"] = "good" if good else "bad" if bad else "correct"
     with workspace(ctx) as opened:
         opened.memory.feedback(None if which == "last" else int(which), verdict, correct)
-    note("Noted." if correct is None else f"Noted, and remembered: {correct.strip()}")
+        note_redacted(opened, correct)
+        said = "Noted." if correct is None else f"Noted, and remembered: {opened.memory.plain(correct.strip())}"
+    note(said)

@@ -19,6 +19,7 @@ from app.cli.door import (
     group,
     leave,
     note,
+    note_redacted,
     print_json,
     say,
     scope,
@@ -119,6 +120,7 @@ def add(
 
     with workspace(ctx) as opened:
         memory = opened.memory.add(_words(text), kind=kind, scope=collection, source=Source("command"))
+        note_redacted(opened, text)
         _one(memory, as_json)
 
 
@@ -132,7 +134,9 @@ def edit(
     loci memory edit 12 "My boat is 9.6 metres long."
     """
     with workspace(ctx) as opened:
-        _one(opened.memory.edit(id, _words(text)), as_json)
+        memory = opened.memory.edit(id, _words(text))
+        note_redacted(opened, text)
+        _one(memory, as_json)
 
 
 @app.command()
@@ -275,6 +279,8 @@ def import_(
         for bad in report.bad:
             note(f"{file}, line {bad.line}: {bad.reason}")
         print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad")
+        if report.redacted:
+            note(f"Kept out of the memory: secrets of {report.redacted} rows.")
     if report.bad:
         leave(PARTIAL)
 

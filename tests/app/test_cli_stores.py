@@ -76,6 +76,17 @@ def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) 
     ]
 
 
+def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: Path) -> None:
+    card = "4111 1111 1111 1111"
+    added = loci("memory", "add", f"My card is {card}", "--json")
+    assert added.json["text"] == "My card is [card number removed]"
+    assert added.err == "Kept out of the memory: 1 card number.\n"
+    assert "1 card number" in loci("memory", "edit", added.json["id"], f"My new card is {card}").err
+    (tmp_path / "m.jsonl").write_text(json.dumps({"text": f"A card: {card}"}))
+    assert loci("memory", "import", tmp_path / "m.jsonl").err == "Kept out of the memory: secrets of 1 rows.\n"
+    assert card not in loci("memory", "list", "--all").out
+
+
 def test_an_empty_memory_is_refused(loci: Run) -> None:
     assert loci("memory", "add", " ").code == 2
 
