@@ -37,6 +37,9 @@ class Advance:
     done: int
     total: int
     status: str
+    line: int
+    """Of the input."""
+    error: str | None
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ def run_batch(
                 _sync(file, writer.row(written))
                 _sync(journal, json.dumps({"end": file.tell(), "status": written["status"]}).encode() + b"\n")
                 outcome.statuses[written["status"]] += 1
-                yield Advance(row.index + 1, len(rows), written["status"])
+                yield Advance(row.index + 1, len(rows), written["status"], row.line, written["error"])
         _journal_path(out).unlink()
     return outcome
 

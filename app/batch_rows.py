@@ -27,6 +27,8 @@ class Row:
     """One row of the input: its fields as they stand, or why it cannot be asked."""
 
     index: int
+    line: int
+    """Of the file, from 1: where the row begins."""
     fields: Mapping[str, Any]
     problem: str | None = None
 
@@ -56,13 +58,14 @@ def _csv_rows(text: str, source: Path) -> Iterator[Row]:
         header = next(reader, [])
         if "question" not in header or len(set(header)) != len(header):
             raise BadInput(f"{source} needs one column named question, and no name twice.", "Add a header line.")
-        index = 0
+        index, ended = 0, reader.line_num
         for cells in reader:
+            line, ended = ended + 1, reader.line_num  # a cell may hold line breaks
             if not cells:
                 continue
             fields = dict(zip(header, cells, strict=False))
             problem = None if len(cells) == len(header) else f"{len(cells)} cells under {len(header)} columns"
-            yield Row(index, fields, problem or _no_question(fields))
+            yield Row(index, line, fields, problem or _no_question(fields))
             index += 1
     except csv.Error as error:
         raise BadInput(f"{source}, line {reader.line_num}: {error}.", "Quote cells as RFC 4180 says.") from None
@@ -70,17 +73,17 @@ def _csv_rows(text: str, source: Path) -> Iterator[Row]:
 
 def _json_rows(text: str) -> Iterator[Row]:
     # Only \n ends a line: str.splitlines would cut at U+2028, which JSON strings may hold.
-    lines = [line for line in text.split("\n") if line.strip()]
-    for index, line in enumerate(lines):
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    for index, (number, line) in enumerate(lines):
         try:
             fields = json.loads(line)
         except ValueError as error:
-            yield Row(index, {}, f"not JSON: {error}")
+            yield Row(index, number, {}, f"not JSON: {error}")
             continue
         if isinstance(fields, dict):
-            yield Row(index, fields, _no_question(fields))
+            yield Row(index, number, fields, _no_question(fields))
         else:
-            yield Row(index, {}, "not a JSON object")
+            yield Row(index, number, {}, "not a JSON object")
 
 
 def _no_question(fields: Mapping[str, Any]) -> str | None:

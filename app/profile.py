@@ -64,6 +64,17 @@ def templates(profile: Profile) -> Path:
     return profile.config / "templates"
 
 
+def said_once(profile: Profile) -> Path:
+    """File of the lines that are told once and then known; where it is deleted they are told again."""
+    return profile.cache / "said-once"
+
+
+def others(profile: Profile) -> list[str]:
+    """Names of the other profiles beside this one."""
+    folders = profile.data.parent.iterdir() if profile.data.parent.exists() else ()
+    return sorted(one.name for one in folders if one.is_dir() and one.name != profile.name and one.name[0] != ".")
+
+
 def shelves(profile: Profile) -> Path:
     """Folder of what models have read and need not read again; it can be deleted at any time."""
     return profile.cache / "shelves"

@@ -17,6 +17,7 @@ from app.cli.door import (
     leave,
     note,
     note_empty,
+    note_once,
     note_redacted,
     plain,
     print_json,
@@ -95,7 +96,7 @@ def ask(
         )
         answer = _streamed(opened, request) if _watched(as_json) else opened.assistant().ask(request)
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
-            note(model_note(opened.model_info()))
+            note_once(opened, model_note(opened.model_info()))
         if answer.abstained and library:
             note_empty(opened, scope(collections))
         if answer.turn is not None:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import PARTIAL, AsJson, In, Model, leave, note, print_json, progress, scope, workspace
+from app.cli.door import NOTHING, PARTIAL, AsJson, In, Model, leave, note, print_json, progress, scope, workspace
 from app.cli.show import model_note
 
 if TYPE_CHECKING:
     from app.answer import Answer
     from app.batch import Pins
     from app.batch_rows import Row
+
+_SHOWN = 20
+"""Most failed rows that are named on the screen."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,15 +55,15 @@ def batch(
     loci batch questions.csv -o answers.csv --in work --no-timings
 
     Fields that are no question pass through. Rows know nothing of each other: nothing is recalled
-    or stored unless told. Exit code 4: some rows failed (rows without an answer did not).
+    or stored unless told. Exit code 4: some rows failed (rows without an answer did not); 3: the file holds no rows.
     """
     from app.answer import Ask
     from app.batch import Pins, check_out, run_batch
     from app.cli.ask import read_schema
     from app.errors import BadInput
 
-    if not source.exists():  # before a model is loaded for nothing
-        raise BadInput(f"{source} does not exist.", "Check the spelling.")
+    if not source.is_file():  # before a model is loaded for nothing
+        raise BadInput(f"{source} is no file.", "Give a file of JSON lines or CSV.")
     check_out(source, out, force)
     names = scope(collections)
     schema_text = read_schema(schema)
@@ -101,6 +104,7 @@ def batch(
         run = run_batch(
             source, out, answer, Pins(opened.library.epoch(), seed), options=options, timings=timings, force=force
         )
+        failed = 0
         with progress("Answering", "rows") as advance:
             while True:
                 try:
@@ -109,6 +113,10 @@ def batch(
                     outcome = stop.value
                     break
                 advance(step.done, step.total, step.status)
+                if step.error is not None:
+                    failed += 1
+                    if failed <= _SHOWN:
+                        note(f"{source}, line {step.line}: {step.error}")
     if as_json:
         print_json(outcome.to_json())
     else:
@@ -118,3 +126,5 @@ def batch(
     if outcome.statuses["error"]:
         note(f"Why rows failed stands in {out}, in the field error.")
         leave(PARTIAL)
+    if not outcome.rows:
+        leave(NOTHING)

@@ -68,11 +68,22 @@ def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iter
     from app.resident.workspace import ResidentWorkspace
     from app.workspace import Workspace
 
+    _note_new(profile_name(ctx))
     given = {key.replace("__", "."): value for key, value in flags.items()}
     kind = Workspace if alone or not _root(ctx).resident else ResidentWorkspace
     with kind.open(profile_name(ctx), given) as opened, loading() as moved:
         opened.loading = moved
         yield opened
+
+
+def _note_new(name: str | None) -> None:
+    """Say that a profile which somebody named is made now, as one that is misspelt would be."""
+    from app.profile import locate_profile, others
+
+    profile = locate_profile(name)
+    if name is not None and not profile.data.exists():
+        there = f" There {'is' if len(others(profile)) == 1 else 'are'}: {', '.join(others(profile))}."
+        note(f"The profile {name} is new.{there if others(profile) else ''}")
 
 
 def profile_name(ctx: typer.Context) -> str | None:
@@ -88,6 +99,19 @@ def _root(ctx: typer.Context) -> Root:
 def scope(collections: list[str] | None) -> tuple[str, ...]:
     """The collections that `--in` names, each once; `main` if none is."""
     return tuple(dict.fromkeys(collections or ["main"]))
+
+
+def sought(words: list[str]) -> str:
+    """What to look for.
+
+    :raises BadInput: nothing.
+    """
+    text = " ".join(words).strip()
+    if not text:
+        from app.errors import BadInput
+
+        raise BadInput("There is nothing to look for.", "Give a word or more.")
+    return text
 
 
 def note_empty(opened: "Workspace", names: Sequence[str]) -> None:
@@ -139,6 +163,17 @@ def write_exactly(text: str) -> None:
 def note(text: str) -> None:
     """A line for the person, beside the data, made `plain`."""
     print(plain(text), file=sys.stderr, flush=True)
+
+
+def note_once(opened: "Workspace", text: str) -> None:
+    """`note` for what is known once it was read: one line, told once in a profile."""
+    from app.profile import said_once
+
+    file = said_once(opened.profile)
+    if not file.exists() or text not in file.read_text("utf-8").split("\n"):
+        note(text)
+        with file.open("a", encoding="utf-8") as out:
+            out.write(f"{text}\n")
 
 
 def console() -> "Console":

@@ -33,7 +33,7 @@ def ingest(
     loci ingest ~/work --in work --prune
 
     Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
-    Types that no reader knows are skipped.
+    Types that no reader knows are skipped; if that is all there is, the exit code is 3.
     """
     from app.pinned import forget, forget_sessions
     from retrieval.ingest import estimate
@@ -77,7 +77,7 @@ def ingest(
         print(", ".join(f"{count} {status}" for status, count in counts.items()) or "No files there.")
     if failed:
         leave(FAILED if len(failed) == len(results) else PARTIAL)
-    if not results:
+    if all(result.status == "skipped" for result in results):
         leave(NOTHING)
 
 

@@ -89,8 +89,8 @@ def show(
     if as_json:
         print_json(asdict(document))
     else:
-        for name, value in asdict(document).items():
-            say(f"{name}: {'' if value is None else value}")
+        for line in figures(asdict(document)):
+            say(line)
 
 
 @app.command()
@@ -175,6 +175,8 @@ def reindex(ctx: typer.Context) -> None:
     """
     with workspace(ctx) as opened, progress("Embedding", "documents") as advance:
         opened.library.reindex(lambda done, total: advance(done, total, ""))
+        counted = opened.library.stats()
+    note(f"Embedded anew: documents {counted['documents']:,}, chunks {counted['chunks']:,}.")
 
 
 @app.command()
@@ -198,16 +200,16 @@ def _pin(ctx: typer.Context, doc: str, on: bool) -> None:
         document = opened.library.document(doc)
         opened.library.pin(document.id, on)
         kept = opened.keep_pinned(document.collection)
+        prose = "chat" in opened.model_info().capabilities
+    note(f"{document.id} is {'' if on else 'no longer '}pinned.")
     if kept is not None:
         note(f"The model has read the pinned documents of {document.collection}: {kept.tokens} tokens are kept.")
         if kept.documents < kept.pinned:
             note(f"Its window has room for {kept.documents} of {kept.pinned}.")
-    elif not on:
-        note(f"{document.id} is no longer pinned.")
-    elif "chat" in opened.model_info().capabilities:
-        note(f"{document.id} is pinned: every question is given it whole, as far as the window has room.")
-    else:
-        note(f"{document.id} is pinned. The model in use reads single passages; one that writes prose gets it whole.")
+    elif on and prose:
+        note("Every question is given it whole, as far as the window has room.")
+    elif on:
+        note("The model in use chooses from single passages, pinned or not; one that writes prose is given it whole.")
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from app.cli.door import (
     print_json,
     say,
     scope,
+    sought,
     table,
     workspace,
     write_exactly,
@@ -82,7 +83,7 @@ def recall(
     loci memory recall "what do I drink"
     """
     with workspace(ctx) as opened:
-        found = opened.memory.recall(" ".join(words), scopes=scope(collections), limit=limit)
+        found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
     if as_json:
         print_json([memory_json(item.memory, item.score) for item in found])
     else:
@@ -250,7 +251,8 @@ def export(
                 write_exactly(line)
         else:
             with private_file(file, force=force) as out:
-                out.writelines(line.encode() for line in lines)
+                count = sum(out.write(line.encode()) > 0 for line in lines)
+            note(f"{count} {'memory is' if count == 1 else 'memories are'} written to {file}.")
 
 
 @app.command("import")

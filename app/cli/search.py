@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, leave, note, note_empty, print_json, say, scope, workspace
+from app.cli.door import NOTHING, AsJson, In, leave, note, note_empty, print_json, say, scope, sought, workspace
 from app.cli.show import place
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def search(
     """
     with workspace(ctx) as opened:
         documents = [opened.library.document(reference).id for reference in document] if document else None
-        found = opened.search(" ".join(words), scope(collections), limit, documents)
+        found = opened.search(sought(words), scope(collections), limit, documents)
         if not found:
             note_empty(opened, scope(collections))
     if as_json:

@@ -20,6 +20,7 @@ from app.cli.door import (
     print_json,
     say,
     scope,
+    sought,
     table,
     workspace,
     write_exactly,
@@ -83,7 +84,7 @@ def search(
     loci sessions search ferry timetable
     """
     with workspace(ctx) as opened:
-        found = opened.memory.search_turns(" ".join(words), scope(collections))
+        found = opened.memory.search_turns(sought(words), scope(collections))
     if as_json:
         print_json([{**asdict(item), "turn": _turn(item.turn)} for item in found])
     else:
@@ -117,6 +118,7 @@ def export(
     else:
         with private_file(file, force=force) as out:
             out.write((text + "\n").encode())
+        note(f"Session {id} is written to {file}.")
 
 
 @app.command()

@@ -77,6 +77,8 @@ def figures(values: Mapping[str, Any]) -> list[str]:
 def _figure(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_figure(count)}" for name, count in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
 
 

@@ -253,6 +253,11 @@ def test_text_that_is_no_unicode_is_written_and_read_back(tmp_path: Path) -> Non
 def test_the_last_digits_of_a_confidence_are_left_out() -> None:
     """A cached prompt and one read anew differ there, and a resumed run must end with the same bytes."""
     given = replace(make_answer("a"), confidence=0.991027788260483)
-    assert result(Row(0, {"question": "a"}), given, None, timings=False)["confidence"] == 0.991028
+    assert result(Row(0, 1, {"question": "a"}), given, None, timings=False)["confidence"] == 0.991028
     unknown = replace(given, confidence=None)
-    assert result(Row(0, {"question": "a"}), unknown, None, timings=False)["confidence"] is None
+    assert result(Row(0, 1, {"question": "a"}), unknown, None, timings=False)["confidence"] is None
+
+
+def test_a_row_of_csv_tells_the_line_where_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('question\n"a\nof two lines"\n\nb\n')
+    assert [row.line for row in read_rows(tmp_path / "in.csv")] == [2, 5]

@@ -71,7 +71,9 @@ def test_an_interruption_has_its_code(loci: Run) -> None:
 def test_profiles_share_nothing(loci: Run) -> None:
     loci("memory", "add", "The dog is called Rufus.")
     assert len(loci("memory", "list", "--json").json) == 1
-    assert loci("--profile", "work", "memory", "list", "--json").json == []
+    made = loci("--profile", "work", "memory", "list", "--json")
+    assert made.json == [] and "The profile work is new. There is: default." in made.err  # or a misspelt one
+    assert "is new" not in loci("--profile", "work", "memory", "list").err
     assert loci("--profile", "../x", "memory", "list").code == 2
 
 
@@ -83,6 +85,8 @@ def test_ask_prints_the_answer_and_its_citations(loci: Run) -> None:
     assert ran.code == 0
     assert ran.out.startswith("HOW MANY?\n") and "[1] ✓ verified  /docs/a.md:3, § Stock: “Forty.”" in ran.out
     assert "loci-small" in ran.err and "71.9M parameters, 30.8M active" in ran.err
+    assert "loci-small" not in loci("ask", "how many?").err  # told once
+    assert "loci-small" in loci("--profile", "work", "ask", "how many?").err
 
 
 def test_ask_json_has_the_stable_shape(loci: Run) -> None:
@@ -253,10 +257,11 @@ def test_an_output_that_is_there_is_refused_before_the_model_is_loaded(
 
 def test_failed_rows_are_code_4(loci: Run, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text('{"question": "break"}\nnot json\n{"question": "ok"}\n')
+    source.write_text('\n{"question": "break"}\n\nnot json\n{"question": "ok"}\n')
     ran = loci("batch", source, "-o", out)
     assert ran.code == 4 and f"Why rows failed stands in {out}" in ran.err
-    assert "does not exist" in loci("batch", tmp_path / "none.csv", "-o", out).err
+    assert f"{source}, line 2: The question is too long." in ran.err and f"{source}, line 4: not JSON" in ran.err
+    assert "is no file" in loci("batch", tmp_path / "none.csv", "-o", out).err
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["status"] for row in rows] == ["error", "error", "ok"]
     for row in rows:
@@ -264,6 +269,13 @@ def test_failed_rows_are_code_4(loci: Run, tmp_path: Path) -> None:
     assert loci("batch", source, "-o", out).code == 2  # it exists
     assert loci("batch", tmp_path / "none", "-o", out).code == 2
     assert loci("batch", source, "-o", tmp_path / "no" / "such" / "out").code == 2
+
+
+def test_an_input_without_rows_is_code_3(loci: Run, tmp_path: Path) -> None:
+    for name, text in (("in.jsonl", "\n"), ("in.csv", "question\n")):
+        (tmp_path / name).write_text(text)
+        ran = loci("batch", tmp_path / name, "-o", tmp_path / f"out-{name}")
+        assert ran.code == 3 and "0 rows" in ran.err
 
 
 # --- text of strangers
@@ -331,6 +343,7 @@ def test_an_export_replaces_a_file_only_when_forced_and_is_for_its_owner_alone(l
         ran = loci(*words, file)
         assert ran.code == 2 and "--force" in ran.err and file.read_text() == "mine"
         assert loci(*words, file, "--force").code == 0
+        assert str(file) in loci(*words, file, "--force").err
         assert file.read_text("utf-8") == loci(*words).out
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     pipe = tmp_path / "pipe"

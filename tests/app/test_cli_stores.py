@@ -128,6 +128,9 @@ def test_search_finds_what_was_ingested_in_its_collection_only(loci: Run, read: 
     assert (ran.code, ran.json) == (3, []) and "The collection work holds no documents" in ran.err
     only = loci("search", "anchors crew", "--document", "crew.txt", "--json").json
     assert {passage["path"].rsplit("/")[-1] for passage in only} == {"crew.txt"}
+    for words in (["search"], ["sessions", "search"], ["memory", "recall"]):
+        ran = loci(*words, " ", "")
+        assert ran.code == 2 and "nothing to look for" in ran.err
 
 
 def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -> None:
@@ -140,6 +143,8 @@ def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -
     (read / "crew.txt").unlink()
     assert loci("ingest", read, "--prune", "--json").json["counts"] == {"unchanged": 1, "removed": 1}
     assert loci("ingest", read / "none").code != 0
+    (read / "a.xyz").write_text("strange")
+    assert loci("ingest", read).code == 0 and loci("ingest", read / "a.xyz").code == 3
 
 
 def test_a_dry_run_reads_nothing_in(loci: Run, tmp_path: Path) -> None:
@@ -159,12 +164,15 @@ def test_library_commands_go_round(loci: Run, read: Path) -> None:
     assert (at["text"], at["line"]) == ("forty", text[:start].count("\n") + 1)
     assert loci("library", "show", "stock.md", "--at", "5:1").code == 2
     assert loci("library", "show", "nowhere.md").code == 3
-    assert loci("library", "pin", "stock.md").code == 0
+    pinned = loci("library", "pin", "stock.md")
+    assert pinned.code == 0 and "is pinned." in pinned.err
     assert loci("library", "show", "stock.md", "--json").json["pinned"]
     assert "yes" in loci("library", "list").out
-    assert loci("library", "unpin", "stock.md").code == 0
+    unpinned = loci("library", "unpin", "stock.md")
+    assert unpinned.code == 0 and unpinned.err == f"{shown['id']} is no longer pinned.\n"
+    assert "\npinned: no\n" in loci("library", "show", "stock.md").out
     assert not loci("library", "show", "stock.md", "--json").json["pinned"]
-    assert loci("library", "reindex").code == 0
+    assert "documents 2, chunks 2" in loci("library", "reindex").err
     assert loci("library", "stats", "--json").json
     assert loci("library", "remove", "stock.md").code == 2
     removed = loci("library", "remove", "stock.md", "--yes")
