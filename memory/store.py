@@ -22,7 +22,7 @@ from memory.records import Draft
 from memory.schema import FTS_TABLES, memories
 from memory.sessions import SessionLog
 from memory.settings import MemorySettings
-from memory.transfer import draft_of, export_rows, import_rows, parse
+from memory.transfer import export_store, import_store, parse, without_secrets
 from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
 from retrieval.fulltext import fts_query, fts_terms
 from retrieval.scrub import scrub
@@ -252,26 +252,19 @@ class MemoryStore(SessionLog):
     # --- in and out
 
     def export(self) -> Iterator[dict[str, Any]]:
-        """Every memory as an object of `loci memory export`, from one snapshot."""
+        """Every memory as an object of `loci memory export`, and the rows they refer to, from one snapshot."""
         with reading(self.engine) as connection:
-            yield from export_rows(connection)
+            yield from export_store(connection)
 
     def import_(self, rows: Iterable[Mapping[str, Any] | str], now: datetime | None = None) -> ImportReport:
-        """Take in rows of an export (objects, or lines of JSON); bad ones are reported by line, the rest goes in."""
-        good, bad = parse(rows)
-        plain = [row.model_copy(update={"text": self.plain(row.text)}) for row in good]
-        good, redacted = plain, sum(one.text != row.text for one, row in zip(plain, good, strict=True))
-        added = unchanged = 0
-        drafts = []
-        for start in range(0, len(good), _BATCH):
-            batch = good[start : start + _BATCH]
-            vectors = self.embed([row.text for row in batch])
-            drafts += [
-                (row, draft_of(row, vector, self.embedder_id)) for row, vector in zip(batch, vectors, strict=True)
-            ]
+        """Take in an export (objects, or lines of JSON), all or nothing of it; bad lines are reported and left out."""
+        parsed, redacted = without_secrets(parse(rows), self.plain)
+        texts = [row.text for row in parsed.memories]
+        parts = [self.embed(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
+        vectors = [vector for part in parts for vector in part]
         with writing(self.engine) as connection:
-            added, unchanged = import_rows(connection, drafts, stamp(now))
-        return ImportReport(added, unchanged, tuple(bad), redacted)
+            counts = import_store(connection, parsed, vectors, self.embedder_id, stamp(now))
+        return ImportReport(counts[0], counts[1], tuple(parsed.bad), redacted, counts[2])
 
     def stats(self) -> dict[str, Any]:
         """Counts by state, kind and scope, of sessions and turns, uses, and the size of the file in bytes."""

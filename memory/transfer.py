@@ -1,32 +1,51 @@
-"""Memories as JSON lines, out and in. Importing twice adds nothing: a row is known by its text, scope and time."""
+"""A store as JSON lines, out and in: every memory in the shape of `loci memory list --json`, and before and after them
+the rows they refer to. Importing twice adds nothing: a memory is known by its text, scope and time.
+"""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy import Connection
 
+from memory import records
 from memory.clock import moment, stamp
 from memory.duplicates import content_hash
 from memory.records import Draft, change, insert, memory
 from memory.schema import memories
-from memory.types import BadRow, Kind, Source, State
+from memory.sessions import without_secrets as plain_answer
+from memory.transfer_rows import BEFORE, TABLES, Importer, Values, check_row, check_value, export_rows
+from memory.types import BadRow, Kind, Memory, Source, State
+
+_PLACES = {name: place for place, name in enumerate(TABLES)}
+_SHOWN = {one.name for one in (*fields(Memory), *fields(Source))} | {"recorded_at", "how"}
+_TYPED = {"question", "title", "text"}
+_DERIVED = {"content_hash", "slot", "revision"}
+_BESIDE = tuple(column for column in memories.c if column.name not in _SHOWN | _DERIVED)
+"""Columns of a memory that `list` does not show; a line has them by their names."""
 
 
 class ExportedSource(BaseModel):
-    """Where a memory came from; sessions and turns of another store mean nothing here."""
+    """Where a memory came from; the numbers mean something only beside the lines of their sessions and turns."""
 
-    how: str = "import"
+    model_config = ConfigDict(extra="ignore")
+
+    how: Literal["told", "extracted", "command", "import"] = "import"
+    session: int | None = None
+    turn: int | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 class ExportedMemory(BaseModel):
     """One line of an export. Only `text` must be there: a list of plain statements can be imported too."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     id: int | None = None
     text: str = Field(min_length=1, max_length=20_000)
@@ -42,6 +61,7 @@ class ExportedMemory(BaseModel):
     valid_to: str | None = None
     superseded_by: int | None = None
     event_date: date | None = None
+    source: ExportedSource = Field(default_factory=ExportedSource)
 
     @field_validator("text")
     @classmethod
@@ -55,64 +75,119 @@ class ExportedMemory(BaseModel):
     def _utc(cls, text: str | None) -> str | None:
         return stamp(moment(text)) if text is not None else None
 
+    def beside(self) -> Values:
+        """Values of the columns that `list` does not show, as far as the line has them."""
+        given = self.model_extra or {}
+        return {one.name: check_value(one, given[one.name]) for one in _BESIDE if given.get(one.name) is not None}
 
-def export_rows(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Every memory, of every state, oldest first, in the shape of `loci memory list --json`."""
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The lines of an export that can be used, and those that cannot."""
+
+    memories: list[ExportedMemory] = field(default_factory=list)
+    rows: list[tuple[str, Values]] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+
+def export_store(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Sessions and turns, every memory of every state, oldest first, and all other rows."""
+    for name in BEFORE:
+        yield from export_rows(connection, TABLES[name])
     for row in connection.execute(sa.select(memories).order_by(memories.c.id)):
-        yield {"schema": 1, **asdict(memory(row))}
+        beside = {one.name: getattr(row, one.name) for one in _BESIDE}
+        yield {"schema": 1, **asdict(memory(row)), **beside}
+    for name, table in TABLES.items():
+        if name not in BEFORE:
+            yield from export_rows(connection, table)
 
 
-def parse(rows: Iterable[Mapping[str, Any] | str]) -> tuple[list[ExportedMemory], list[BadRow]]:
-    """Check rows (objects, or lines of JSON; blank lines are skipped) and say what is wrong with which line."""
-    good: list[ExportedMemory] = []
-    bad: list[BadRow] = []
-    for line, row in enumerate(rows, 1):
-        if isinstance(row, str) and not row.strip():
+def parse(lines: Iterable[Mapping[str, Any] | str]) -> Parsed:
+    """Check lines (objects, or JSON; blank ones are skipped) and say what is wrong with which."""
+    parsed = Parsed()
+    for number, line in enumerate(lines, 1):
+        if isinstance(line, str) and not line.strip():
             continue
         try:
-            good.append(ExportedMemory.model_validate(json.loads(row) if isinstance(row, str) else row))
+            row = json.loads(line) if isinstance(line, str) else line
+            if isinstance(row, Mapping) and "table" in row:
+                parsed.rows.append(check_row(row))
+            else:
+                found = ExportedMemory.model_validate(row)
+                found.beside()
+                parsed.memories.append(found)
         except json.JSONDecodeError as error:
-            bad.append(BadRow(line, f"not JSON: {error.msg}"))
+            parsed.bad.append(BadRow(number, f"not JSON: {error.msg}"))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the row"
-            bad.append(BadRow(line, f"{where}: {first['msg']}"))
-    return good, bad
+            parsed.bad.append(BadRow(number, f"{where}: {first['msg']}"))
+        except ValueError as error:
+            parsed.bad.append(BadRow(number, str(error)))
+    # In the order of their numbers, which an empty store can then keep.
+    parsed.memories.sort(key=lambda row: row.id or sys.maxsize)
+    parsed.rows.sort(key=lambda row: (_PLACES[row[0]], row[1].get("id") or 0))
+    return parsed
 
 
-def import_rows(connection: Connection, rows: Iterable[tuple[ExportedMemory, Draft]], at: str) -> tuple[int, int]:
-    """Insert rows that are not there yet and tie up what superseded what; returns (added, unchanged)."""
-    id_of: dict[int, int] = {}
-    added: list[tuple[ExportedMemory, int]] = []
-    unchanged = 0
-    for row, draft in rows:
+def import_store(
+    connection: Connection, parsed: Parsed, vectors: Sequence[records.Vector], embedder: str, at: str
+) -> tuple[int, int, int]:
+    """Insert what is not there yet and tie up what refers to what; returns memories added and unchanged, other rows."""
+    importer = Importer(connection)
+    for name, values in parsed.rows:
+        if name in BEFORE:
+            importer.take(name, values)
+    added, unchanged = _import_memories(connection, importer, parsed.memories, vectors, embedder, at)
+    for name, values in parsed.rows:
+        if name not in BEFORE:
+            importer.take(name, values)
+    return added, unchanged, importer.added
+
+
+def _import_memories(
+    connection: Connection,
+    importer: Importer,
+    rows: Sequence[ExportedMemory],
+    vectors: Sequence[records.Vector],
+    embedder: str,
+    at: str,
+) -> tuple[int, int]:
+    now, fresh = importer.now[memories.name], []
+    for row, vector in zip(rows, vectors, strict=True):
         known = _known(connection, row)
-        if known is not None:
-            unchanged += 1
-        else:
-            created = row.created or at
-            known = insert(
-                connection,
-                draft,
-                recorded_at=created,
-                valid_from=row.valid_from or created,
-                valid_to=row.valid_to,
-                state=row.state,
-                retention=row.retention,
-                uses=row.uses,
-                last_used=row.last_used,
-            )
-            added.append((row, known))
+        if known is None:
+            known = _insert(connection, importer, row, vector, embedder, at)
+            fresh.append((row, known))
         if row.id is not None:
-            id_of[row.id] = known
-    for row, fresh in added:
-        if row.superseded_by in id_of and id_of[row.superseded_by] != fresh:
-            change(connection, fresh, superseded_by=id_of[row.superseded_by])
-    return len(added), unchanged
+            now[row.id] = known
+    for row, own in fresh:  # references among memories, now that all have their numbers
+        later = {"superseded_by": row.superseded_by} if row.superseded_by is not None else {}
+        told = importer.followed(memories, later | row.beside()) or {}
+        if told and told.get("superseded_by") != own:
+            change(connection, own, **told)
+    return len(fresh), len(rows) - len(fresh)
 
 
-def draft_of(row: ExportedMemory, vector: Any, embedder: str) -> Draft:
-    return Draft(row.text, row.kind, row.scope, Source("import"), vector, embedder, row.event_date, row.pinned)
+def _insert(
+    connection: Connection, importer: Importer, row: ExportedMemory, vector: records.Vector, embedder: str, at: str
+) -> int:
+    session = importer.now["sessions"].get(row.source.session or 0)
+    turn = importer.now["turns"].get(row.source.turn or 0)
+    start, end = (row.source.start, row.source.end) if turn else (None, None)
+    source = Source(row.source.how, session, turn, start, end)
+    created = row.created or at
+    columns: Values = {"state": row.state, "retention": row.retention, "uses": row.uses, "last_used": row.last_used}
+    if free := importer.free(memories, row.id):
+        columns["id"] = free
+    return insert(
+        connection,
+        Draft(row.text, row.kind, row.scope, source, vector, embedder, row.event_date, row.pinned),
+        recorded_at=created,
+        valid_from=row.valid_from or created,
+        valid_to=row.valid_to,
+        **columns,
+    )
 
 
 def _known(connection: Connection, row: ExportedMemory) -> int | None:
@@ -130,3 +205,20 @@ def _known(connection: Connection, row: ExportedMemory) -> int | None:
     current = same.where(memories.c.state == "active", memories.c.valid_to.is_(None))
     found = connection.execute(current).scalar()
     return int(found) if found is not None else None
+
+
+def without_secrets(parsed: Parsed, plain: Callable[[str], str]) -> tuple[Parsed, int]:
+    """The lines without secrets, by `plain`, and how many had one."""
+    told = [row.model_copy(update={"text": plain(row.text)}) for row in parsed.memories]
+    rows = [(name, _plain_row(values, plain)) for name, values in parsed.rows]
+    lost = sum(one.text != row.text for one, row in zip(told, parsed.memories, strict=True))
+    return Parsed(told, rows, parsed.bad), lost + sum(a != b for a, b in zip(rows, parsed.rows, strict=True))
+
+
+def _plain_row(values: Values, plain: Callable[[str], str]) -> Values:
+    """What a person typed loses its secrets by their form, a stored result those of its question."""
+    typed = {name: plain(values[name]) for name in _TYPED & values.keys() if values[name] is not None}
+    if "answer_json" in values:
+        answer, result = plain_answer(values["answer"], values["answer_json"])
+        typed |= {"answer": answer, "answer_json": result}
+    return values | typed

@@ -103,6 +103,8 @@ class ImportReport:
     bad: tuple[BadRow, ...]
     redacted: int = 0
     """Rows that lost a secret."""
+    others: int = 0
+    """Rows added that are no memories: sessions, turns, what was shown when, ..."""
 
 
 @dataclass(frozen=True, slots=True)

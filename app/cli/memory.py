@@ -237,10 +237,12 @@ def export(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
     force: Force = False,
 ) -> None:
-    """Write all memories as JSON lines; the file is for its owner alone (mode 0600).
+    """Write the memory whole as JSON lines; the file is for its owner alone (mode 0600).
 
     \b
     loci memory export memories.jsonl
+
+    Sessions, turns and feedback are in it: nothing but the vectors is lost, and those are made anew.
     """
     from app.files import private_file
 
@@ -259,7 +261,7 @@ def export(
 def import_(
     ctx: typer.Context, file: Annotated[Path, typer.Argument(show_default=False)], as_json: AsJson = False
 ) -> None:
-    """Read memories that `export` wrote; known ones are left alone, bad lines reported (exit code 4).
+    """Read what `export` wrote; known memories are left alone, bad lines reported (exit code 4).
 
     \b
     loci memory import memories.jsonl
@@ -280,7 +282,8 @@ def import_(
     else:
         for bad in report.bad:
             note(f"{file}, line {bad.line}: {bad.reason}")
-        print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad")
+        others = f", {report.others} rows of sessions and the like" if report.others else ""
+        print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad{others}")
         if report.redacted:
             note(f"Kept out of the memory: secrets of {report.redacted} rows.")
     if report.bad:
