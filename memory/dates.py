@@ -28,6 +28,17 @@ _PATTERN = re.compile(
 )
 
 
+_SPAN = re.compile(
+    rf"""\b(?:
+      (?:(?P<month>{_MONTH})\.?,?\s+(?:of\s+)?|(?:in|of|during|since|throughout)\s+)(?P<year>(?:19|20)\d{{2}})
+    | (?:in|during|of|last|this|next|early|mid|late)[\s-]+(?P<only>{_MONTH})(?!\.?,?\s+(?:of\s+)?\d)
+    | (?P<which>last|this|past)\s+(?P<unit>week|weekend|month|year)
+    | (?P<ago>\d{{1,3}}|{"|".join(_NUMBERS)})\s+(?P<ago_unit>month|year)s?\s+ago
+    )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Dated:
     """A date in a text, at its characters."""
@@ -44,6 +55,48 @@ def find_date(text: str, today: date) -> Dated | None:
         if day is not None:
             return Dated(day, match.start(), match.end())
     return None
+
+
+def find_span(text: str, today: date) -> tuple[date, date] | None:
+    """The first and last day that `text` speaks of; None where it names no time.
+
+    A month without a year is the last one. A day is a span of three: who asks about yesterday may
+    mean what was told of it the day after.
+    """
+    if match := _SPAN.search(text):
+        return _span(match.groupdict(), today)
+    day = find_date(text, today)
+    return (day.day - timedelta(1), day.day + timedelta(1)) if day else None
+
+
+def _span(found: dict[str, str | None], today: date) -> tuple[date, date]:
+    if name := found["month"] or found["only"]:
+        month = _MONTHS[name.casefold()]
+        year = int(found["year"] or (today.year if month <= today.month else today.year - 1))
+        return _month(year, month)
+    if found["year"]:
+        return date(int(found["year"]), 1, 1), date(int(found["year"]), 12, 31)
+    if found["ago_unit"]:
+        count = _count(found["ago"])
+        if found["ago_unit"].casefold() == "year":
+            return date(today.year - count, 1, 1), date(today.year - count, 12, 31)
+        return _month(*_months_before(today, count))
+    earlier = (found["which"] or "").casefold() != "this"
+    if (found["unit"] or "").casefold() == "month":
+        return _month(*_months_before(today, int(earlier)))
+    if (found["unit"] or "").casefold() == "year":
+        return date(today.year - earlier, 1, 1), date(today.year - earlier, 12, 31)
+    monday = today - timedelta(today.weekday() + 7 * earlier)
+    return monday, monday + timedelta(6)
+
+
+def _months_before(today: date, count: int) -> tuple[int, int]:
+    months = today.year * 12 + today.month - 1 - count
+    return months // 12, months % 12 + 1
+
+
+def _month(year: int, month: int) -> tuple[date, date]:
+    return date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])
 
 
 def _resolve(found: dict[str, str | None], today: date) -> date | None:

@@ -53,7 +53,7 @@ def memory(row: sa.Row[Any]) -> Memory:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
-        source=Source(how=row.how, session=row.session, turn=row.turn, start=row.start, end=row.end),
+        source=Source(row.how, row.session, row.turn, row.start, row.end, row.speaker),
         event_date=row.event_date,
     )
 
@@ -67,7 +67,10 @@ def get(connection: Connection, memory_id: int) -> Memory:
 
 
 def get_many(connection: Connection, ids: Iterable[int]) -> dict[int, Memory]:
-    rows = connection.execute(sa.select(memories).where(memories.c.id.in_(list(ids))))
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    rows = connection.execute(sa.select(memories).where(memories.c.id.in_(wanted)))
     return {row.id: memory(row) for row in rows}
 
 
@@ -112,6 +115,7 @@ def insert(connection: Connection, draft: Draft, *, recorded_at: str, valid_from
         "turn": draft.source.turn,
         "start": draft.source.start,
         "end": draft.source.end,
+        "speaker": draft.source.speaker,
         "revision": bump(connection),
     } | columns
     fresh = int(connection.execute(sa.insert(memories).values(values).returning(memories.c.id)).scalar_one())
@@ -198,7 +202,10 @@ def duplicate(
     exact = connection.execute(pool.where(memories.c.content_hash == content_hash(text)).limit(1)).first()
     if exact is not None:
         return int(exact.id)
-    near = connection.execute(pool.where(memories.c.id.in_(_holding_words(connection, text)))).all()
+    holding = _holding_words(connection, text)
+    if not holding:  # SQLite would read every memory of the scope to find none of no ids
+        return None
+    near = connection.execute(pool.where(memories.c.id.in_(holding))).all()
     stored = vectors_of(connection, [row.id for row in near], embedder)
     for row in near:
         if row.id in stored and adds_nothing(text, row.text, float(stored[row.id] @ vector), threshold):

@@ -64,6 +64,7 @@ memories = sa.Table(
     sa.Column("confirmations", sa.Integer, nullable=False),
     # Provenance. A deleted session leaves `how` alone.
     sa.Column("how", sa.Text, nullable=False),
+    sa.Column("speaker", sa.Text),  # NULL: the user
     sa.Column("session", sa.ForeignKey("sessions.id", ondelete="SET NULL"), index=True),
     sa.Column("turn", sa.ForeignKey("turns.id", ondelete="SET NULL"), index=True),
     sa.Column("start", sa.Integer),

@@ -1,8 +1,6 @@
 """`MemoryStore`: what a profile remembers, in one memory.db. Every write is synchronous and needs no language model."""
 
-import re
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -10,26 +8,23 @@ from typing import Any, Literal
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from memory import learning, maintenance, records
-from memory.cache import VectorCache
+from memory.cache import RecallCache
 from memory.clock import stamp, utc
 from memory.dates import find_date
 from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
-from memory.ranking import Scored, rank
+from memory.recall import recall
 from memory.records import Draft
 from memory.schema import FTS_TABLES, memories
 from memory.sessions import SessionLog
 from memory.settings import MemorySettings
 from memory.transfer import export_store, import_store, parse, without_secrets
 from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
-from retrieval.fulltext import fts_query, fts_terms
 from retrieval.scrub import scrub
 from retrieval.sqlite import open_database, reading, writing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_POOL = 50  # candidates of each kind that fusion sees, at least
 _BATCH = 256  # texts embedded at once on import
 
 
@@ -60,7 +55,7 @@ class MemoryStore(SessionLog):
         self.embedder_id = embedder_id
         self.engine = open_database(folder / "memory.db", MIGRATIONS)
         self._embed = embed
-        self._cache = VectorCache(embedder_id)
+        self._cache = RecallCache(embedder_id)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -187,38 +182,16 @@ class MemoryStore(SessionLog):
 
     # --- recall
 
-    def recall(self, query: str, *, scopes: Sequence[str], limit: int = 8) -> Recollection:
-        """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant."""
+    def recall(self, query: str, *, scopes: Sequence[str], limit: int = 8, now: datetime | None = None) -> Recollection:
+        """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant.
+
+        `now` resolves "last week".
+        """
         if not query.strip() or not scopes:
             return []
         vector = self.embed([query])[0]
-        pool = max(_POOL, 2 * limit)
         with reading(self.engine) as connection:
-            dense = dict(self._cache.search(connection, vector, scopes, pool))
-            lexical = self._lexical(connection, query, scopes, pool)
-            found = records.get_many(connection, dense.keys() | lexical.keys())
-            # A statement that was superseded must not come without the one that holds.
-            later = {m.superseded_by for m in found.values() if m.superseded_by is not None} - found.keys()
-            found |= {m.id: m for m in records.get_many(connection, later).values() if m.state == "active"}
-            dense |= self._cache.cosines(vector, found.keys() - dense.keys())
-        wanted = {term.strip('"*') for term in fts_terms(query)}
-        candidates = [
-            Scored(memory, dense.get(key), lexical.get(key), _coverage(wanted, memory.text) if key in lexical else 0.0)
-            for key, memory in found.items()
-        ]
-        return rank(candidates, self.settings, limit)
-
-    def _lexical(self, connection: Connection, query: str, scopes: Sequence[str], k: int) -> dict[int, float]:
-        match = fts_query(query)
-        if not match:
-            return {}
-        rows = connection.exec_driver_sql(
-            f"""SELECT m.id, -bm25(memories_fts) FROM memories_fts JOIN memories m ON m.id = memories_fts.rowid
-                WHERE memories_fts MATCH ? AND m.state = 'active' AND m.scope IN ({", ".join("?" * len(scopes))})
-                ORDER BY bm25(memories_fts), m.id DESC LIMIT ?""",
-            (match, *scopes, k),
-        )
-        return {int(key): float(score) for key, score in rows}
+            return recall(connection, self._cache, query, vector, scopes, self.settings, limit, now)
 
     # --- learning from turns
 
@@ -292,14 +265,3 @@ class MemoryStore(SessionLog):
         pinned: bool = False,
     ) -> Draft:
         return Draft(text, kind, scope, source, vector, self.embedder_id, event_date, pinned)
-
-
-def _coverage(wanted: Collection[str], text: str) -> float:
-    """The share of the query's terms that stand in `text`, whatever their ending after five letters.
-
-    Terms of scripts without spaces are bigrams, and stand anywhere.
-    """
-    folded = unicodedata.normalize("NFKC", text).lower()
-    openings = {word[:5] for word in re.findall(r"\w+", folded)}
-    found = sum(term[:5] in openings or (not term.isascii() and term in folded) for term in wanted)
-    return found / len(wanted) if wanted else 0.0

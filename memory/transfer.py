@@ -40,6 +40,7 @@ class ExportedSource(BaseModel):
     turn: int | None = None
     start: int | None = None
     end: int | None = None
+    speaker: str | None = None
 
 
 class ExportedMemory(BaseModel):
@@ -175,7 +176,7 @@ def _insert(
     session = importer.now["sessions"].get(row.source.session or 0)
     turn = importer.now["turns"].get(row.source.turn or 0)
     start, end = (row.source.start, row.source.end) if turn else (None, None)
-    source = Source(row.source.how, session, turn, start, end)
+    source = Source(row.source.how, session, turn, start, end, row.source.speaker)
     created = row.created or at
     columns: Values = {"state": row.state, "retention": row.retention, "uses": row.uses, "last_used": row.last_used}
     if free := importer.free(memories, row.id):

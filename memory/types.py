@@ -1,7 +1,7 @@
 """The plain rows that leave this room. Times are UTC, ISO 8601 with a `Z`."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Kind = Literal["fact", "preference", "event", "instruction", "episode"]
@@ -17,6 +17,8 @@ class Source:
     turn: int | None = None
     start: int | None = None
     end: int | None = None
+    speaker: str | None = None
+    """Who said it; None is the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,17 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """A memory with its score for one query; `dense` and `lexical` explain it."""
+    """A memory with its score for one query, and what explains it.
+
+    `dense` is its cosine with the query (None: it has no vector of this embedder), `lexical` how its words cover the
+    query's (None: not at all); `parts` are the terms whose sum is the score.
+    """
 
     memory: Memory
     score: float
     dense: float | None
     lexical: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

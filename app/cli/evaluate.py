@@ -16,7 +16,9 @@ Paragraphs = Annotated[
     Literal["xquad", "chunking"],
     typer.Option("--dataset", help="XQuAD, or Chroma's chunking evaluation.", show_default=False),
 ]
-Dialogues = Annotated[Literal["locomo"], typer.Option("--dataset", help="LoCoMo's conversations.", show_default=False)]
+Dialogues = Annotated[
+    Literal["locomo", "beam"], typer.Option("--dataset", help="LoCoMo's conversations, or BEAM's.", show_default=False)
+]
 Answerables = Annotated[
     Literal["xquad", "clapnq"], typer.Option("--dataset", help="XQuAD, or CLAP NQ.", show_default=False)
 ]
@@ -44,6 +46,7 @@ def memory(dataset: Dialogues, path: At, limit: Conversations = None, as_json: A
 
     \b
     loci eval memory --dataset locomo --path locomo10.json
+    loci eval memory --dataset beam --path beam100k
     """
     from app.evaluation.memory import evaluate
 

@@ -1,68 +1,29 @@
 """Does recall bring the turns that hold the answer? Long conversations are told to a real `MemoryStore`, turn by turn.
 
-`locomo`: a JSON file of conversations with questions and the ids of their evidence turns. Categories 1 to 4 count; the
-fifth is adversarial and has no evidence. Every conversation is a scope of its own; the store is temporary.
+Every conversation is a scope of its own; the store is temporary. A turn is one memory and takes one place of a ranking.
 """
 
-import json
 import math
-import re
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memory.errors import RememberingError
+from app.evaluation.conversations import Conversation, Question, Said, read
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
 from memory.types import Recalled, Source
-from model.errors import why
 from retrieval.embedder import load_embedder
 
 CUTOFFS = (5, 10, 25, 50)
-_CATEGORIES = {1: "multi_hop", 2: "temporal", 3: "open_domain", 4: "single_hop"}
-_EVIDENCE = re.compile(r"D\d+:\d+")
 _ALL = 200  # beyond the deepest cut-off, so that either leg alone can be ranked from one recall
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-
-
-class UnknownDataset(RememberingError):
-    """The dataset's name or file is not one that this evaluation reads."""
-
-    title = "The memory evaluation cannot read this"
-    exit_code = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One turn of a conversation."""
-
-    key: str
-    speaker: str
-    text: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    text: str
-    evidence: frozenset[str]
-    category: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    name: str
-    said: tuple[Said, ...]
-    questions: tuple[Question, ...]
 
 
 def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
@@ -72,16 +33,17 @@ def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
     callable), and any field of `MemorySettings`. Rankings are judged without the relevance threshold;
     `default.recall@8` and `default.recalled` are what a turn gets with it.
 
+    Metrics: `recall@k`, the share of the evidence turns within k places, and `ndcg@10`, over all questions and by
+    category; `current_first`, the share of knowledge updates whose updated statement comes before every original one.
+
     :raises UnknownDataset: the name is unknown or the file is of another form.
     """
-    if dataset != "locomo":
-        raise UnknownDataset(f"There is no memory dataset {dataset!r}.", "Use locomo.")
     started = time.perf_counter()
     limit = settings.pop("conversations", None)
     reference = settings.pop("embedder", "embedded")
     embed: Embed = reference if callable(reference) else load_embedder(reference).encode
     chosen = MemorySettings.model_validate(settings)
-    conversations = read_locomo(path)[:limit]
+    conversations = read(dataset, path)[:limit]
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as folder:
         # Texts are embedded in bulk first: told one by one they would cost most of the time.
@@ -114,10 +76,7 @@ def _judge(
     scores: dict[str, dict[str, list[float]]],
 ) -> None:
     scope = [conversation.name]
-    turns_of: dict[int, set[str]] = defaultdict(set)
-    for said in conversation.said:
-        stored = store.add(line(said), kind="episode", scope=conversation.name, source=Source("told"), now=said.at)
-        turns_of[stored.id].add(said.key)
+    key_of = _tell(conversation, store)
     for question in conversation.questions:
         found = open_store.recall(question.text, scopes=scope, limit=_ALL)
         rankings = {
@@ -126,20 +85,37 @@ def _judge(
             "lexical": _by(found, lambda item: item.lexical),
         }
         for name, ranking in rankings.items():
-            keys = [turns_of[item.memory.id] for item in ranking]
-            for k in CUTOFFS:
-                scores[name][f"recall@{k}"].append(recall_at(keys, question.evidence, k))
-            scores[name]["ndcg@10"].append(ndcg_at(keys, question.evidence, 10))
+            keys = [key_of[item.memory.id] for item in ranking]
+            measured = {f"recall@{k}": recall_at(keys, question.evidence, k) for k in CUTOFFS}
+            measured["ndcg@10"] = ndcg_at(keys, question.evidence, 10)
             if name == "store":
-                scores[name][f"{question.category}.recall@10"].append(recall_at(keys, question.evidence, 10))
-        usual = store.recall(question.text, scopes=scope, limit=8)
-        kept = [turns_of[item.memory.id] for item in usual]
-        scores["store"]["default.recall@8"].append(recall_at(kept, question.evidence, 8))
+                measured |= {f"{question.category}.{metric}": measured[metric] for metric in ("recall@10", "ndcg@10")}
+            if question.updated:
+                measured["current_first"] = current_first(keys, question)
+            for metric, value in measured.items():
+                scores[name][metric].append(value)
+        usual = [key_of[item.memory.id] for item in store.recall(question.text, scopes=scope, limit=8)]
+        scores["store"]["default.recall@8"].append(recall_at(usual, question.evidence, 8))
         scores["store"]["default.recalled"].append(len(usual))
 
 
+def _tell(conversation: Conversation, store: MemoryStore) -> dict[int, set[str]]:
+    """Store a conversation; returns the turns that each memory holds."""
+    key_of: dict[int, set[str]] = defaultdict(set)
+    sessions: dict[str, int] = {}
+    for said in conversation.said:
+        if said.session not in sessions:
+            sessions[said.session] = store.start_session(conversation.name, said.session, said.at)
+        source = Source("told", sessions[said.session], speaker=said.speaker)
+        stored = store.add(line(said), kind="episode", scope=conversation.name, source=source, now=said.at)
+        key_of[stored.id].add(said.key)
+    return key_of
+
+
 def line(said: Said) -> str:
-    """A turn as it is remembered: who said it and when stand in the text, for questions name both."""
+    """A turn as it is remembered: another's words with who said them and when, for questions name both."""
+    if said.speaker is None:
+        return said.text
     return f"{said.speaker} ({said.at.day} {said.at:%B %Y}): {said.text}"
 
 
@@ -155,36 +131,14 @@ def ndcg_at(ranking: Sequence[set[str]], gold: frozenset[str], k: int) -> float:
     return gained / ideal
 
 
-def read_locomo(path: Path) -> list[Conversation]:
-    """Conversations of a LoCoMo file; questions whose evidence names no turn are left out.
-
-    :raises UnknownDataset: the file is not of that form.
-    """
-    try:
-        return [_conversation(entry, number) for number, entry in enumerate(json.loads(path.read_text("utf-8")))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnknownDataset(
-            f"{path} is not a LoCoMo file: {why(error)}.", "Name the JSON file of conversations."
-        ) from error
-
-
-def _conversation(entry: dict[str, Any], number: int) -> Conversation:
-    talk = entry["conversation"]
-    said = []
-    for name in sorted((key for key, value in talk.items() if isinstance(value, list)), key=_session_number):
-        at = datetime.strptime(talk[f"{name}_date_time"], "%I:%M %p on %d %B, %Y").replace(tzinfo=UTC)
-        said += [Said(turn["dia_id"], turn["speaker"], turn["text"], at) for turn in talk[name]]
-    there = {turn.key for turn in said}
-    questions = []
-    for row in entry["qa"]:
-        evidence = frozenset(key for text in row["evidence"] for key in _EVIDENCE.findall(text)) & there
-        if row["category"] in _CATEGORIES and evidence:
-            questions.append(Question(row["question"], evidence, _CATEGORIES[row["category"]]))
-    return Conversation(entry.get("sample_id", f"conversation {number}"), tuple(said), tuple(questions))
-
-
-def _session_number(name: str) -> int:
-    return int(name.removeprefix("session_"))
+def current_first(ranking: Sequence[set[str]], question: Question) -> float:
+    """1 if an updated statement comes before every statement that only says the original."""
+    places = {key: place for place, keys in reversed(list(enumerate(ranking))) for key in keys}
+    last = len(ranking)
+    updated = min(places.get(key, last) for key in question.updated)
+    return float(
+        updated < min((places.get(key, last) for key in question.original - question.updated), default=last + 1)
+    )
 
 
 def _by(found: Sequence[Recalled], score: Callable[[Recalled], float | None]) -> list[Recalled]:

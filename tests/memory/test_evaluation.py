@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.evaluation.memory import UnknownDataset, evaluate, ndcg_at, recall_at
+from app.evaluation.conversations import Question, UnknownDataset
+from app.evaluation.memory import current_first, evaluate, ndcg_at, recall_at
 from retrieval.embedder import load_embedder
 
 
@@ -48,8 +49,37 @@ def test_a_conversation_is_told_and_its_evidence_found(tmp_path: Path) -> None:
     result = evaluate("locomo", file, embedder=by_length)
     assert set(result) == {"dataset", "items", "metrics", "baselines", "settings", "seconds"}
     assert result["items"] == 1
-    assert result["metrics"]["recall@5"] == result["metrics"]["ndcg@10"] == 1.0
+    assert result["metrics"]["recall@5"] == result["metrics"]["single_hop.recall@10"] == 1.0
     assert result["baselines"]["lexical"]["recall@5"] == 1.0
+
+
+def test_a_chat_with_an_assistant_keeps_the_users_words_and_judges_updates(tmp_path: Path) -> None:
+    said = ["My reading goal is 10 books", "Rain again today", "I raised my reading goal to 12 books"]
+    turns = [
+        [
+            {"role": "user", "id": 2 * n, "content": text, "time_anchor": None},
+            {"role": "assistant", "id": 2 * n + 1, "content": f"Noted: {text}"},
+        ]
+        for n, text in enumerate(said)
+    ]
+    update = {"question": "What is my reading goal?", "source_chat_ids": {"original_info": [0], "updated_info": [4]}}
+    other = {"question": "What did you note?", "source_chat_ids": [1]}
+    questions = {"knowledge_update": [update], "information_extraction": [other]}
+    (tmp_path / "01.json").write_text(
+        json.dumps({"chat": [{"batch_number": 1, "turns": turns}], "questions": questions})
+    )
+    result = evaluate("beam", tmp_path, embedder=by_length)
+    assert result["items"] == 1  # the other rests on the assistant's words
+    assert result["metrics"]["current_first"] == 1.0
+    assert result["metrics"]["knowledge_update.recall@10"] == 1.0
+
+
+def test_an_update_comes_first_only_before_every_original() -> None:
+    question = Question("", frozenset("ab"), "knowledge_update", frozenset("b"), frozenset("ac"))
+    assert current_first([{"b"}, {"a"}], question) == 1.0
+    assert current_first([{"x"}, {"c"}, {"b"}, {"a"}], question) == 0.0
+    assert current_first([{"a"}], question) == 0.0
+    assert current_first([], question) == 0.0
 
 
 def test_an_unknown_name_or_form_is_refused_in_words(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 
 from memory.clock import moment, stamp, utc
-from memory.dates import find_date
+from memory.current import asks_for_present, latest_first, tells_change
+from memory.dates import find_date, find_span
 from memory.duplicates import adds_nothing, content_hash
 from memory.feedback import corrected
-from memory.ranking import Scored, is_relevant, rank, reciprocal_ranks, valid_first
+from memory.ranking import WEIGHTS, Scored, is_relevant, rank, valid_first
 from memory.settings import MemorySettings
 from memory.slots import changes, find_slot
 from memory.types import Memory, Recalled, Source
@@ -147,22 +148,94 @@ def test_dates_are_resolved_against_the_day_they_were_written(text: str, day: da
     assert (found.day if found else None) == day
 
 
-def test_reciprocal_ranks_give_equal_scores_the_same() -> None:
-    assert reciprocal_ranks({1: 0.5, 2: 0.9, 3: 0.5, 4: 0.1}) == {2: 1 / 61, 1: 1 / 62, 3: 1 / 62, 4: 1 / 64}
+def scored(memory: Memory, dense: float | None, coverage: float = 0.0, **measured: float) -> Scored:
+    return Scored(memory, dense, coverage or None, coverage, dict.fromkeys(WEIGHTS, 0.0) | measured)
+
+
+def test_a_score_is_the_sum_of_the_terms_that_explain_it() -> None:
+    [found] = rank([scored(a_memory(1), 0.6, meaning=0.6, words=0.4)], SETTINGS, WEIGHTS)
+    assert found.parts == {"meaning": pytest.approx(0.6), "words": pytest.approx(0.2)}
+    assert found.score == pytest.approx(sum(found.parts.values()))
+    [past] = rank([scored(a_memory(1, valid_to="2026-01-02"), 0.6, meaning=0.6, words=0.4)], SETTINGS, WEIGHTS)
+    assert past.score == pytest.approx(found.score / 2)
 
 
 def test_an_unrelated_memory_is_not_relevant_and_an_instruction_is_sooner() -> None:
     fact, order = a_memory(1), a_memory(2, kind="instruction")
-    assert not is_relevant(Scored(fact, 0.2, None), SETTINGS)
-    assert is_relevant(Scored(order, 0.2, None), SETTINGS)
-    assert is_relevant(Scored(fact, 0.1, 2.0, coverage=0.7), SETTINGS)
-    assert not is_relevant(Scored(fact, 0.1, 2.0, coverage=0.3), SETTINGS)
-    assert not is_relevant(Scored(fact, None, None), SETTINGS)
+    assert not is_relevant(scored(fact, 0.2), SETTINGS)
+    assert is_relevant(scored(order, 0.2), SETTINGS)
+    assert is_relevant(scored(fact, 0.1, 0.7), SETTINGS)
+    assert not is_relevant(scored(fact, 0.1, 0.3), SETTINGS)
+    assert not is_relevant(scored(fact, None), SETTINGS)
 
 
 def test_equal_scores_are_ordered_by_the_later_memory() -> None:
-    found = rank([Scored(a_memory(key), 0.5, None) for key in (1, 3, 2)], SETTINGS, 2)
-    assert [item.memory.id for item in found] == [3, 2]
+    found = rank([scored(a_memory(key), 0.5) for key in (1, 3, 2)], SETTINGS, WEIGHTS)
+    assert [item.memory.id for item in found] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("question", "present"),
+    [
+        ("How many books am I aiming to read?", True),
+        ("What is my budget?", True),
+        ("When is the webinar?", True),
+        ("What did I pay for the boat?", False),
+        ("How much was the rent?", False),
+        ("What was my budget originally?", False),
+        ("Tell me about Rome", False),
+    ],
+)
+def test_questions_for_what_holds_now_are_told_from_others(question: str, present: bool) -> None:
+    assert asks_for_present(question) is present
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("I've extended my reading goal to 12 books", True),
+        ("It was rescheduled to March 22 at 4:30 PM", True),
+        ("The branch has now reached 165 commits", True),
+        ("My increased budget of $650", True),
+        ("I read 12 books", False),
+        ("The budget increased", False),
+    ],
+)
+def test_a_change_of_a_value_is_told_from_a_value(text: str, change: bool) -> None:
+    assert tells_change(text) is change
+
+
+def rivals(early: str, late: str, scores: tuple[float, float] = (1.0, 0.5)) -> list[int]:
+    memories = [a_memory(1, early), a_memory(2, late, valid_from="2026-01-02T00:00:00.000Z")]
+    found = [Recalled(memory, score, None, None) for memory, score in zip(memories, scores, strict=True)]
+    return [item.memory.id for item in latest_first(found, lambda _: 1.0, lambda _one, _other: 0.5)]
+
+
+def test_a_later_statement_with_a_value_goes_before_the_earlier_one_with_which_it_competes() -> None:
+    assert rivals("My goal is 10 books", "I extended my goal to 12 books") == [2, 1]
+    assert rivals("My goal is 10 books", "My goal is 12 books") == [1, 2]  # far behind, and tells of no change
+    assert rivals("My goal is 10 books", "My goal is 12 books", (1.0, 0.9)) == [2, 1]
+    assert rivals("My goal is 10 books", "I thought about my goal", (1.0, 0.9)) == [1, 2]
+    apart = [Recalled(a_memory(key, "12", valid_from=f"2026-01-0{key}"), 1.0, None, None) for key in (1, 2)]
+    assert latest_first(apart, lambda _: 1.0, lambda _one, _other: 0.1) == apart
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("What happened in May 2025?", (date(2025, 5, 1), date(2025, 5, 31))),
+        ("What happened in December?", (date(2025, 12, 1), date(2025, 12, 31))),
+        ("What did I do last week?", (date(2026, 11, 16), date(2026, 11, 22))),
+        ("What is due this month?", (date(2026, 11, 1), date(2026, 11, 30))),
+        ("Where was I two years ago?", (date(2024, 1, 1), date(2024, 12, 31))),
+        ("Where was I in 2023?", (date(2023, 1, 1), date(2023, 12, 31))),
+        ("three months ago", (date(2026, 8, 1), date(2026, 8, 31))),
+        ("What did I say yesterday?", (date(2026, 11, 21), date(2026, 11, 23))),
+        ("May I ask something?", None),
+    ],
+)
+def test_a_time_that_a_question_names_is_a_span_of_days(text: str, span: tuple[date, date] | None) -> None:
+    assert find_span(text, date(2026, 11, 23)) == span
 
 
 def test_the_valid_statement_comes_before_those_it_superseded() -> None:

@@ -121,21 +121,82 @@ def test_unknown_numbers_and_empty_texts_are_refused_in_words(store: MemoryStore
         store.begin_turn(7, "hello")
 
 
-def test_recall_by_cache_equals_the_plain_scan(store: MemoryStore) -> None:
+def test_columns_equal_a_plain_scan(store: MemoryStore, opener: Callable[..., MemoryStore]) -> None:
     words = ["harbour", "crane", "quay", "tide", "lamp", "rope", "sail", "anchor", "mast", "keel"]
     rng = np.random.default_rng(0)
-    for _ in range(60):
-        store.add(
-            " ".join(rng.choice(words, 4)) + f" {rng.integers(1000)}", scope=str(rng.choice(["a", "b"])), source=TOLD
-        )
-    query = store.embed(["harbour crane"])[0]
-    with store.engine.connect() as connection:
-        found = store._cache.search(connection, query, ["a"], 10)
-    rows = store.list(scopes=["a"])
-    plain = store.embed([row.text for row in rows]) @ query
-    expected = sorted(zip(plain, (row.id for row in rows), strict=True), key=lambda pair: (-pair[0], -pair[1]))[:10]
-    assert [key for key, _ in found] == [key for _, key in expected]
-    np.testing.assert_allclose([cosine for _, cosine in found], [cosine for cosine, _ in expected], atol=1e-6)
+    other = opener()
+    for number in range(60):
+        text = " ".join(rng.choice(words, 4)) + f" {number}"
+        (store if number % 2 else other).add(text, scope=str(rng.choice(["a", "b"])), source=TOLD)
+        store.recall("harbour", scopes=["a"])  # the cache catches up step by step
+    store.forget(7)
+    query = "harbour crane"
+    found = store.recall(query, scopes=["a"], limit=60)
+    vector = store.embed([query])[0]
+    rows = {row.id: row for row in store.list(scopes=["a"])}
+    plain = dict(zip(rows, (store.embed([row.text for row in rows.values()]) @ vector).tolist(), strict=True))
+    assert {item.memory.id for item in found} == {
+        key for key, cosine in plain.items() if cosine >= 0.3 or all(w in rows[key].text for w in query.split())
+    }
+    for item in found:
+        assert item.dense == pytest.approx(plain[item.memory.id], abs=1e-6)
+        assert (item.lexical is None) == (not any(word in item.memory.text for word in query.split()))
+    assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
+
+
+def test_a_number_that_an_import_brings_back_is_found_beside_higher_ones(store: MemoryStore) -> None:
+    first = store.add("The boat is red", source=TOLD)
+    for text in ("My office is in B12", "My dog is called Rex"):
+        store.add(text, source=TOLD)
+    lines = [json.dumps(row) for row in store.export()]
+    store.purge(first.id)
+    assert texts(store.recall("my office", scopes=["main"])) == ["My office is in B12"]
+    store.import_(lines)
+    assert store.get(first.id).text == "The boat is red"
+    assert texts(store.recall("is the boat red", scopes=["main"]))[0] == "The boat is red"
+    assert texts(store.recall("my dog called", scopes=["main"]))[0] == "My dog is called Rex"
+
+
+def conversation(store: MemoryStore, *said: tuple[str, str]) -> list[int]:
+    """Store what several people said in one session; returns the ids."""
+    session = store.start_session()
+    return [
+        store.add(text, kind="episode", source=Source("told", session, speaker=who), now=NOW + timedelta(minutes=n)).id
+        for n, (who, text) in enumerate(said)
+    ]
+
+
+def test_an_answer_is_found_by_the_question_before_it(store: MemoryStore) -> None:
+    apart = store.add("On Tuesdays, kettle in the shop", kind="episode", source=TOLD).id
+    _, answer, _ = conversation(
+        store, ("Ada", "Which pottery?"), ("Ben", "On Tuesdays, kettle in hand"), ("Ada", "Nice of them")
+    )
+    found = store.recall("pottery kettle Tuesdays", scopes=["main"])
+    parts = {item.memory.id: item.parts for item in found}
+    assert parts[answer]["words around"] > 0
+    assert parts[answer]["meaning around"] > 0
+    assert parts[apart].keys() == {"meaning", "words"}
+    assert found[0].memory.id == answer
+
+
+def test_who_said_it_and_when_count(store: MemoryStore) -> None:
+    ada, ben = conversation(store, ("Ada", "I planted red tulips"), ("Ben", "I planted blue tulips"))
+    assert store.recall("Which tulips did ben plant?", scopes=["main"])[0].memory.id == ben
+    assert store.recall("Which tulips did Ada plant?", scopes=["main"])[0].memory.id == ada
+    assert store.get(ada).source.speaker == "Ada"
+    old = store.add("I planted tulips by the wall", source=TOLD, now=NOW - timedelta(days=400))
+    [first, *_] = store.recall("tulips planted in October 2025", scopes=["main"], now=NOW)
+    assert (first.memory.id, first.parts["time"]) == (old.id, pytest.approx(0.1))
+
+
+def test_a_question_for_the_present_is_answered_by_the_later_statement(store: MemoryStore) -> None:
+    store.add("I aim for 10 books in the winter reading challenge", kind="episode", source=TOLD, now=NOW)
+    late = "I have extended the winter reading challenge to 12 books, and must read more"
+    store.add(late, kind="episode", source=TOLD, now=NOW + timedelta(days=9))
+    store.add("I lost 3 books", kind="episode", source=TOLD, now=NOW + timedelta(days=10))
+    question = "How many books do I aim for in the winter reading challenge?"
+    assert store.recall(question, scopes=["main"])[0].memory.text == late
+    assert store.recall("I aim for 10 books in the winter reading challenge", scopes=["main"])[0].memory.text != late
 
 
 def test_a_turn_is_observed_from_the_users_words_alone(store: MemoryStore) -> None:
@@ -176,7 +237,7 @@ def test_forget_that_touches_only_what_says_exactly_that(store: MemoryStore) -> 
 
 
 def test_a_correction_supersedes_the_cited_memory_and_is_remembered(store: MemoryStore) -> None:
-    wrong = store.add("My office is in B12", source=TOLD)
+    wrong = store.add("My office is in B12", source=TOLD, now=NOW - timedelta(days=1))
     other = store.add("My dog is called Rex", source=TOLD)
     turn = store.begin_turn(store.start_session(), "Where is my office?")
     both = [wrong.id, other.id]
