@@ -124,12 +124,6 @@ class RecallCache:
             .where(memories.c.revision > self._seen["revision"])
             .order_by(memories.c.id)
         ).all()
-        highest = int(self._ids[self._count - 1]) if self._count else 0
-        if any(row.id < highest and row.id not in self._row_of for row in changed):
-            # An import brought a number back that stands below: rows follow numbers, so all are read anew.
-            self._empty()
-            self._catch_up(connection)
-            return
         self._reserve(changed)
         for row in changed:
             self._place(row)

@@ -144,19 +144,6 @@ def test_columns_equal_a_plain_scan(store: MemoryStore, opener: Callable[..., Me
     assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
 
 
-def test_a_number_that_an_import_brings_back_is_found_beside_higher_ones(store: MemoryStore) -> None:
-    first = store.add("The boat is red", source=TOLD)
-    for text in ("My office is in B12", "My dog is called Rex"):
-        store.add(text, source=TOLD)
-    lines = [json.dumps(row) for row in store.export()]
-    store.purge(first.id)
-    assert texts(store.recall("my office", scopes=["main"])) == ["My office is in B12"]
-    store.import_(lines)
-    assert store.get(first.id).text == "The boat is red"
-    assert texts(store.recall("is the boat red", scopes=["main"]))[0] == "The boat is red"
-    assert texts(store.recall("my dog called", scopes=["main"]))[0] == "My dog is called Rex"
-
-
 def conversation(store: MemoryStore, *said: tuple[str, str]) -> list[int]:
     """Store what several people said in one session; returns the ids."""
     session = store.start_session()
