@@ -225,7 +225,18 @@ def _source(citation: Citation) -> str:
 def _ask_elsewhere(home: Path, question: str, model: str | None) -> dict[str, Any]:
     """`loci ask --json` in a process of its own."""
     # -P: the current folder is not searched for modules, where another `app` may lie.
-    command = [sys.executable, "-P", "-m", "app.cli.main", "--profile", PROFILE, "ask", question, "--json"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "app.cli.main",
+        "--no-resident",
+        "--profile",
+        PROFILE,
+        "ask",
+        question,
+        "--json",
+    ]
     command += ["--model", model] if model else []
     environment = {**os.environ, "LOCI_HOME": str(home)}
     run = subprocess.run(

@@ -8,7 +8,7 @@ class ResidentSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    enabled: bool = False
+    enabled: bool = True
     """Whether commands that need the model or the embedder have them from the resident, which the first of them starts.
     The flag --no-resident does without it once."""
     idle_seconds: float = Field(default=900.0, ge=1, le=1e7)

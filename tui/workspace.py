@@ -34,6 +34,7 @@ class WorkspaceBackend:
     def __init__(self, workspace: "Workspace") -> None:
         self._workspace = workspace
         self._opening = threading.Lock()
+        self._loading = threading.Lock()  # loading may take minutes, in which the rooms are open
 
     def _open(self, room: str) -> Any:
         # Rooms are opened lazily and without a lock of their own, while the chat's workers run side by side.
@@ -50,7 +51,7 @@ class WorkspaceBackend:
 
     def model(self, loading: Callable[[str], None]) -> ModelRow:
         meter = LoadMeter()
-        with self._opening:
+        with self._loading:
             self._workspace.loading = lambda done, total: loading(meter(done, total))
             info = self._workspace.load()
         return ModelRow(
@@ -72,8 +73,9 @@ class WorkspaceBackend:
 
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         yield Started("load")
-        with self._opening:  # the first question may come while the model is still loading
+        with self._loading:  # the first question may come while the model is still loading
             self._workspace.load()
+        with self._opening:
             assistant = self._workspace.assistant()
         yield from assistant.turn(ask)
 

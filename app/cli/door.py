@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+    from typer.core import TyperGroup
 
     from app.workspace import Workspace
 
@@ -40,9 +41,10 @@ Model = Annotated[
 ]
 
 
-def group(help_text: str) -> typer.Typer:
+def group(help_text: str, kind: "type[TyperGroup] | None" = None) -> typer.Typer:
     """A Typer app for a group of commands, with plain help."""
     return typer.Typer(
+        cls=kind,
         help=help_text,
         no_args_is_help=True,
         add_completion=False,
@@ -63,8 +65,11 @@ class Root(NamedTuple):
 def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iterator[Workspace]":
     """The profile that `--profile` names, opened for one command. Flags by key, `__` for the dot; None is not given.
 
-    :param alone: the model runs in this process whatever the settings say: it is measured, changed or examined.
+    :param alone: the model runs in this process whatever the settings say, since it is measured or examined; the
+        resident's makes room for it.
     """
+    from app.resident.client import stop
+    from app.resident.place import Place
     from app.resident.workspace import ResidentWorkspace
     from app.workspace import Workspace
 
@@ -72,6 +77,8 @@ def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iter
     given = {key.replace("__", "."): value for key, value in flags.items()}
     kind = Workspace if alone or not _root(ctx).resident else ResidentWorkspace
     with kind.open(profile_name(ctx), given) as opened, loading() as moved:
+        if alone and stop(Place.of(opened.profile), at_once=False):
+            note("The resident has ended: this command loads models itself.")
         opened.loading = moved
         yield opened
 
@@ -127,8 +134,8 @@ def note_redacted(opened: "Workspace", text: str | None) -> None:
     """Say which secrets of what a person typed were not stored."""
     from memory.redact import redact
 
-    found = redact(text or "").summary() if opened.settings.memory.redact else ""
-    if found:
+    found = redact(text or "").summary()
+    if found and opened.settings.memory.redact:  # settings are read last: they take longer than a short command
         note(f"Kept out of the memory: {found}.")
 
 

@@ -9,25 +9,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli import (
-    ask,
-    batch,
-    chat,
-    demo,
-    doctor,
-    evaluate,
-    feedback,
-    ingest,
-    keep,
-    library,
-    memory,
-    models,
-    resident,
-    search,
-    sessions,
-    settings,
-)
 from app.cli.door import FAILED, INTERRUPTED, USAGE, Root, debugging, group, plain
+from app.cli.lazy import LazyGroup
 
 # Read when torch is loaded, later: threads that spin while they wait make a busy 2-core machine 10 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,7 +23,8 @@ app = group(
     loci ask "Who signed it?"       an answer with citations
     loci chat                       the same, in a full-screen chat
     loci demo                       see all of it on a sample library
-    """
+    """,
+    LazyGroup,
 )
 
 
@@ -69,16 +53,6 @@ def root(
     ] = False,
 ) -> None:
     ctx.obj = Root(profile, not no_resident)
-
-
-for single in (ingest, search, ask, chat, batch, feedback, keep, settings, doctor, demo):
-    single.register(app)
-app.add_typer(memory.app, name="memory")
-app.add_typer(library.app, name="library")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(models.app, name="model")
-app.add_typer(evaluate.app, name="eval")
-app.add_typer(resident.app, name="resident")
 
 
 def main() -> int:

@@ -6,9 +6,13 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.answer import Profile
 from app.resident.place import Place
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 _LOCKED_WITHIN = 1.0
 """Seconds to wait for a lock that is only looked at; who loses against another resident ends."""
@@ -32,8 +36,20 @@ def main(name: str, data: str, cache: str, config: str, runtime: str, identity: 
     from app.resident.server import serve  # with pydantic, 0.3 s: who loses the lock need not wait for it
     from app.workspace import Workspace
 
-    serve(Workspace(Profile(name, Path(data), Path(cache), Path(config))), place, identity, lock)
+    workspace = Workspace(Profile(name, Path(data), Path(cache), Path(config)))
+    workspace.settings = _anchored(workspace.settings)
+    os.chdir("/")  # whose folder this is may want to remove or unmount it
+    serve(workspace, place, identity, lock)
     return 0
+
+
+def _anchored(settings: "Settings") -> "Settings":
+    """The settings with the embedder's folder as it reads in the door's folder; models are told with each order."""
+    folder = Path(settings.retrieval.embedder)
+    if folder.is_absolute() or not folder.is_dir():
+        return settings
+    retrieval = settings.retrieval.model_copy(update={"embedder": str(folder.absolute())})
+    return settings.model_copy(update={"retrieval": retrieval})
 
 
 if __name__ == "__main__":

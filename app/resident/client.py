@@ -132,7 +132,7 @@ class Resident:
         self._may_start()
         make_private(self.place.folder)
         root = str(Path(__file__).resolve().parents[2])
-        paths = [path for path in sys.path if path]
+        paths = [str(Path(path).absolute()) for path in sys.path if path]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths if root in paths else [root, *paths])}
         profile = self.profile
         folders = (profile.data, profile.cache, profile.config)
@@ -142,7 +142,6 @@ class Resident:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd="/",
                 env=environment,
                 start_new_session=True,  # the terminal's Ctrl+C is the door's
             )

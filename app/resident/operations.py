@@ -88,6 +88,7 @@ class Operations:
         from app.pinned import forget_own_sessions
 
         forget_own_sessions(self._workspace)
+        self._close_stores()  # with the vectors of what is being deleted
         yield {"result": None}
 
     # ---- with the embedder -------------------------------------------------------------------------
@@ -123,9 +124,13 @@ class Operations:
         """Open the stores anew if the profile's folder is another than it was: a restore puts a new one in place."""
         data = _identity(self._workspace.profile.data)
         if data != self._data:
-            self._data, self._assistant = data, None
-            with self._opening:
-                self._workspace.close_stores()
+            self._data = data
+            self._close_stores()
+
+    def _close_stores(self) -> None:
+        self._assistant = None
+        with self._opening:
+            self._workspace.close_stores()
 
     def _loading(self, done: int, total: int) -> None:
         if done == total or time.monotonic() - self._told >= _TOLD_EVERY:

@@ -65,7 +65,8 @@ class ResidentWorkspace(Workspace):
     def load(self) -> EngineInfo:
         if self.resident is None:
             return super().load()
-        self._info = unpack(EngineInfo, self._drawn(self.order("load")))
+        if self._info is None:  # else it is loaded, or will be by the turn that needs it
+            self._info = unpack(EngineInfo, self._drawn(self.order("load")))
         return self._info
 
     @property

@@ -18,6 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith("LOCI_") and name != "LOCI_EVAL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("LOCI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LOCI_RESIDENT__ENABLED", "false")  # the tests of the resident start it themselves
     return tmp_path / "home"
 
 

@@ -120,6 +120,7 @@ def test_a_setting_says_what_decides_it(tmp_path: Path, monkeypatch: pytest.Monk
     file = config(tmp_path, "[model]\nthreads = 1\ndevice = 'cpu'")
     monkeypatch.setenv("LOCI_MODEL__THREADS", "2")
     monkeypatch.setenv("LOCI_RETRIEVAL", '{"workers": 3}')
+    monkeypatch.delenv("LOCI_RESIDENT__ENABLED")
     found = origins(file)
     assert {key: where for key, where in found.items() if where != "default"} == {
         "model.threads": "environment", "model.device": "file", "retrieval.workers": "environment",

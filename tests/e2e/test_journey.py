@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def _embedded() -> None:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose resident ends with the test."""
+    home = tmp_path / "home"
+    yield home
+    loci(home, "resident", "stop")
+
+
 def start(home: Path, *words: object) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCI_")}
     return subprocess.Popen(
@@ -63,8 +72,8 @@ def loci(home: Path, *words: object) -> tuple[int, str]:
     return process.returncode, out
 
 
-def test_a_batch_killed_in_the_middle_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    home, docs = tmp_path / "home", tmp_path / "docs"
+def test_a_batch_killed_in_the_middle_ends_with_the_same_bytes(home: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "yard.md").write_text(NOTES)
     assert loci(home, "ingest", docs)[0] == 0

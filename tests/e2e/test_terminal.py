@@ -25,6 +25,7 @@ class Terminal:
         if self.pid == 0:
             kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCI_")}
             size = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", "LOCI_HOME": str(home)}
+            size["LOCI_RESIDENT__ENABLED"] = "false"
             os.chdir(ROOT)
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a runner in the background ignores it, and that is inherited
             os.execve(sys.executable, [sys.executable, "-m", "app.cli.main", *words], kept | size)

@@ -15,6 +15,7 @@ import pytest
 from app.answer import Answer, Ask, Completed, Found, Packed, Profile, Started, Text, UsedMemory
 from app.backup import back_up, restore
 from app.errors import ResidentEnded, ResidentFailed
+from app.purge import purge_memory
 from app.resident.client import status, stop
 from app.resident.place import Place
 from app.resident.server import Server
@@ -152,8 +153,10 @@ def test_purging_finds_no_hindrance(server: Server, door: Door) -> None:
     opened = door()
     assert opened.assistant().ask(Ask("remember that my boat is called Zanzibarina")).session
     memory = next(one for one in opened.memory.list() if "Zanzibarina" in one.text)
-    opened.memory.purge(memory.id)
+    opened.assistant().ask(Ask("what is my boat called?"))
+    assert purge_memory(opened, memory.id).clean
     assert b"Zanzibarina" not in b"".join(file.read_bytes() for file in opened.profile.data.glob("memory.db*"))
+    assert not server._workspace.__dict__.keys() & {"memory", "library"}
     assert ask(opened, "write hello").answer == "Yes."
 
 

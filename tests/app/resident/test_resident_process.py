@@ -84,7 +84,7 @@ def test_a_resident_of_another_version_or_settings_is_replaced_when_it_has_finis
         assert len(list(turn)) > 49  # to its end
         assert new.result().name != f"Talker {first}"
     with pytest.raises(ResidentFailed, match="have changed since"):
-        old.load()
+        old.assistant().ask(plain("write hello"))
 
 
 def test_one_that_cannot_start_says_why(profile: Profile) -> None:
