@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.cache import PAGE
+from model.cache import PAGE, token_bytes
 from model.ceiling import Device, Held, decode_seconds, expected_experts, prefill_seconds
 from model.config import Config
 from model.device_rates import synchronise
 from model.engine import AnswersTogether, Engine, Finished, Request, Sampling
 from model.errors import BenchFailed, UnsupportedOperation
+from model.host_memory import host_bytes
 from model.runner import Runner
 from model.step import Reading
 
@@ -109,11 +110,13 @@ def bench(
 class EngineSubject:
     """An engine, through its protocol. Prompts are token ids that it has not seen, so that no cache helps."""
 
-    def __init__(self, engine: Engine, vocabulary: int, window: int | None = None) -> None:
-        """`window`: tokens of prompt and answer together, where that is known."""
+    def __init__(
+        self, engine: Engine, vocabulary: int, window: int | None = None, cache_tokens: int | None = None
+    ) -> None:
+        """`window`: tokens of prompt and answer together; `cache_tokens`: those of all sequences; where known."""
         self._engine = engine
         self._vocabulary = vocabulary
-        self._window = window
+        self._window, self._cache_tokens = window, cache_tokens
 
     def time(self, context: int, batch: int, tokens: int, seed: int) -> Timed:
         """Times the reading first. Then the same prompts are found in the cache, and only the answers take time.
@@ -121,6 +124,15 @@ class EngineSubject:
         :raises BenchFailed: window or cache are too small for that, or the model ends every answer at once.
         """
         _check_window(context, tokens + 1, self._window)
+        if batch > 1 and not isinstance(self._engine, AnswersTogether):
+            raise UnsupportedOperation("This engine writes one answer at a time.", "Measure batch 1.")
+        crowded = BenchFailed(
+            f"The cache does not hold {batch:,} prompts of {context:,} tokens: some would be read while others are "
+            "answered.",
+            "Raise model.cache_gib, or measure fewer or shorter ones.",
+        )
+        if self._cache_tokens is not None and batch * _pages(context + tokens + 1) * PAGE > self._cache_tokens:
+            raise crowded
         draw = random.Random(f"{seed} {context} {batch}")
         for _ in range(_PROMPTS):
             prompts = [[draw.randrange(self._vocabulary) for _ in range(context)] for _ in range(batch)]
@@ -130,11 +142,7 @@ class EngineSubject:
             read = time.perf_counter() - started
             done = self._finish(prompts, Sampling(temperature=1.0, seed=seed, max_tokens=tokens + 1))
             if batch > 1 and min(one.usage.cached_tokens for one in done) < context - PAGE:
-                raise BenchFailed(
-                    f"The cache does not hold {batch} prompts of {context:,} tokens: some would be read while others "
-                    "are answered.",
-                    "Raise model.cache_gib, or measure fewer or shorter ones.",
-                )
+                raise crowded
             decoded = sum(one.usage.completion_tokens - 1 for one in done)
             if 2 * decoded >= batch * tokens:
                 prefill = first[0].prefill_ms / 1e3 if batch == 1 else read
@@ -145,8 +153,7 @@ class EngineSubject:
         requests = [Request(prompt, sampling) for prompt in prompts]
         if len(requests) == 1:
             return [event for event in self._engine.generate(requests[0]) if isinstance(event, Finished)]
-        if not isinstance(self._engine, AnswersTogether):
-            raise UnsupportedOperation("This engine writes one answer at a time.", "Measure batch 1.")
+        assert isinstance(self._engine, AnswersTogether), "checked before they were drawn"
         return [event for _, event in self._engine.generate_all(requests) if isinstance(event, Finished)]
 
 
@@ -163,15 +170,19 @@ class RunnerSubject:
         """:raises BenchFailed: window or memory are too small for that."""
         runner = self._runner
         _check_window(context, tokens, runner.model.config.max_position_embeddings)
-        own = -(-(context + tokens) // PAGE)
+        own = _pages(context + tokens)
         if self._pages != own * batch:  # as in an engine, a cache outlives its first sequence
+            unheld = BenchFailed(
+                f"No memory holds a cache of {batch:,} sequences of {context + tokens:,} tokens.",
+                "Measure fewer or shorter ones.",
+            )
+            size = own * batch * PAGE * token_bytes(runner.model.config, runner.dtype, self._fp8_cache)
+            if runner.device.type == "cpu" and size > host_bytes():  # which a system may promise all the same
+                raise unheld
             try:
                 runner.open_cache(own * batch, self._fp8_cache)
             except RuntimeError as error:  # torch's word for memory that is not there
-                raise BenchFailed(
-                    f"No memory holds a cache of {batch:,} sequences of {context + tokens:,} tokens.",
-                    "Measure fewer or shorter ones.",
-                ) from error
+                raise unheld from error
             self._pages = own * batch
         tables = [range(own * number, own * (number + 1)) for number in range(batch)]
         draw = random.Random(seed)
@@ -197,6 +208,11 @@ class RunnerSubject:
     def _now(self) -> float:
         synchronise(self._runner.device)
         return time.perf_counter()
+
+
+def _pages(tokens: int) -> int:
+    """Of the cache, for one sequence."""
+    return -(-tokens // PAGE)
 
 
 def _check_window(context: int, tokens: int, window: int | None) -> None:

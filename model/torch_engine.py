@@ -126,6 +126,11 @@ class TorchEngine:
     def describe(self) -> EngineInfo:
         return self._info
 
+    @property
+    def cache_tokens(self) -> int:
+        """What the cache holds, in tokens of whole pages."""
+        return self._blocks.count * PAGE
+
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self._tokenizer.prompt_ids(prompt))
 

@@ -125,6 +125,7 @@ def _engine(settings: "ModelSettings", loading: "Progress | None") -> "Iterator[
     from model.device_rates import device_rates
     from model.open import open_engine, resolve
     from model.placement import choose_device, choose_dtype, count_parameters
+    from model.torch_engine import TorchEngine
 
     found = resolve(settings.reference)
     with closing(open_engine(settings.reference, settings, loading)) as engine:
@@ -139,7 +140,9 @@ def _engine(settings: "ModelSettings", loading: "Progress | None") -> "Iterator[
         devices = len(set(engine.describe().devices))
         together = replace(one, bandwidth=one.bandwidth * devices, matrix=one.matrix * devices)
         ceiling = Ceiling(config, held, replace(together, name=f"{devices} x {one.name}") if devices > 1 else one)
-        yield settings.reference, EngineSubject(engine, config.vocab_size, engine.describe().context), ceiling
+        held_tokens = engine.cache_tokens if isinstance(engine, TorchEngine) else None
+        subject = EngineSubject(engine, config.vocab_size, engine.describe().context, held_tokens)
+        yield settings.reference, subject, ceiling
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def evaluate(
     `limit` takes the first questions only; `settings` are those of `AssistantSettings`. The shape is that of
     `loci eval --json`.
 
-    :raises BadInput: the dataset is unknown, or its files are not there.
+    :raises BadInput: the dataset is unknown or empty, or its files are not there.
     """
     if dataset not in ("xquad", "clapnq"):
         raise BadInput(f"There is no grounding dataset {dataset!r}.", "Known: xquad, clapnq.")
@@ -79,6 +79,8 @@ def evaluate(
         try:
             questions = _xquad(path, library, Path(folder)) if dataset == "xquad" else read_clapnq(path)
             questions = questions[:limit]
+            if not questions:
+                raise BadInput(f"{path} holds no questions.", "Give the whole data set.")
             model, named = _opened(engine)
             runs = {"no-model": _answers(questions, library, lambda: NoModel(), chosen)}  # type: ignore[arg-type, return-value]  # never scores
             if model is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluation.conversations import Conversation, Question, Said, read
+from app.evaluation.conversations import Conversation, Question, Said, UnknownDataset, read
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
 from memory.types import Recalled, Source
@@ -36,14 +36,16 @@ def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
     Metrics: `recall@k`, the share of the evidence turns within k places, and `ndcg@10`, over all questions and by
     category; `current_first`, the share of knowledge updates whose updated statement comes before every original one.
 
-    :raises UnknownDataset: the name is unknown or the file is of another form.
+    :raises UnknownDataset: the name is unknown, or the file is empty or of another form.
     """
     started = time.perf_counter()
     limit = settings.pop("conversations", None)
+    conversations = read(dataset, path)[:limit]
+    if not conversations:
+        raise UnknownDataset(f"{path} holds no conversations.", "Give the whole data set.")
     reference = settings.pop("embedder", "embedded")
     embed: Embed = reference if callable(reference) else load_embedder(reference).encode
     chosen = MemorySettings.model_validate(settings)
-    conversations = read(dataset, path)[:limit]
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as folder:
         # Texts are embedded in bulk first: told one by one they would cost most of the time.

@@ -83,13 +83,15 @@ def evaluate(
     `limit` takes the first questions only; `settings` are those of `RetrievalSettings`. The shape is that of
     `loci eval --json`.
 
-    :raises BadInput: the dataset is unknown, or its files are not there.
+    :raises BadInput: the dataset is unknown or empty, or its files are not there.
     """
     readers = {"xquad": read_xquad, "chunking": read_chunking}
     if dataset not in readers:
         raise BadInput(f"There is no retrieval dataset {dataset!r}.", f"Known: {', '.join(readers)}.")
     data = readers[dataset](path)
     questions = data.questions[:limit]
+    if not questions:
+        raise BadInput(f"{path} holds no questions.", "Give the whole data set.")
     start = time.perf_counter()
     # One embedder, and one embedding of the library, for all three searches.
     base = RetrievalSettings(**settings)

@@ -99,6 +99,14 @@ def test_evaluations_print_the_stable_shape(loci: Run, tmp_path: Path, monkeypat
     assert "'locomo'" in loci("eval", "memory", "--dataset", "xquad", "--path", tmp_path).err
 
 
+def test_a_data_set_without_items_is_refused(loci: Run, tmp_path: Path) -> None:
+    (tmp_path / "xquad.json").write_text('{"data": []}')
+    (tmp_path / "locomo.json").write_text("[]")
+    for room, dataset in (("retrieval", "xquad"), ("grounding", "xquad"), ("memory", "locomo")):
+        ran = loci("eval", room, "--dataset", dataset, "--path", tmp_path / f"{dataset}.json")
+        assert ran.code != 0 and f"{dataset}.json holds no " in ran.err
+
+
 def test_grounding_is_measured_with_the_model_that_is_named(
     loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

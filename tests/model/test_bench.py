@@ -103,6 +103,10 @@ def test_what_cannot_be_measured_is_said() -> None:
         EngineSubject(Together(0), 9).time(400, 3, 8, 1)  # type: ignore[arg-type]
     timed = EngineSubject(Together(399), 9).time(400, 3, 8, 1)  # type: ignore[arg-type]
     assert (timed.decode, timed.decoded) == (1.5, 24)
+    roomy = Together(10**6)  # 449 tokens take eight pages of 64
+    assert EngineSubject(roomy, 9, cache_tokens=3 * 512).time(440, 3, 8, 1).decoded == 24  # type: ignore[arg-type]
+    with pytest.raises(BenchFailed, match="cache_gib"):
+        EngineSubject(roomy, 9, cache_tokens=3 * 512 - 1).time(440, 3, 8, 1)  # type: ignore[arg-type]
 
 
 def test_what_exceeds_the_window_or_any_memory_is_refused_before_it_is_drawn(checkpoint: Path) -> None:
