@@ -13,7 +13,7 @@ from app.settings import Settings
 
 Origin = Literal["default", "file", "environment"]
 
-_WIDTH = 100
+_WIDTH = 80
 
 
 def leaves(settings: Settings) -> Iterator[tuple[str, str, FieldInfo, Any]]:

@@ -24,7 +24,7 @@ _SLOW = 1.0
 """Seconds after which a load is shown."""
 
 _LEAST = 16
-"""Characters of a table's last column that a narrow terminal shows, on a second line if it must."""
+"""Characters of a table's column that a narrow terminal shows of a longer one, on a second line if it must."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -191,7 +191,7 @@ def console() -> "Console":
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, keep_end: bool = False) -> None:
-    """Aligned plain columns on stdout; the last one is as long as it is, or cut to a terminal's width.
+    """Aligned plain columns on stdout; in a terminal the widest ones are cut until the lines fit.
 
     :param keep_end: cut the last column at its beginning, as suits paths.
     """
@@ -200,18 +200,29 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, keep_end
     cells = [[plain(" ".join(str("" if cell is None else cell).split())) for cell in row] for row in rows]
     if not cells:
         return
-    widths = [max(len(row[column]) for row in [list(headings), *cells]) for column in range(len(headings))]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for row in [[heading.upper() for heading in headings], *cells]:
-        *first, last = row
-        before = "".join(f"{cell.ljust(width)}  " for cell, width in zip(first, widths, strict=False))
-        if limit:
-            room = max(limit - len(before), _LEAST)
-            last = end_of(last, room) if keep_end else last[:room]
-        say((before + last).rstrip())
+    cells = [[heading.upper() for heading in headings], *cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if sys.stdout.isatty():
+        widths = _fitted(widths, shutil.get_terminal_size().columns - 2 * (len(widths) - 1))
+    for *first, last in cells:
+        shown = [f"{_beginning(cell, width):{width}}" for cell, width in zip(first, widths, strict=False)]
+        say("  ".join([*shown, (_end if keep_end else _beginning)(last, widths[-1])]).rstrip())
 
 
-def end_of(text: str, room: int) -> str:
+def _fitted(widths: Sequence[int], room: int) -> list[int]:
+    """The widths of columns, the widest cut until all have room or those have only `_LEAST` left."""
+    most = max(widths)
+    while most > _LEAST and sum(min(width, most) for width in widths) > room:
+        most -= 1
+    return [min(width, most) for width in widths]
+
+
+def _beginning(text: str, room: int) -> str:
+    """The text, or as much of it as has room before an ellipsis."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _end(text: str, room: int) -> str:
     """The text, or as much of its end as has room behind an ellipsis."""
     return text if len(text) <= room else f"…{text[1 - room :]}"
 

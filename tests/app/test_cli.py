@@ -312,7 +312,20 @@ def test_a_path_in_a_narrow_terminal_keeps_its_end(
     door.table(["id", "path"], rows, keep_end=True)
     assert capsys.readouterr().out.splitlines() == ["ID  PATH", "d1  …papers/lease.md", "d2  /a.md"]
     door.table(["id", "path"], rows)
-    assert capsys.readouterr().out.splitlines()[1] == "d1  /home/ada/papers"
+    assert capsys.readouterr().out.splitlines()[1] == "d1  /home/ada/paper…"
+
+
+def test_the_widest_columns_of_a_table_are_cut_to_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    door.table(["", "question", "answer", "s"], [["✓", "a" * 50, "b" * 40, "1.5"], ["✗", "a", "b", "22.6"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"✓  {'a' * 23}…  {'b' * 23}…  1.5" and max(map(len, lines)) <= 60
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    door.table(["", "question"], [["✓", "a" * 150]])
+    assert capsys.readouterr().out.splitlines()[1] == f"✓  {'a' * 150}"
 
 
 def test_names_and_words_that_are_not_utf8_are_refused_in_words(loci: Run, tmp_path: Path) -> None:
