@@ -54,6 +54,41 @@ def memory(dataset: Dialogues, path: At, limit: Conversations = None, as_json: A
 
 
 @app.command()
+def retention(
+    dataset: Annotated[
+        Literal["locomo", "beam"],
+        typer.Option("--dataset", help="LoCoMo's conversations, or BEAM's chats.", show_default=False),
+    ],
+    path: At,
+    prior_dataset: Annotated[
+        Literal["locomo", "beam"] | None,
+        typer.Option("--prior-dataset", help="Train the replayed model on this set first.", show_default=False),
+    ] = None,
+    prior_path: Annotated[
+        Path | None,
+        typer.Option("--prior-path", metavar="PATH", help="Where that set is.", show_default=False),
+    ] = None,
+    limit: Conversations = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much of what questions need survives forgetting.
+
+    \b
+    loci eval retention --dataset locomo --path locomo10.json
+    loci eval retention --dataset locomo --path locomo10.json --prior-dataset beam --prior-path beam100k
+    """
+    from app.errors import BadInput
+    from app.evaluation.retention import evaluate
+
+    if (prior_dataset is None) != (prior_path is None):
+        raise BadInput("A prior needs its name and its place.", "Give --prior-dataset and --prior-path together.")
+    if prior_path is not None and not prior_path.exists():
+        raise BadInput(f"{prior_path} does not exist.", "Give the data set's file or folder with --prior-path.")
+    prior = None if prior_path is None else (prior_dataset, prior_path)
+    _run(partial(evaluate, prior=prior), dataset, path, limit, as_json, "conversations")
+
+
+@app.command()
 def grounding(
     ctx: typer.Context,
     dataset: Answerables,
