@@ -22,7 +22,7 @@ recall on BEAM."""
 AROUND = 0.5
 """What a word is worth in a memory that stands beside the one where it was said: people do not repeat the topic with
 every turn. From .3 to .7 there is no difference on BEAM."""
-_COMMON = 0.1
+_COMMON = 0.05
 """A word that more than this share of the memories hold says little; it is left out where rarer ones do the work."""
 _FEW = 1000
 """Common words are left out only if they stand in more memories than this: reading fewer costs nothing."""
@@ -43,19 +43,21 @@ class Words:
 
 def postings(connection: Connection, query: str) -> list[Ids]:
     """For each word of `query` the ids of the active memories that hold it, of every scope."""
-    count = connection.exec_driver_sql("SELECT count(*) FROM memories_fts_docsize").scalar_one()
+    rows = connection.exec_driver_sql("SELECT count(*) FROM memories_fts_docsize").scalar_one()
+    limit = max(_FEW, int(_COMMON * rows))
     terms = fts_terms(query)
-    frequencies = {
-        term: int(
-            connection.exec_driver_sql(
-                "SELECT count(*) FROM memories_fts WHERE memories_fts MATCH ?", (term,)
-            ).scalar_one()
-        )
-        for term in terms
-    }
-    limit = max(_FEW, _COMMON * count)
-    telling = [term for term in terms if frequencies[term] <= limit] or sorted(terms, key=frequencies.__getitem__)[:1]
+    frequencies = {term: _frequency(connection, term, limit + 1) for term in terms}
+    telling = [term for term in terms if frequencies[term] <= limit] or terms[:1]
     return [_holding(connection, term) if frequencies[term] else np.empty(0, np.int64) for term in telling]
+
+
+def _frequency(connection: Connection, term: str, limit: int) -> int:
+    """How many memories hold a word, counted up to `limit`: the list of a word that most of them hold is long."""
+    return int(
+        connection.exec_driver_sql(
+            "SELECT count(*) FROM (SELECT 1 FROM memories_fts WHERE memories_fts MATCH ? LIMIT ?)", (term, limit)
+        ).scalar_one()
+    )
 
 
 def _holding(connection: Connection, term: str) -> Ids:
@@ -63,7 +65,7 @@ def _holding(connection: Connection, term: str) -> Ids:
     joined = connection.exec_driver_sql(
         "SELECT group_concat(rowid) FROM memories_fts WHERE memories_fts MATCH ?", (term,)
     ).scalar_one()
-    return np.array(joined.split(","), np.int64)
+    return np.fromstring(joined, np.int64, sep=",")
 
 
 def words(found: Sequence[Ids], columns: Columns, allowed: NDArray[np.bool_]) -> Words:
@@ -75,6 +77,7 @@ def words(found: Sequence[Ids], columns: Columns, allowed: NDArray[np.bool_]) ->
         return Words(own, best, share)
     usual = float(columns.lengths[allowed].mean()) or 1.0
     weight = 0.0
+    here = np.empty(n + 1, np.float32)  # the last is for rows that have no neighbour
     for ids in found:
         rows = columns.rows(ids)
         rows = rows[allowed[rows]]
@@ -84,7 +87,7 @@ def words(found: Sequence[Ids], columns: Columns, allowed: NDArray[np.bool_]) ->
         score = (rarity * (_SATURATION + 1) / (1 + _SATURATION * longer)).astype(np.float32)  # [rows]
         own[rows] += score
         share[rows] += 1 / len(found)
-        here = np.zeros(n + 1, np.float32)  # the last is for rows that have no neighbour
+        here[:] = 0
         here[rows] = score
         for beside in (columns.following[rows], columns.previous[rows]):
             here[beside] = np.maximum(here[beside], AROUND * score)
