@@ -1,12 +1,13 @@
 """What a finished turn and a user's verdict teach the store. Rules only; the user's own words only."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from memory import records
+from memory import records, tuning
 from memory.clock import stamp
 from memory.errors import NoSuchSession
 from memory.extract import episode, extract, kind_of
@@ -55,8 +56,10 @@ def observe(
                     dense=found.dense,
                     lexical=found.lexical,
                     cited=found.memory.id in cited,
+                    measured=json.dumps({name: round(value, 6) for name, value in found.measured.items()}),
                 )
             )
+        tuning.learn(connection, at)
         used = sa.update(memories).where(memories.c.id.in_(set(cited)))
         connection.execute(used.values(uses=memories.c.uses + 1, last_used=at))
         # 3. statements, kept or forgotten; offsets are of the message as the turn holds it

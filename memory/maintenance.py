@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from memory import records
+from memory import records, tuning
 from memory.schema import FTS_TABLES, exposures, feedback, memories, sessions, turns, vectors
 from memory.sessions import index_turn
 from retrieval.scrub import scrub
@@ -73,6 +73,7 @@ def stats(connection: Connection, file: Path, embedder: str) -> dict[str, Any]:
         "exposures": count(exposures),
         "cited": connection.execute(sa.select(sa.func.count()).where(exposures.c.cited)).scalar_one(),
         "feedback": by(feedback.c.verdict),
+        "ranking": tuning.report(connection),
         "embedder": embedder,
         "bytes": file.stat().st_size,
     }

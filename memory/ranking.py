@@ -62,9 +62,9 @@ def rank(candidates: Sequence[Scored], settings: MemorySettings, weights: Mappin
 def _scored(candidate: Scored, weights: Mapping[str, float]) -> Recalled:
     memory = candidate.memory
     factor = (1 + _LEANING[memory.kind]) * (1.0 if memory.valid_to is None else _PAST)
-    parts = {name: factor * weight * candidate.measured[name] for name, weight in weights.items()}
-    told = {name: value for name, value in parts.items() if value}
-    return Recalled(memory, sum(parts.values()), candidate.dense, candidate.lexical, told)
+    measured = {name: factor * value for name, value in candidate.measured.items() if value}
+    parts = {name: weights[name] * value for name, value in measured.items()}
+    return Recalled(memory, sum(parts.values()), candidate.dense, candidate.lexical, parts, measured)
 
 
 def valid_first(found: Sequence[Recalled]) -> list[Recalled]:

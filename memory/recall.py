@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from memory import lexical, records
+from memory import lexical, records, tuning
 from memory.cache import Columns, RecallCache
 from memory.clock import utc
 from memory.current import FIRST, asks_for_present, latest_first
 from memory.dates import find_span
-from memory.ranking import WEIGHTS, Scored, rank
+from memory.ranking import Scored, rank
 from memory.settings import MemorySettings
 from memory.types import Recalled
 
@@ -40,6 +40,7 @@ def recall(
 ) -> list[Recalled]:
     """The memories of `scopes` that bear on `query` with its `vector` [D], best first, at most `limit`."""
     found = lexical.postings(connection, query)
+    weights = tuning.weights(connection)
     with cache.level(connection) as columns:
         # 1. measure
         allowed = np.isin(columns.scopes, [columns.scope_codes[one] for one in scopes if one in columns.scope_codes])
@@ -56,7 +57,7 @@ def recall(
             "time": _time(query, columns, now),
         }
         # 2. candidates
-        rows = _best(measured, WEIGHTS, allowed, max(_POOL, 2 * limit))
+        rows = _best(measured, weights, allowed, max(_POOL, 2 * limit))
         known = records.get_many(connection, columns.ids[rows].tolist())
         later = {m.superseded_by for m in known.values() if m.superseded_by is not None} - known.keys()
         known |= {m.id: m for m in records.get_many(connection, later).values() if m.state == "active"}
@@ -72,7 +73,7 @@ def recall(
             for memory, row in ((memory, row_of[key]) for key, memory in known.items())
         ]
         # 3. order
-        ranked = rank(candidates, settings, WEIGHTS)
+        ranked = rank(candidates, settings, weights)
         if asks_for_present(query) and len(ranked) > 1:
             first = [row_of[one.memory.id] for one in ranked[:FIRST]]
             alike = columns.vectors[first] @ columns.vectors[first].T  # [FIRST, FIRST]

@@ -97,9 +97,24 @@ exposures = sa.Table(
     sa.Column("dense", sa.Float),
     sa.Column("lexical", sa.Float),
     sa.Column("cited", sa.Boolean, nullable=False),
+    sa.Column("measured", sa.Text),  # JSON: the terms of the score before their weights
     sqlite_autoincrement=True,
 )
 """Which memories a turn was shown, and which its answer used. Outlives the turn: these are the labels of retention."""
+
+rankings = sa.Table(
+    "rankings",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("weights", sa.Text, nullable=False),
+    sa.Column("turns", sa.Integer, nullable=False),
+    sa.Column("gain", sa.Float, nullable=False),
+    sa.Column("error", sa.Float, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Weights of recall as learned at a time; the last row is in force if it is active."""
 
 feedback = sa.Table(
     "feedback",

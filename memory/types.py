@@ -48,7 +48,8 @@ class Recalled:
     """A memory with its score for one query, and what explains it.
 
     `dense` is its cosine with the query (None: it has no vector of this embedder), `lexical` how its words cover the
-    query's (None: not at all); `parts` are the terms whose sum is the score.
+    query's (None: not at all); `parts` are the terms whose sum is the score,
+    `measured` what they are before their weights.
     """
 
     memory: Memory
@@ -56,6 +57,7 @@ class Recalled:
     dense: float | None
     lexical: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

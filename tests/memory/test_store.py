@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from memory.errors import NoSuchMemory, NoSuchSession
+from memory.schema import exposures
 from memory.store import MemoryStore
 from memory.types import Memory, Recalled, Source
+from retrieval.sqlite import reading
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TOLD = Source("command")
@@ -125,7 +128,7 @@ def test_columns_equal_a_plain_scan(store: MemoryStore, opener: Callable[..., Me
     words = ["harbour", "crane", "quay", "tide", "lamp", "rope", "sail", "anchor", "mast", "keel"]
     rng = np.random.default_rng(0)
     other = opener()
-    for number in range(60):
+    for number in range(30):
         text = " ".join(rng.choice(words, 4)) + f" {number}"
         (store if number % 2 else other).add(text, scope=str(rng.choice(["a", "b"])), source=TOLD)
         store.recall("harbour", scopes=["a"])  # the cache catches up step by step
@@ -205,6 +208,9 @@ def test_a_turn_is_observed_from_the_users_words_alone(store: MemoryStore) -> No
     assert (why["recalled"], why["cited"], why["exposures"][0]["turn"]) == (1, 1, turn)
     assert why["exposures"][0]["score"] == pytest.approx(recalled[0].score)
     assert (store.get(office.id).uses, store.get(office.id).last_used) == (1, "2026-11-23T12:00:00.000Z")
+    with reading(store.engine) as connection:
+        measured = json.loads(connection.execute(sa.select(exposures.c.measured)).scalars().all()[0])
+    assert measured == {name: pytest.approx(value, abs=1e-6) for name, value in recalled[0].measured.items()}
     assert store.get(dog.id).uses == 0
     assert store.why(cat.id)["said"]["question"] == said
     gone = replace(dog, id=999)  # purged meanwhile
