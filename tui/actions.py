@@ -128,6 +128,14 @@ class ChatActions(PaneActions):
     async def action_forget(self, argument: str = "") -> None:
         await self._change_numbered(argument, "forget", "Forgot #{}", "F3 shows it; f there restores it.")
 
+    async def action_memory_off(self, argument: str = "") -> None:
+        talk = self.state.talk
+        talk.off = not talk.off
+        if talk.off:
+            await self.say("Memory off", "Nothing is recalled or stored in this session until /off is given again.")
+        else:
+            await self.say("Memory on", "What you say from here on is recalled and stored again.", "good")
+
     async def action_pin(self, argument: str = "") -> None:
         await self._change_numbered(argument, "pin", "Pinned #{}", "It will not be forgotten.")
 

@@ -43,9 +43,15 @@ class LociChat(ChatActions):
     COMMANDS: ClassVar = {Actions}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  not a class variable to the type checker
 
-    def __init__(self, backend: Backend, scope: tuple[str, ...] = ("main",), session: int | None = None) -> None:
-        """Ask `backend` about the collections of `scope`, continuing `session` if given."""
-        super().__init__(backend, State(Talk(scope)))
+    def __init__(
+        self,
+        backend: Backend,
+        scope: tuple[str, ...] = ("main",),
+        session: int | None = None,
+        incognito: bool = False,
+    ) -> None:
+        """Ask `backend` about the collections of `scope`, continuing `session` if given; `incognito`: memory off."""
+        super().__init__(backend, State(Talk(scope, off=incognito)))
         self._continue = session
 
     def compose(self) -> ComposeResult:
@@ -106,7 +112,9 @@ class LociChat(ChatActions):
         if talk.session is None and talk.answer is None:
             talk.title = clipped(question, TITLE_WIDTH)
             self.show_library()
-        run = self.state.run = TurnRun(Ask(question, scope=talk.scope, session=talk.session))
+        run = self.state.run = TurnRun(
+            Ask(question, scope=talk.scope, session=talk.session, use_memory=not talk.off, store=not talk.off)
+        )
         talk.view = await self.query_one(Conversation).begin(question)
 
         def draw() -> None:

@@ -79,6 +79,13 @@ ACTIONS: tuple[Action, ...] = (
         argument="[ID]",
     ),
     Action(
+        "memory.off",
+        "Memory off or on",
+        "Recall and store nothing in this session, or do again",
+        "memory_off",
+        slash="off",
+    ),
+    Action(
         "memory.pin", "Pin a memory", "Never forget the memory with this number", "pin", slash="pin", argument="[ID]"
     ),
     Action("model.show", "About the model", "What the model is and where it runs", "model", slash="model"),

@@ -18,6 +18,8 @@ class Talk:
     scope: tuple[str, ...]
     session: int | None = None
     title: str = UNTITLED
+    off: bool = False
+    """The memory is off: nothing is recalled and nothing stored."""
     view: TurnView | None = None
     """The turn under way; None when there is none, or when the user left its session."""
     answer: AnswerRow | None = None

@@ -22,9 +22,7 @@ def chat(
     again: Annotated[bool, typer.Option("--continue", "-c", help="Continue the last session.")] = False,
     model: Model = None,
     plain: Annotated[bool, typer.Option("--plain", help="Lines in and out; no full screen.")] = False,
-    incognito: Annotated[
-        bool, typer.Option("--incognito", help="Neither recall nor store anything; implies --plain.")
-    ] = False,
+    incognito: Annotated[bool, typer.Option("--incognito", help="Neither recall nor store anything.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Talk with your library.
@@ -41,13 +39,13 @@ def chat(
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
         session = opened.last_session(names) if again else None
-        if plain or incognito or as_json or not has_screen():
+        if plain or as_json or not has_screen():
             _plain(opened, names, session, incognito=incognito, as_json=as_json)
         else:
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.workspace import WorkspaceBackend
 
-            LociChat(WorkspaceBackend(opened), names, session).run()
+            LociChat(WorkspaceBackend(opened), names, session, incognito).run()
 
 
 def has_screen() -> bool:

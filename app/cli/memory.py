@@ -1,17 +1,13 @@
 """`loci memory`: what Loci knows about you, and how to change it."""
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.door import (
     NOTHING,
-    PARTIAL,
     AsJson,
-    Force,
     In,
     InOne,
     Yes,
@@ -26,8 +22,8 @@ from app.cli.door import (
     sought,
     table,
     workspace,
-    write_exactly,
 )
+from app.cli.memory_files import export, import_
 from app.cli.show import figures, reasons
 from memory.types import Kind, State
 
@@ -231,63 +227,8 @@ def purge(
             report(purge_memory(opened, id, dry_run=dry_run), dry_run)
 
 
-@app.command()
-def export(
-    ctx: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
-    force: Force = False,
-) -> None:
-    """Write the memory whole as JSON lines; the file is for its owner alone (mode 0600).
-
-    \b
-    loci memory export memories.jsonl
-
-    Sessions, turns and feedback are in it: nothing but the vectors is lost, and those are made anew.
-    """
-    from app.files import private_file
-
-    with workspace(ctx) as opened:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in opened.memory.export())
-        if file is None:
-            for line in lines:
-                write_exactly(line)
-        else:
-            with private_file(file, force=force) as out:
-                count = sum(out.write(line.encode()) > 0 for line in lines)
-            note(f"{count} {'memory is' if count == 1 else 'memories are'} written to {file}.")
-
-
-@app.command("import")
-def import_(
-    ctx: typer.Context, file: Annotated[Path, typer.Argument(show_default=False)], as_json: AsJson = False
-) -> None:
-    """Read what `export` wrote; known memories are left alone, bad lines reported (exit code 4).
-
-    \b
-    loci memory import memories.jsonl
-    """
-    from app.errors import BadInput
-    from model.errors import why
-
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{file} cannot be read: {why(error)}.", "Give a file that `loci memory export` wrote."
-        ) from None
-    with workspace(ctx) as opened:
-        report = opened.memory.import_(text.rstrip("\n").split("\n"))  # only \n: a text may hold U+2028
-    if as_json:
-        print_json(asdict(report))
-    else:
-        for bad in report.bad:
-            note(f"{file}, line {bad.line}: {bad.reason}")
-        others = f", {report.others} rows of sessions and the like" if report.others else ""
-        print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad{others}")
-        if report.redacted:
-            note(f"Kept out of the memory: secrets of {report.redacted} rows.")
-    if report.bad:
-        leave(PARTIAL)
+app.command()(export)
+app.command("import")(import_)
 
 
 @app.command()
@@ -304,6 +245,39 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
     else:
         for line in figures(found):
             say(line)
+
+
+@app.command()
+def off(ctx: typer.Context) -> None:
+    """Neither recall nor store anything in this profile, until `loci memory on`.
+
+    \b
+    loci memory off
+
+    What is stored stays. For one question or conversation: `loci ask --incognito`, `loci chat --incognito`, or /off in
+    the chat.
+    """
+    _switch(ctx, False)
+
+
+@app.command()
+def on(ctx: typer.Context) -> None:
+    """Take back `loci memory off`.
+
+    \b
+    loci memory on
+    """
+    _switch(ctx, True)
+
+
+def _switch(ctx: typer.Context, on: bool) -> None:
+    from app.profile import config_file
+    from app.settings_edit import set_flag
+
+    with workspace(ctx) as opened:
+        file = config_file(opened.profile)
+        set_flag(file, "memory", "enabled", on)
+    note(f"The memory is {'on' if on else 'off'}: {file} says so.")
 
 
 def _words(text: str) -> str:

@@ -87,6 +87,15 @@ def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: 
     assert card not in loci("memory", "list", "--all").out
 
 
+def test_the_memory_is_switched_off_and_on_for_good(loci: Run) -> None:
+    assert "off" in loci("memory", "off").err
+    with Workspace.open() as opened:
+        assert not opened.settings.memory.enabled
+    assert loci("memory", "on").code == 0
+    with Workspace.open() as opened:
+        assert opened.settings.memory.enabled
+
+
 def test_an_empty_memory_is_refused(loci: Run) -> None:
     assert loci("memory", "add", " ").code == 2
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import BadSettings
 from app.settings import Settings, keys, load_settings
+from app.settings_edit import set_flag
 from app.settings_text import as_toml, leaves, origins
 
 
@@ -127,3 +128,28 @@ def test_a_setting_says_what_decides_it(tmp_path: Path, monkeypatch: pytest.Monk
     }  # fmt: skip
     text = as_toml(load_settings(file), found)
     assert "threads = 2  # by the environment" in text and 'device = "cpu"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "[memory]\nenabled = false\n"),
+        ("# mine\n[model]\nthreads = 2\n", "# mine\n[model]\nthreads = 2\n\n[memory]\nenabled = false\n"),
+        ("[memory] # x\nepisodes = false\n\n[model]\n", "[memory] # x\nenabled = false\nepisodes = false\n\n[model]\n"),
+        ("[memory]\n enabled=true # y\n", "[memory]\nenabled = false\n"),
+    ],
+)
+def test_a_flag_is_set_and_all_else_stays(tmp_path: Path, before: str | None, after: str) -> None:
+    file = tmp_path / "config.toml"
+    if before is not None:
+        file.write_text(before)
+    set_flag(file, "memory", "enabled", False)
+    assert file.read_text() == after and file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_flag_that_is_written_in_another_way_is_left_to_its_owner(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("memory.enabled = true\n")
+    with pytest.raises(BadSettings, match=r"in a way of its own"):
+        set_flag(file, "memory", "enabled", False)
+    assert file.read_text() == "memory.enabled = true\n"

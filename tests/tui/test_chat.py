@@ -75,6 +75,16 @@ async def test_a_question_streams_an_answer_that_is_replaced_by_the_checked_one(
         assert backend.asked[0].question == QUESTION
 
 
+async def test_off_recalls_and_stores_nothing_until_it_is_given_again(backend: FakeBackend) -> None:
+    app = LociChat(backend, incognito=True)
+    async with app.run_test(size=WIDE) as pilot:
+        for line in ("One?", "/off", "Two?"):
+            await send(pilot, line)
+            await until(pilot, lambda: app.state.run is None)
+        assert "Memory on" in notices(app)
+        assert [(one.use_memory, one.store) for one in backend.asked] == [(False, False), (True, True)]
+
+
 async def test_escape_stops_the_answer_keeps_what_came_and_closes_the_turn(backend: FakeBackend) -> None:
     backend.gate = threading.Event()
     app = LociChat(backend)
