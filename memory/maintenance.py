@@ -1,5 +1,6 @@
 """Looking after memory.db: explanations, counts, problems found and mended. The rows are the truth."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,7 @@ def check(store: "MemoryStore", fix: bool) -> list[str]:
         indexed = set(connection.exec_driver_sql("SELECT rowid FROM memories_fts").scalars())
         said = set(connection.execute(sa.select(turns.c.id)).scalars())
         said_indexed = set(connection.exec_driver_sql("SELECT rowid FROM turns_fts").scalars())
-        own = sa.select(vectors.c.memory).where(vectors.c.embedder == store.embedder_id)
-        missing = sa.select(memories.c.id, memories.c.text).where(memories.c.id.not_in(own))
-        unembedded = connection.execute(missing).all()
+        unembedded = connection.execute(_unembedded(store)).all()
     if active != indexed:
         problems.append(f"Full text of {len(active ^ indexed)} memories is out of step.")
     if said != said_indexed:
@@ -103,19 +102,44 @@ def check(store: "MemoryStore", fix: bool) -> list[str]:
         problems.append(f"{len(unembedded)} memories have no vector of the embedder {store.embedder_id}.")
     if fix:
         if problems:
-            _mend(store, [(row.id, row.text) for row in unembedded])
+            reindex(store, lambda done, total: None)
+            _rebuild_full_text(store)
         scrub(store.engine, FTS_TABLES)  # also ends a purge that another process had kept from rewriting the file
     return problems
 
 
-def _mend(store: "MemoryStore", unembedded: list[tuple[int, str]], batch: int = 256) -> None:
-    for start in range(0, len(unembedded), batch):
-        part = unembedded[start : start + batch]
-        embedded = store.embed([text for _, text in part])
+def reindex(store: "MemoryStore", progress: Callable[[int, int], None], batch: int = 256) -> None:
+    """Embed what has no vector of the store's embedder, then drop the vectors of others.
+
+    Until then those serve processes that use the other embedder. An interrupted run goes on where it was.
+    """
+    with reading(store.engine) as connection:
+        total = connection.execute(sa.select(sa.func.count()).select_from(memories)).scalar_one()
+    while True:
+        with reading(store.engine) as connection:
+            missing = sa.select(sa.func.count()).select_from(_unembedded(store).subquery())
+            left = connection.execute(missing).scalar_one()
+            part = connection.execute(_unembedded(store).limit(batch)).all()
+        progress(max(total - left, 0), total)
+        if not part:
+            break
+        embedded = store.embed([row.text for row in part])
         with writing(store.engine) as connection:
-            for (memory_id, _), vector in zip(part, embedded, strict=True):
-                records.put_vector(connection, memory_id, vector, store.embedder_id)
-                records.change(connection, memory_id)
+            there = records.get_many(connection, [row.id for row in part])  # one may be purged by now
+            for row, vector in zip(part, embedded, strict=True):
+                if row.id in there:
+                    records.put_vector(connection, row.id, vector, store.embedder_id)
+                    records.change(connection, row.id)
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(vectors).where(vectors.c.embedder != store.embedder_id))
+
+
+def _unembedded(store: "MemoryStore") -> sa.Select[tuple[int, str]]:
+    own = sa.select(vectors.c.memory).where(vectors.c.embedder == store.embedder_id)
+    return sa.select(memories.c.id, memories.c.text).where(memories.c.id.not_in(own)).order_by(memories.c.id)
+
+
+def _rebuild_full_text(store: "MemoryStore") -> None:
     with writing(store.engine) as connection:
         connection.exec_driver_sql("DELETE FROM memories_fts")
         for row in connection.execute(sa.select(memories).where(memories.c.state == "active")).all():

@@ -126,7 +126,7 @@ def insert(connection: Connection, draft: Draft, *, recorded_at: str, valid_from
 
 
 def put_vector(connection: Connection, memory_id: int, vector: Vector, embedder: str) -> None:
-    connection.execute(sa.delete(vectors).where(vectors.c.memory == memory_id))
+    connection.execute(sa.delete(vectors).where(vectors.c.memory == memory_id, vectors.c.embedder == embedder))
     blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
     connection.execute(sa.insert(vectors).values(memory=memory_id, embedder=embedder, vector=blob))
 

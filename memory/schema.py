@@ -80,10 +80,10 @@ vectors = sa.Table(
     "vectors",
     metadata,
     sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("embedder", sa.Text, nullable=False),
+    sa.Column("embedder", sa.Text, primary_key=True),
     sa.Column("vector", sa.LargeBinary, nullable=False),
 )
-"""Little-endian float32, L2-normalised, of the dimension that `embedder` has."""
+"""Little-endian float32, L2-normalised, of the dimension that `embedder` has; of two only while all are made anew."""
 
 exposures = sa.Table(
     "exposures",

@@ -244,6 +244,10 @@ class MemoryStore(SessionLog):
         with reading(self.engine) as connection:
             return maintenance.stats(connection, Path(str(self.engine.url.database)), self.embedder_id)
 
+    def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Embed every memory with the embedder in use; those of another serve until all are done."""
+        maintenance.reindex(self, progress)
+
     def check(self, fix: bool = False) -> Problems:
         """Problems found, in words; `fix` rebuilds full text and vectors from the rows, which are the truth."""
         return maintenance.check(self, fix)

@@ -168,13 +168,18 @@ def unpin(ctx: typer.Context, doc: Doc) -> None:
 
 @app.command()
 def reindex(ctx: typer.Context) -> None:
-    """Embed all chunks anew and rebuild the indexes, after a change of embedder or damage.
+    """Embed all chunks anew and rebuild the indexes, after a change of embedder or damage; memories, too.
 
     \b
     loci library reindex
+
+    What is there answers until all is done; a run that was interrupted goes on where it was.
     """
-    with workspace(ctx) as opened, progress("Embedding", "documents") as advance:
-        opened.library.reindex(lambda done, total: advance(done, total, ""))
+    with workspace(ctx) as opened:
+        with progress("Embedding", "documents") as advance:
+            opened.library.reindex(lambda done, total: advance(done, total, ""))
+        with progress("Embedding", "memories") as advance:
+            opened.memory.reindex(lambda done, total: advance(done, total, ""))
         counted = opened.library.stats()
     note(f"Embedded anew: documents {counted['documents']:,}, chunks {counted['chunks']:,}.")
 

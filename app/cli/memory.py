@@ -17,6 +17,7 @@ from app.cli.door import (
     note,
     note_redacted,
     print_json,
+    progress,
     say,
     scope,
     sought,
@@ -225,6 +226,21 @@ def purge(
             if not dry_run:
                 confirm(f"Delete “{opened.memory.get(id).text}” for good?", yes)
             report(purge_memory(opened, id, dry_run=dry_run), dry_run)
+
+
+@app.command()
+def reindex(ctx: typer.Context) -> None:
+    """Embed the memories that the embedder in use did not embed, after a change of embedder.
+
+    \b
+    loci memory reindex
+
+    Those of the earlier one answer until all is done; a run that was interrupted goes on where it was.
+    """
+    with workspace(ctx) as opened, progress("Embedding", "memories") as advance:
+        opened.memory.reindex(lambda done, total: advance(done, total, ""))
+        embedder = opened.memory.embedder_id
+    note(f"All memories are embedded by {embedder}.")
 
 
 app.command()(export)

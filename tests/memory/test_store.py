@@ -1,7 +1,7 @@
 """The store on a real file: writing, recall, scopes, conversations, feedback, in and out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from memory.schema import exposures
 from memory.store import MemoryStore
 from memory.types import Memory, Recalled, Source
 from retrieval.sqlite import reading
+from tests.memory.conftest import word_embedding
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TOLD = Source("command")
@@ -345,17 +346,34 @@ def test_export_and_import_are_lossless_and_idempotent(
     assert other.import_([{"text": "A plain statement"}]).added == 1
 
 
-def test_another_embedder_is_noticed_and_mended(store: MemoryStore, opener: Callable[..., MemoryStore]) -> None:
-    store.add("My office is in B12", source=TOLD)
+def test_another_embedder_is_noticed_and_the_old_vectors_serve_until_all_are_made_anew(
+    store: MemoryStore, opener: Callable[..., MemoryStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.import_([{"text": f"crate {number} is full"} for number in range(300)])
     other = opener(embedder="other words")
-    [found] = other.recall("office B12", scopes=["main"])
+    [found, *_] = other.recall("crate 7", scopes=["main"])
     assert found.dense is None
     [problem] = other.check()
-    assert "other words" in problem
-    other.check(fix=True)
-    assert other.check() == []
-    [found] = other.recall("office B12", scopes=["main"])
-    assert found.dense is not None
+    assert "300 memories" in problem and "other words" in problem
+    batches = []
+
+    def embed_once(texts: Sequence[str]) -> np.ndarray:
+        if batches:
+            raise KeyboardInterrupt
+        batches.append(len(texts))
+        return word_embedding(texts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(other, "embed", embed_once)
+        other.reindex()
+    assert store.recall("crate 290", scopes=["main"])[0].dense is not None  # the old index is whole
+    assert store.recall("crate 7", scopes=["main"])[0].dense is not None
+    assert store.check() == [] and "44 memories" in other.check()[0]
+    seen: list[tuple[int, int]] = []
+    other.reindex(lambda done, total: seen.append((done, total)))
+    assert seen == [(256, 300), (300, 300)]  # it went on where it was
+    assert other.check() == [] and "300 memories" in store.check()[0]
+    assert other.recall("crate 7", scopes=["main"])[0].dense is not None
 
 
 def test_full_text_out_of_step_is_found_and_rebuilt(store: MemoryStore) -> None:
