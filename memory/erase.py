@@ -143,7 +143,7 @@ def _quick(quoted: Sequence[Quoted]) -> Callable[[Row[Any]], bool]:
     needed = frozenset[str]().union(*(one.terms for one in quoted))
 
     def look(row: Row[Any]) -> bool:
-        folded = f"{row.question} {row.answer} {row.answer_json}".casefold()
+        folded = f"{row.question} {row.answer} {row.answer_json}".lower()
         return wordless or any(word in folded for word in needed)
 
     return look

@@ -3,6 +3,7 @@ all its words in another order, or by a word that stands nowhere else. Pure func
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,8 @@ _EXPANDED = {"m": "am", "re": "are", "ve": "have"}
 _WORD = re.compile(r"\w+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*_]*\s+|[。！？]|\s*\n+")
+_NO_TERM = re.compile(r"m|re|ve|ll|s|t|d|.*[我你您].*")
+"""What is left of "I'm" and the like; and pairs of characters that the other side says otherwise."""
 _BETWEEN = r"[\W_]{1,6}"
 
 
@@ -106,9 +109,12 @@ class Statement:
 
     def spans(self, text: str) -> Iterator[Span]:
         """The words themselves; and sentences that have every telling word, if there are two or more of these."""
+        folded = _folded(text)
+        if not all(term in folded for term in self.terms):  # soon told, and true of nearly every text
+            return
         exact = [match.span() for match in self._pattern.finditer(text)]
         yield from exact
-        if len(self.terms) > 1 and all(holds(text, term) for term in self.terms):
+        if len(self.terms) > 1:
             for start, end in sentences(text):
                 inside = any(start < b and a < end for a, b in exact)
                 if not inside and all(holds(text[start:end], term) for term in self.terms):
@@ -150,22 +156,25 @@ class Document:
 def terms(text: str) -> frozenset[str]:
     """The words of a text that tell something, in lower case; pairs of characters where a script has no spaces."""
     found = (term.strip('"*') for term in fts_terms(text))
-    return frozenset(term for term in found if term not in STOP_WORDS and term not in _SIDE_OF)
+    return frozenset(term for term in found if not (term in STOP_WORDS or term in _SIDE_OF or _NO_TERM.fullmatch(term)))
 
 
 def holds(text: str, term: str) -> bool:
     """Whether `term` stands in `text`; as a part of a word if it is long enough not to do so by chance."""
-    folded = text.casefold()
-    if term.casefold() not in folded:
+    folded = _folded(text)
+    if term not in folded:
         return False
     if len(term) > 4 or _UNSPACED.match(term):
         return True
-    return bool(re.search(rf"(?<![^\W_]){re.escape(term.casefold())}(?![^\W_])", folded))
+    return bool(re.search(rf"(?<![^\W_]){re.escape(term)}(?![^\W_])", folded))
 
 
 def standing(text: str, words: Set[str]) -> Set[str]:
     """Those of `words` that stand in `text`; many are looked up by whole words, not by parts, as that is faster."""
-    return words & terms(text) if len(words) > MANY else {word for word in words if holds(text, word)}
+    if len(words) > MANY:
+        return words & terms(text)
+    folded = _folded(text)
+    return {word for word in words if word in folded and holds(text, word)}
 
 
 def sentences(text: str) -> Iterator[Span]:
@@ -238,6 +247,11 @@ class Cut:
             return None
         shift = sum(len(self.mark) - (b - a) for a, b in self.removed if b <= start)
         return start + shift, end + shift
+
+
+def _folded(text: str) -> str:
+    """As full text's words are made."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()
 
 
 def _alternatives(word: str) -> str:

@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -138,6 +139,7 @@ def kills(count: int, seed: int) -> Counter[str]:
             os.kill(worker.pid, signal.SIGKILL)
             worker.join()
             found[f"{kind}: {judge(home, log, kind)}"] += 1
+            print(n + 1, dict(found), file=sys.stderr, flush=True)
             if n % 20 == 19:
                 shutil.rmtree(home)  # a store of its own for each round: judging reads all of it
     return found
