@@ -17,6 +17,7 @@ _ABBREVIATION = re.compile(
     re.IGNORECASE,
 )
 _OWN_LINE = re.compile(r"\s*(?:[-*+•–]\s|\d{1,3}[.)]\s|#{1,6}\s|\||>|```|={3,}|-{3,})")
+_HEADING = re.compile(r"#{2,6}[ \t]|#[ \t][^\n]*(?:\Z|\n[ \t]*(?:\n|\Z))")
 _FIELD = re.compile(r"[^\s:;|][^:;|\n]{0,40}:\s")
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[^\W_]+")
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
@@ -163,6 +164,11 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
     for first, last in _blocks(text, start, end):
         found.extend(_split(text, first, last))
     return found
+
+
+def is_heading(text: str, unit: Range) -> bool:
+    """Whether a unit is a heading of Markdown; a single # opens comments, too, and must stand before an empty line."""
+    return _HEADING.match(text, unit[0]) is not None
 
 
 def _blocks(text: str, start: int, end: int) -> list[Range]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.answer_types import Wanted, has_kind
-from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, word_ranges
+from app.sentences import STOP_WORDS, Range, content_words, is_heading, sentences, stem, word_ranges
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Features = dict[str, float]
@@ -44,7 +44,7 @@ class Unit:
 def rank_units(
     question: str, asked: Wanted, texts: Sequence[Text], embed: Embed, weights: Mapping[str, float]
 ) -> list[Unit]:
-    """All units of `texts`, best first."""
+    """All units of `texts`, best first; headings are none, where anything else is: they name what stands below."""
     ranges = [(number, unit) for number, text in enumerate(texts) for unit in sentences(text.text)]
     ranges = [(n, r) for n, r in ranges if any(c.isalnum() for c in texts[n].text[r[0] : r[1]])]
     if not ranges:
@@ -55,7 +55,8 @@ def rank_units(
     cosines = vectors[1:] @ vectors[0]  # [U]
     features = unit_features(question, asked, texts, ranges, cosines)
     units = [Unit(n, r, f, dot(f, weights)) for (n, r), f in zip(ranges, features, strict=True)]
-    return sorted(units, key=lambda unit: -unit.score)
+    body = [unit for unit in units if not unit.features["heading"]]
+    return sorted(body or units, key=lambda unit: -unit.score)
 
 
 def _promising(question: str, texts: Sequence[Text], ranges: list[tuple[int, Range]]) -> list[tuple[int, Range]]:
@@ -117,7 +118,7 @@ def unit_features(
                 "dense": float(dense) if dense is not None else best_of_text[n],
                 "short": 1.0 if len(words[index]) < 4 else 0.0,
                 "question": 1.0 if body.rstrip().endswith("?") else 0.0,
-                "heading": 1.0 if body.startswith("#") else 0.0,
+                "heading": 1.0 if is_heading(texts[n].text, (a, b)) else 0.0,
             }
         )
     return found

@@ -71,7 +71,7 @@ class AnswerRow:
     memories: tuple[UsedMemory, ...]
     window: Window | None
     rate: float | None
-    """Tokens per second of the answer; None where none were generated."""
+    """Tokens per second of the answer; None where none were written."""
     seconds: float
     session: int | None
     turn: int | None
@@ -118,6 +118,7 @@ def answer_row(answer: Mapping[str, Any]) -> AnswerRow:
     context = answer.get("context")
     usage, timing = answer.get("usage") or {}, answer.get("timing_ms") or {}
     tokens, milliseconds = usage.get("completion_tokens", 0), timing.get("decode", 0.0)
+    chosen = answer.get("confidence") is not None  # from the documents: its tokens were scored, none was written
     return AnswerRow(
         text=answer.get("answer") or "",
         reasoning=answer.get("reasoning"),
@@ -135,7 +136,7 @@ def answer_row(answer: Mapping[str, Any]) -> AnswerRow:
         )
         if context
         else None,
-        rate=tokens / milliseconds * 1000 if tokens and milliseconds else None,
+        rate=tokens / milliseconds * 1000 if tokens and milliseconds and not chosen else None,
         seconds=timing.get("total", 0.0) / 1000,
         session=answer.get("session"),
         turn=answer.get("turn"),

@@ -1,5 +1,7 @@
 """How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
 
+from dataclasses import replace
+
 from app.answer import Citation, Stage, Status
 from app.places import within
 from tui.rows import AddedRow, ModelRow
@@ -59,8 +61,10 @@ def clipped(text: str, width: int) -> str:
 
 
 def citation_place(citation: Citation) -> str:
-    """`page 12, Ventilation › Filters`, or the line where the document has nothing better."""
-    return within(citation.page, citation.locator) or f"line {citation.line}"
+    """`page 12, Ventilation › Filters`, or the line where the document has nothing better; without its title, which
+    stands beside it and heads the sections of many."""
+    section = (citation.locator.section or "").removeprefix(citation.title or "\n").removeprefix(" › ")
+    return within(citation.page, replace(citation.locator, section=section)) or f"line {citation.line}"
 
 
 def model_line(model: ModelRow) -> str:

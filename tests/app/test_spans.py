@@ -218,3 +218,20 @@ def test_the_shipped_model_finds_a_value_and_misses_what_is_not_there() -> None:
     assert found is not None and missed is not None
     assert text[slice(*found.span)] == "5,310"
     assert found.confidence > 0.5 > missed.confidence
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("## Prices and concessions for visitors\n\nAn adult pays 7 pounds.", "An adult pays 7 pounds."),
+        ("# Prices and concessions\n\nAn adult pays 7 pounds.", "An adult pays 7 pounds."),
+        (
+            "# Prices and concessions: an adult pays 7 pounds\nPRICE = 7\n",
+            "# Prices and concessions: an adult pays 7 pounds",
+        ),
+        ("## Prices and concessions", "## Prices and concessions"),  # there is nothing else
+    ],
+)
+def test_a_heading_is_no_answer_where_there_is_text(text: str, answer: str) -> None:
+    found = choose("What prices and concessions are there for visitors?", [Text(text)], embed)
+    assert found is not None and text[slice(*found.unit.range)] == answer

@@ -9,7 +9,10 @@ from textual.widgets.option_list import Option
 
 from app.answer import Citation
 from tui.messages import CitationChosen
-from tui.words import STATUS_WORDS, citation_place
+from tui.words import STATUS_WORDS, citation_place, clipped
+
+QUOTED = 100
+"""Characters of a quote in the list; the source's pane shows all of it."""
 
 
 def distinct(citations: tuple[Citation, ...]) -> tuple[Citation, ...]:
@@ -42,4 +45,5 @@ def _line(citation: Citation, width: int) -> Content:
         (f"{status}  ", style),
         (citation.title or citation.path, ""),
         (f"  {citation_place(citation)}", "$foreground-muted"),
+        (f": “{clipped(citation.quote, QUOTED)}”" if citation.quote else "", "$foreground-muted"),
     )
