@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.config_keys import FAMILIES, Architecture, malformed, refuse_keys
+from model.config_keys import FAMILIES, Architecture, leading_dense, malformed, refuse_keys
 from model.errors import BadCheckpoint, UnsupportedArchitecture
 from model.files import is_number, read_object
 
@@ -250,7 +250,7 @@ def from_json(values: Mapping[str, Any], where: str = "config.json") -> Config:
     theta = rope.pop("rope_theta", None) or values.get("rope_theta") or 10000.0
     yarn = _read_yarn(rope, unsupported, where)
     block, power_of_two = _read_quantization(values.get("quantization_config"), unsupported)
-    dense = _read_layer_types(values.get("mlp_layer_types"), values.get("num_hidden_layers"), unsupported)
+    dense = leading_dense(values.get("mlp_layer_types"), values.get("num_hidden_layers"), unsupported)
     if unsupported:
         raise UnsupportedArchitecture(
             f"{where} asks for what the torch engine does not implement: " + "; ".join(unsupported) + ".",
@@ -316,16 +316,6 @@ def _read_yarn(rope: dict[str, Any], unsupported: list[str], where: str) -> Yarn
         return Yarn(**found)
     except BadCheckpoint as error:
         raise BadCheckpoint(f"{where}: {error.message}", _MEND) from None
-
-
-def _read_layer_types(types: Any, layers: Any, unsupported: list[str]) -> int | None:
-    """How many dense layers come first, where `mlp_layer_types` lists every layer's kind."""
-    if types is None:
-        return None
-    dense = types.index("sparse") if "sparse" in types else len(types)
-    if len(types) != layers or types != ["dense"] * dense + ["sparse"] * (len(types) - dense):
-        unsupported.append(f"mlp_layer_types = {types!r}")
-    return dense
 
 
 def _read_quantization(values: Any, unsupported: list[str]) -> tuple[tuple[int, int] | None, bool]:

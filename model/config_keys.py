@@ -108,3 +108,13 @@ def malformed(values: Mapping[str, Any]) -> list[str]:
     if "architectures" not in wrong and not all(isinstance(name, str) for name in names):
         wrong.append("architectures")
     return [f"{key} = {values[key]!r}" for key in wrong]
+
+
+def leading_dense(types: Any, layers: Any, unsupported: list[str]) -> int | None:
+    """How many dense layers come first, where `mlp_layer_types` lists every layer's kind."""
+    if types is None:
+        return None
+    dense = types.index("sparse") if "sparse" in types else len(types)
+    if len(types) != layers or types != ["dense"] * dense + ["sparse"] * (len(types) - dense):
+        unsupported.append(f"mlp_layer_types = {types!r}")
+    return dense
