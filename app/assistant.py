@@ -18,6 +18,7 @@ from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by
 from app.settings_assistant import AssistantSettings
 from app.shelf import Library, Shelf
 from app.turn import Turn, Way
+from memory.banks import Bank
 from memory.types import Memory
 from model.engine import Engine
 from retrieval.types import Passage
@@ -143,8 +144,12 @@ class Assistant:
         if self._memory is None or not turn.ask.use_memory or not self._settings.memories:
             return
         with turn.timed("recall"):
-            found = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=self._settings.memories)
-            turn.memories = [one for one in found if one.memory.kind != "episode"]
+            many = self._settings.memories
+            # What chooses among statements can do nothing with an episode; what writes reads a few, and one summary.
+            budget: dict[Bank, int] = {"statement": many}
+            if self._writes:
+                budget |= {"episode": 2, "session": 1}
+            turn.memories = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=many, budget=budget)
             known = [(one.memory.id, one.memory.text) for one in turn.memories]
             turn.query, used = with_memory(turn.standalone, known)
             turn.cited |= set(used)
@@ -202,6 +207,7 @@ class Assistant:
             remembered = self._memory.observe(
                 turn.id, turn.ask.question, recalled=turn.memories, cited=sorted(turn.cited), scope=turn.ask.scope[0]
             )
+            self._memory.consolidate(limit=1)
         if turn.kind == "statement":
             turn.text = _acknowledged(remembered, stored=turn.id is not None)
         return remembered

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from memory import records, tuning
+from memory.consolidation import summarised
 from memory.schema import FTS_TABLES, exposures, feedback, memories, sessions, turns, vectors
 from memory.sessions import index_turn
 from retrieval.scrub import scrub
@@ -49,6 +50,7 @@ def why(connection: Connection, memory_id: int) -> dict[str, Any]:
             }
             for r in shown
         ],
+        "sums_up": summarised(connection, memory) if memory.source.how == "summary" else [],
         "replaced": [{"id": row.id, "text": row.text} for row in replaced],
     }
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from memory import lexical, records, tuning
+from memory.banks import Bank, within
 from memory.cache import Columns, RecallCache
 from memory.clock import utc
 from memory.current import FIRST, asks_for_present, latest_first
@@ -36,9 +37,11 @@ def recall(
     scopes: Sequence[str],
     settings: MemorySettings,
     limit: int,
+    budget: Mapping[Bank, int] | None,
     now: datetime | None,
 ) -> list[Recalled]:
-    """The memories of `scopes` that bear on `query` with its `vector` [D], best first, at most `limit`."""
+    """The memories of `scopes` that bear on `query` with its `vector` [D], best first, at most `limit`, and of
+    each bank at most its `budget` where there is one."""
     found = lexical.postings(connection, query)
     weights = tuning.weights(connection)
     with cache.level(connection) as columns:
@@ -83,7 +86,7 @@ def recall(
                 lambda one: float(words.share[row_of[one]]),
                 lambda one, other: float(alike[place[one], place[other]]),
             )
-    return ranked[:limit]
+    return (ranked if budget is None else within(ranked, budget))[:limit]
 
 
 def _around(cosines: NDArray[np.float32], columns: Columns) -> NDArray[np.float32]:

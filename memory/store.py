@@ -10,10 +10,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from memory import learning, maintenance, records
+from memory.banks import Bank
 from memory.cache import RecallCache
 from memory.clock import stamp, utc
+from memory.consolidation import consolidate
 from memory.dates import find_date
 from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
+from memory.profile import profile
 from memory.recall import recall
 from memory.records import Draft
 from memory.schema import FTS_TABLES, memories
@@ -182,16 +185,32 @@ class MemoryStore(SessionLog):
 
     # --- recall
 
-    def recall(self, query: str, *, scopes: Sequence[str], limit: int = 8, now: datetime | None = None) -> Recollection:
+    def recall(
+        self,
+        query: str,
+        *,
+        scopes: Sequence[str],
+        limit: int = 8,
+        budget: Mapping[Bank, int] | None = None,
+        now: datetime | None = None,
+    ) -> Recollection:
         """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant.
 
-        `now` resolves "last week".
+        `budget`: how many may come of each bank; one that it does not name gives none. `now` resolves "last week".
         """
         if not query.strip() or not scopes:
             return []
         vector = self.embed([query])[0]
         with reading(self.engine) as connection:
-            return recall(connection, self._cache, query, vector, scopes, self.settings, limit, now)
+            return recall(connection, self._cache, query, vector, scopes, self.settings, limit, budget, now)
+
+    def profile(self, scopes: Sequence[str] | None = None) -> Memories:
+        """The few statements that say most about the user, best first (`memory.profile`)."""
+        return profile(self.list(scopes))
+
+    def consolidate(self, limit: int = 10, now: datetime | None = None) -> Memories:
+        """Sum up sessions that rest, the latest first, at most `limit`; returns the summaries written."""
+        return consolidate(self, limit, now)
 
     # --- learning from turns
 

@@ -35,7 +35,7 @@ class ExportedSource(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    how: Literal["told", "extracted", "command", "import"] = "import"
+    how: Literal["told", "extracted", "command", "import", "summary"] = "import"
     session: int | None = None
     turn: int | None = None
     start: int | None = None

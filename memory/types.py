@@ -10,9 +10,9 @@ State = Literal["active", "archived", "tombstone"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a memory came from: a turn and its characters, a command, or an import."""
+    """Where a memory came from: a turn and its characters, a command, an import, or a session that it sums up."""
 
-    how: Literal["told", "extracted", "command", "import"]
+    how: Literal["told", "extracted", "command", "import", "summary"]
     session: int | None = None
     turn: int | None = None
     start: int | None = None

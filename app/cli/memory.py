@@ -1,7 +1,6 @@
 """`loci memory`: what Loci knows about you, and how to change it."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,8 +23,9 @@ from app.cli.door import (
     table,
     workspace,
 )
+from app.cli.memory_banks import consolidate, profile
 from app.cli.memory_files import export, import_
-from app.cli.show import figures, reasons
+from app.cli.show import figures, memory_json, reasons
 from memory.types import Kind, State
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ _STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")]
 Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
-
-
-def memory_json(memory: "Memory", score: float | None = None) -> dict[str, Any]:
-    """A memory in the shape of `loci memory list --json`; `score` as `recall` adds it."""
-    row = asdict(memory)
-    return row if score is None else row | {"score": score}
 
 
 @app.command("list")
@@ -82,7 +76,7 @@ def recall(
     with workspace(ctx) as opened:
         found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
     if as_json:
-        print_json([memory_json(item.memory, item.score) for item in found])
+        print_json([memory_json(item.memory, item.score) | {"parts": item.parts} for item in found])
     else:
         table(["id", "score", "text"], [[item.memory.id, f"{item.score:.3f}", item.memory.text] for item in found])
     if not found:
@@ -243,6 +237,8 @@ def reindex(ctx: typer.Context) -> None:
     note(f"All memories are embedded by {embedder}.")
 
 
+app.command()(profile)
+app.command()(consolidate)
 app.command()(export)
 app.command("import")(import_)
 

@@ -1,11 +1,12 @@
 """Answers, places and model notes as people read them in a terminal."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.answer import Answer, Citation
-    from memory.types import Source
+    from memory.types import Memory, Source
     from model.engine import EngineInfo
     from retrieval.types import Locator
 
@@ -82,12 +83,25 @@ def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
 
 
+def memory_json(memory: "Memory", score: float | None = None) -> dict[str, Any]:
+    """A memory in the shape of `loci memory list --json`; `score` as `recall` adds it."""
+    row = asdict(memory)
+    return row if score is None else row | {"score": score}
+
+
 def reasons(source: "Source", why: Mapping[str, Any]) -> list[str]:
     """Where a memory comes from and what it was used for, as `MemoryStore.why` tells."""
     said = why["said"]
-    origins = {"command": "added by a command", "import": "imported", "told": f"told as feedback on turn {source.turn}"}
+    origins = {
+        "command": "added by a command",
+        "import": "imported",
+        "summary": f"sum of session {source.session}",
+        "told": f"told as feedback on turn {source.turn}",
+    }
     origin = origins.get(source.how, f"learnt from turn {source.turn}")
     lines = [f"said on {said['asked_at'][:10]}: “{said['question']}”" if said else origin]
+    if why["sums_up"]:
+        lines.append(f"sums up memories {', '.join(str(one) for one in why['sums_up'])}")
     lines += [f"replaced memory {old['id']}: “{old['text']}”" for old in why["replaced"]]
     lines.append(f"confirmed {why['confirmations']}, recalled {why['recalled']}, cited {why['cited']} times")
     for shown in why["exposures"]:

@@ -117,8 +117,8 @@ def _tell(conversation: Conversation, store: MemoryStore) -> dict[int, set[str]]
 def line(said: Said) -> str:
     """A turn as it is remembered: another's words with who said them and when, for questions name both."""
     if said.speaker is None:
-        return said.text
-    return f"{said.speaker} ({said.at.day} {said.at:%B %Y}): {said.text}"
+        return said.text.strip()
+    return f"{said.speaker} ({said.at.day} {said.at:%B %Y}): {said.text.strip()}"
 
 
 def recall_at(ranking: Sequence[set[str]], gold: frozenset[str], k: int) -> float:

@@ -2,7 +2,7 @@
 weight."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.sentences import content_words
+from memory.banks import Bank, within
 from memory.extract import extract
 from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
@@ -155,11 +156,17 @@ class FakeMemory:
         self.stored: dict[int, Turn] = {}
         self.observed: list[dict[str, Any]] = []
 
-    def recall(self, query: str, *, scopes: Sequence[str], limit: int | None = None) -> list[Recalled]:
+    def recall(
+        self, query: str, *, scopes: Sequence[str], limit: int | None = None, budget: Mapping[Bank, int] | None = None
+    ) -> list[Recalled]:
         scored = [
             Recalled(m, s, s, None) for m in self.memories if (s := float(embed([m.text])[0] @ embed([query])[0])) > 0.1
         ]
-        return sorted(scored, key=lambda r: -r.score)[:limit]
+        found = sorted(scored, key=lambda r: -r.score)
+        return (found if budget is None else within(found, budget))[:limit]
+
+    def consolidate(self, limit: int) -> list[Memory]:
+        return []
 
     def start_session(self, scope: str) -> int:
         return 1

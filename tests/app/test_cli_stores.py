@@ -67,13 +67,32 @@ def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) 
     assert "“Remember that my boat is called Whimbrel.”" in told and "{" not in told
     used = {"turn": 7, "at": "2026-03-14T10:00:00Z", "rank": 1, "cited": True}
     replaced = [{"id": 4, "text": "My boat is called Rook."}]
-    why = {"said": None, "confirmations": 0, "recalled": 1, "cited": 1, "exposures": [used], "replaced": replaced}
+    counts = {"confirmations": 0, "recalled": 1, "cited": 1}
+    why = {"said": None, **counts, "exposures": [used], "sums_up": [], "replaced": replaced}
     assert reasons(Source("told", 2, 6), why) == [
         "told as feedback on turn 6",
         "replaced memory 4: “My boat is called Rook.”",
         "confirmed 0, recalled 1, cited 1 times",
         "  turn 7 on 2026-03-14, rank 1, cited",
     ]
+
+
+def test_the_profile_is_read_and_edited_by_lines(loci: Run, tmp_path: Path) -> None:
+    assert loci("memory", "profile").code == 3
+    for text in ("My boat is called Whimbrel.", "My office is in B12."):
+        loci("memory", "add", text)
+    shown = loci("memory", "profile").out
+    assert shown.splitlines()[1:] == ["2: My office is in B12.", "1: My boat is called Whimbrel."]
+    file = tmp_path / "me.txt"
+    file.write_text(shown.replace("B12", "C3").replace("1: My", "My new"), "utf-8")
+    edited = loci("memory", "profile", "--from", str(file), "--json")
+    assert [row["text"] for row in edited.json] == ["My new boat is called Whimbrel.", "My office is in C3."]
+    assert "1 changed, 1 forgotten, 1 added" in edited.err
+    assert "gone.txt cannot be read" in loci("memory", "profile", "--from", str(tmp_path / "gone.txt")).err
+
+
+def test_conversations_at_rest_are_summed_up_by_a_command(loci: Run) -> None:
+    assert "nothing new" in loci("memory", "consolidate").err
 
 
 def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: Path) -> None:
