@@ -14,8 +14,10 @@ from random import Random
 from model.train import invented
 
 _WORDINGS = tomllib.loads((Path(__file__).parent / "needles.toml").read_text(encoding="utf-8"))
-_NOUNS: list[str] = _WORDINGS["nouns"]
+_OPEN: dict[str, list[str]] = _WORDINGS["open"]
 INTROS: list[str] = _WORDINGS["intros"]
+_MADE = 0.6
+"""Share of wordings that are made and not taken from the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +34,34 @@ class Episode:
 
     facts: list[str]
     asks: list[Ask]
+    about: str = ""
+    """What a text must not tell of twice, if the question is to have one answer."""
 
 
-def one_value(random: Random) -> Episode:
+def one_value(random: Random, words: Sequence[str]) -> Episode:
     """A single value under a name of its own."""
-    wording, noun, value = _WORDINGS["one"], random.choice(_NOUNS), _value(random)
-    said = random.choice(wording["facts"])
-    return Episode([_fill(said, n=noun, v=value)], [_ask(wording, said, random, value, n=noun)])
+    noun, value = _noun(random), _value(random)
+    if random.random() < _MADE:
+        said = _made(random, words, noun, keyed=False)
+        asks = [_go_on("one", said, random, value, n=noun)]
+    else:
+        said = random.choice(_WORDINGS["one"]["facts"])
+        asks = [_ask("one", said, random, value, n=noun)]
+    return Episode([_fill(said, n=noun, v=value)], asks, noun)
 
 
 def one_of_keys(random: Random, words: Sequence[str]) -> Episode:
     """Values of several keys (names, or some of `words`) in one wording, of which one to four are asked for."""
-    wording, noun = _WORDINGS["keys"], random.choice(_NOUNS)
+    noun = _noun(random)
     keys = _distinct(random.choice((2, 4, 6, 8, 8, 8, 10, 12)), random, words)
     sample = _value(random)
     values = [_like(sample, random) for _ in keys]
-    said = random.choice(wording["facts"])
+    made = random.random() < _MADE
+    said = _made(random, words, noun, keyed=True) if made else random.choice(_WORDINGS["keys"]["facts"])
     facts = [_fill(said, n=noun, k=key, v=value) for key, value in zip(keys, values, strict=True)]
+    ask = _go_on if made else _ask
     asked = random.sample(range(len(keys)), min(random.randint(1, 4), len(keys)))
-    return Episode(facts, [_ask(wording, said, random, values[one], n=noun, k=keys[one]) for one in asked])
+    return Episode(facts, [ask("keys", said, random, values[one], n=noun, k=keys[one]) for one in asked], noun)
 
 
 def chain(random: Random) -> Episode:
@@ -69,13 +80,13 @@ def chain(random: Random) -> Episode:
     facts = []
     while any(waiting):  # interleaved, each chain in its order
         facts.append(random.choice([one for one in waiting if one]).pop(0))
-    return Episode(facts, [_ask(wording, "", random, ", ".join(chains[0]), v=values[0])])
+    return Episode(facts, [_ask("chain", "", random, ", ".join(chains[0]), v=values[0])])
 
 
 def common_words(random: Random, words: Sequence[str], items: int) -> Episode:
     """A list of about `items` of `words`, some of which it repeats far more often than the others."""
-    wording, count = _WORDINGS["words"], random.choice((1, 2, 3, 5, 10))
-    count = max(min(count, items // 12), 1)
+    wording = _WORDINGS["words"]
+    count = max(min(random.choice((1, 2, 3, 5, 10)), items // 12), 1)
     often = random.randint(4, 10)
     rarely = random.randint(1, max(often // 3, 1))
     rest = max((items - count * often) // rarely, 2)
@@ -85,11 +96,12 @@ def common_words(random: Random, words: Sequence[str], items: int) -> Episode:
     numbered = random.random() < 0.5
     lines = " ".join(f"{number}. {word}" if numbered else word for number, word in enumerate(listed, 1))
     answer = ", ".join(sorted(drawn[:count], key=listed.index))
-    return Episode([f"{random.choice(wording['intros'])} {lines}"], [_ask(wording, "", random, answer, n=str(count))])
+    return Episode([f"{random.choice(wording['intros'])} {lines}"], [_ask("words", "", random, answer, n=str(count))])
 
 
-def _ask(wording: dict[str, list[str]], said: str, random: Random, answer: str, **names: str) -> Ask:
+def _ask(task: str, said: str, random: Random, answer: str, **names: str) -> Ask:
     """A question, the beginning of the answer's sentence, or both; `said` is how the fact was worded."""
+    wording = _WORDINGS[task]
     question = _fill(random.choice(wording["questions"]), **names)
     draw = random.random()
     if draw < 0.4:
@@ -97,8 +109,37 @@ def _ask(wording: dict[str, list[str]], said: str, random: Random, answer: str, 
     before, _, _ = said.partition("{v}")
     cues = all(f"{{{name}}}" in before for name in names)  # the fact names what it is about before its value
     stem = before.rstrip() if said and cues and random.random() < 0.5 else random.choice(wording["stems"])
-    asked = f"\n{question}\n" if draw < 0.8 else "\n"
+    asked = f"\n{question}{random.choice(_OPEN['joints'])}" if draw < 0.8 else "\n"
     return Ask(asked + _fill(stem, **names), f" {answer}.\n")
+
+
+def _made(random: Random, words: Sequence[str], noun: str, keyed: bool) -> str:
+    """A wording of its own, whose value comes last but for a tail: of parts, or of any words at all."""
+    if random.random() < 0.5:
+        drawn = [random.choice(words) for _ in range(random.randint(2, 6))]
+        if keyed:
+            drawn.insert(random.randrange(len(drawn) + 1), random.choice(("{k}", "{k},", "{k}:", "({k})")))
+        subject = " ".join(drawn)
+    else:
+        subject = random.choice(_OPEN["openers"]) + random.choice(_OPEN["keyed" if keyed else "single"])
+    text = subject + random.choice(_OPEN["links"]) + "{v}" + random.choice(_OPEN["tails"])
+    text = text.replace("{n}", noun)
+    return text if text.startswith("{") else text[0].upper() + text[1:]
+
+
+def _go_on(task: str, said: str, random: Random, answer: str, **names: str) -> Ask:
+    """What stood before the value once more, with or without a question before it."""
+    stem = _fill(said.partition("{v}")[0].rstrip(), **names)
+    draw = random.random()
+    if draw < 0.4:
+        return Ask(f"\n{stem}", f" {answer}.\n")
+    question = _fill(random.choice(_WORDINGS[task]["questions"]), **names)
+    return Ask(f"\n{question}{random.choice(_OPEN['joints'])}{stem}", f" {answer}.\n")
+
+
+def _noun(random: Random) -> str:
+    noun = random.choice(_WORDINGS["nouns"])
+    return f"{random.choice(_WORDINGS['kinds'])} {noun}" if random.random() < 0.7 else str(noun)
 
 
 def _fill(template: str, **names: str) -> str:

@@ -20,9 +20,9 @@ _SHARE = 0.25
 _MOST = 64.0
 """The weight of an answer's token at most, where answers are a vanishing part of a row."""
 _KINDS = {"one": 0.3, "keys": 0.5, "chain": 0.12, "words": 0.08}
-_SPACING = 2048
+_SPACING = 1024
 """A row has an episode more for so many tokens."""
-_EPISODES = 16
+_EPISODES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,13 @@ class NeedleStream:
         if random.random() < 0.3:
             pieces.append(_Piece(1, self._encode(f"{random.choice(INTROS)}\n")))
         room = length // 3
+        told: set[str] = set()
         for number in range(min(1 + length // _SPACING, _EPISODES)):
-            drawn = self._place(self._episode(random, room), gaps, random, at_end=number == 0)
+            episode = self._episode(random, room)
+            if episode.about in told:
+                continue
+            told |= {episode.about} - {""}
+            drawn = self._place(episode, gaps, random, at_end=number == 0)
             used = sum(len(piece.tokens) for piece in drawn)
             if used <= room:
                 pieces += drawn
@@ -102,7 +107,7 @@ class NeedleStream:
             return common_words(random, self._words, random.randint(20, max(min(room // 4, 600), 21)))
         if kind == "keys":
             return one_of_keys(random, self._words)
-        return one_value(random) if kind == "one" else chain(random)
+        return one_value(random, self._words) if kind == "one" else chain(random)
 
     def _place(self, episode: Episode, gaps: NDArray[np.int64], random: Random, at_end: bool) -> list[_Piece]:
         """Facts at the ends of sentences, in order; questions after them, `at_end` of the row or anywhere."""

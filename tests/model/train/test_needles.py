@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,36 @@ def test_keys_of_a_row_are_told_in_one_wording_and_asked_for_by_key() -> None:
             key = max((word for word in re.findall(r"\w+", ask.before) if word in fact), key=len)
             assert sum(value in one for one in episode.facts) == 1
             assert key in fact
+
+
+def test_what_is_asked_for_stands_once_in_the_facts_after_the_words_that_are_repeated() -> None:
+    wordings = set()
+    for seed in range(200):
+        for episode in (episodes.one_of_keys(Random(seed), WORDS), episodes.one_value(Random(seed), WORDS)):
+            for ask in episode.asks:
+                value = ask.answer.strip().rstrip(".")
+                told = [fact for fact in episode.facts if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", fact)]
+                assert len(told) == 1
+                before = told[0].partition(value)[0].strip()
+                if ask.before.endswith(before):
+                    wordings.add(re.sub(r"\w*\d\w*", "", before))
+    assert len(wordings) > 200
+
+
+def test_a_row_tells_of_nothing_twice(stream: NeedleStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    place = NeedleStream._place
+
+    def note(self: NeedleStream, episode: episodes.Episode, *rest: Any, **named: Any) -> Any:
+        drawn.append(episode.about)
+        return place(self, episode, *rest, **named)
+
+    monkeypatch.setattr(NeedleStream, "_place", note)
+    monkeypatch.setattr(episodes, "_noun", lambda random: random.choice(("door code", "seat number")))
+    stream._row(Random(3))
+    about = [one for one in drawn if one]
+    assert about
+    assert len(about) == len(set(about))
 
 
 def test_a_chain_is_answered_by_all_names_that_hold_the_value() -> None:
