@@ -4,6 +4,7 @@ What is deleted is written to a journal first, and the journal goes last: after 
 begun, done, or taken up again by the next one, by the same command or by `loci doctor --fix`.
 """
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from app.answer import Profile
 from app.backup import SCRATCH, back_up, unpack
-from app.backup_register import known_backups, no_copies
+from app.backup_register import REGISTER, known_backups, no_copies
 from app.errors import LociError
 from app.pinned import forget, forget_sessions
 from app.purge_journal import NOTHING, Going, Task, done, journal, read, write
@@ -160,10 +161,13 @@ def _library(workspace: Workspace, profile: Profile) -> Library:
 
 
 def _sweep(profile: Profile) -> None:
-    """What a backup or a restore left that was killed: no other runs meanwhile."""
+    """What a backup, a restore or a deletion left that was killed: no other runs meanwhile."""
     for part in (profile.data, profile.config):
         for scrap in (*part.glob(f"{SCRATCH}*"), *part.parent.glob(f".{part.name}-restoring-*")):
             shutil.rmtree(scrap, ignore_errors=True)
+    for file in (journal(profile), profile.data / REGISTER, *known_backups(profile)):
+        for begun in file.parent.glob(f"{glob.escape(file.name)}.*.part"):  # as `private_file` names them
+            begun.unlink(missing_ok=True)
 
 
 def _receipt(purged: Purged, documents: Iterable[str], backups: Iterable[str], searched: Search) -> Receipt:

@@ -168,13 +168,20 @@ def why_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
 
 @app.command()
 def forget(
-    ctx: typer.Context, ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)], yes: Yes = False
+    ctx: typer.Context,
+    ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)],
+    for_good: Annotated[bool, typer.Option("--purge", help="For good, as `loci memory purge`.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Forget memories; `restore` brings them back.
 
     \b
     loci memory forget 12 --yes
+    loci memory forget 12 --purge --yes
     """
+    if for_good:
+        purge(ctx, ids, yes=yes)
+        return
     with workspace(ctx) as opened:
         for memory in [opened.memory.get(id) for id in ids]:
             confirm(f"Forget “{memory.text}”?", yes)

@@ -53,11 +53,16 @@ def lines(receipt: "Receipt", dry_run: bool) -> Iterator[str]:
     for backup in receipt.backups:
         yield f"Written anew without it: {backup}"
     yield (
-        f"Searched {receipt.files} files ({receipt.bytes / 1e6:.1f} MB) for {receipt.texts} texts and "
-        f"{receipt.words} words that stood nowhere else: {'no trace is left.' if receipt.clean else 'traces are left!'}"
+        f"Searched {receipt.files} files ({receipt.bytes / 1e6:.1f} MB) for {_counted(receipt.texts, 'text')} and "
+        f"{_counted(receipt.words, 'word')} that stood nowhere else: "
+        f"{'no trace is left.' if receipt.clean else 'traces are left!'}"
     )
     for left in receipt.left:
         yield f"  {'kept, says the same' if left.kept else 'left'}: {left.place}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _named(one: str, several: str, ids: Sequence[object]) -> list[str]:

@@ -59,6 +59,8 @@ def test_a_memory_is_gone_from_profile_and_backups_and_the_receipt_says_so(
     scratch = home / "data" / "default" / "loci-backup-killed"
     scratch.mkdir()
     (scratch / "0").write_text(SECRET)
+    (home / "data" / "default" / "purge.journal.x1.part").write_text(SECRET)  # killed while it was written
+    (tmp_path / "old.zip.x2.part").write_text(SECRET)
     assert b"whimbrelonde" in every_byte(tmp_path / "old.zip") and b"whimbrelonde" in every_byte(home)
     tried = loci("memory", "purge", memory + 1, "--dry-run")
     assert tried.out.startswith(
@@ -72,6 +74,7 @@ def test_a_memory_is_gone_from_profile_and_backups_and_the_receipt_says_so(
     assert receipt["backups"] == sorted(str(tmp_path / name) for name in ("old.zip", "new.zip"))
     assert receipt["files"] > 5 and receipt["bytes"] > 100_000 and receipt["words"] >= 1
     assert b"whimbrelonde" not in every_byte(home, tmp_path / "old.zip", tmp_path / "new.zip")
+    assert not list(tmp_path.glob("*.part"))
     assert "whimbrelonde" not in ran.out.lower() + ran.err.lower()
     assert not list(folder.iterdir())
     assert loci("sessions", "show", 1).out.endswith(
@@ -79,6 +82,13 @@ def test_a_memory_is_gone_from_profile_and_backups_and_the_receipt_says_so(
     )
     assert loci("--profile", "second", "restore", tmp_path / "old.zip").code == 0
     assert loci("--profile", "second", "search", "anchors", "--json").json  # what is not about it is still in there
+
+
+def test_forgetting_can_be_for_good(loci: Run, home: Path) -> None:
+    memory, _ = tell()
+    ran = loci("memory", "forget", memory, "--purge", "--yes")
+    assert ran.code == 0 and ran.out.startswith("Deleted for good: memory 1;") and "no trace is left" in ran.out
+    assert b"whimbrelonde" not in every_byte(home)
 
 
 def test_what_says_the_same_and_was_not_deleted_is_named(loci: Run, tmp_path: Path) -> None:

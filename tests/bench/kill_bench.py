@@ -109,7 +109,7 @@ def judge(home: Path, log: Path, kind: str) -> str:
         else:
             left = {number: secret(number) for number in begun if secret(number) in texts}
             for text in left.values():
-                purge_memory(workspace, texts[text].id)
+                assert purge_memory(workspace, texts[text].id).clean
             assert again is None or again.clean
             name = "ended on repeating" if again else "not begun" if left else "done, or nothing to delete yet"
             gone = done | set(left) | (begun if again else set())

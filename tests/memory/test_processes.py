@@ -57,10 +57,13 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
         worker.start()
     for number in range(25):
         mine.add(f"own crate {number}", source=TOLD)
+        if number % 10 == 9:  # the file is rewritten while the others write
+            mine.purge(mine.add(f"Zwirbelfink {number}", source=TOLD).id)
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
     assert len(mine.list()) == 75
+    assert not any(b"zwirbelfink" in file.read_bytes().lower() for file in tmp_path.iterdir())
     assert mine.check() == []
     # The cache of this process has caught up with what the others wrote.
     assert mine.recall("left crate 7", scopes=["main"])[0].memory.text == "left crate 7"
