@@ -131,7 +131,9 @@ def _groups() -> dict[str, type[BaseModel]]:
 
 def _refuse_unknown_variables() -> None:
     """pydantic-settings ignores variables that it does not know, so a typing error would go unseen."""
-    known = {key: _name(key) for key in keys()} | {name.removeprefix(PREFIX).lower(): name for name in NOT_SETTINGS}
+    known = {key: variable_of(key) for key in keys()} | {
+        name.removeprefix(PREFIX).lower(): name for name in NOT_SETTINGS
+    }
     for variable in sorted(os.environ):
         name = variable.upper()
         if name.startswith(PREFIX) and name not in known.values():
@@ -139,7 +141,7 @@ def _refuse_unknown_variables() -> None:
             raise BadSettings(f"The environment variable {variable} is no setting.", hint(near and known[near]))
 
 
-def _name(key: str) -> str:
+def variable_of(key: str) -> str:
     """The environment variable of a dotted key."""
     return PREFIX + key.upper().replace(".", "__")
 
@@ -150,8 +152,8 @@ def _place(loc: tuple[int | str, ...], config: Path, flags: Mapping[str, Any], e
         return "on the command line"
     if not _has(environment, loc):
         return f"in {config}"
-    own = _name(".".join(map(str, loc)))
-    return f"in {own if own in map(str.upper, os.environ) else _name(str(loc[0]))}"
+    own = variable_of(".".join(map(str, loc)))
+    return f"in {own if own in map(str.upper, os.environ) else variable_of(str(loc[0]))}"
 
 
 def _has(table: Mapping[str, Any], loc: tuple[int | str, ...]) -> bool:

@@ -72,6 +72,9 @@ def main() -> int:
             app()
         finally:
             sys.stdout.flush()
+    except SystemExit as stop:  # typer's word, after it has shown what is wrong with a command line
+        _note_setting(getattr(stop.__context__, "option_name", ""))
+        raise
     except LociError as error:
         if debugging():
             raise
@@ -100,6 +103,18 @@ def main() -> int:
             raise
         return _say("Loci failed unexpectedly", f"{type(error).__name__}: {error}. LOCI_DEBUG=1 shows where.", FAILED)
     return 0
+
+
+def _note_setting(option: str) -> None:
+    """Say that what was given as an option is a setting, where it is one."""
+    if not option.startswith("--"):
+        return
+    from app.settings import keys, variable_of  # pydantic, 0.2 s
+
+    name = option.removeprefix("--").replace("-", "_")
+    for key in keys():
+        if key.endswith(f".{name}"):
+            print(f"There is a setting of that name, {key}: {variable_of(key)}=... or config.toml.", file=sys.stderr)
 
 
 def _say(title: str, text: str, code: int) -> int:

@@ -27,6 +27,9 @@ def test_help_version_and_usage(loci: Run) -> None:
     for words in (["no-such"], ["ask"], ["search", "x", "--limit", "0"], ["memory", "add", "x", "--kind", "y"]):
         ran = loci(*words)
         assert (ran.code, ran.out) == (2, ""), words
+    ran = loci("ask", "x", "--gpu-layers", "2")
+    assert ran.code == 2 and "model.gpu_layers: LOCI_MODEL__GPU_LAYERS=" in ran.err
+    assert "setting" not in loci("ask", "x", "--no-such", "2").err
 
 
 def test_settings_are_shown_with_their_file(loci: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
