@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,6 +180,8 @@ def _watched(as_json: bool) -> bool:
 
 def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
     """Show the draft as it is written, on stderr; it vanishes when the checked answer takes its place."""
+    events = opened.assistant().turn(request)
+    began = next(events)  # the resident is at work while this process imports, 0.1 s
     from rich.live import Live
     from rich.text import Text as Line
 
@@ -196,7 +199,7 @@ def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
     with Live(Line(""), console=console(), transient=True, refresh_per_second=12) as live:
         meter = LoadMeter()
         opened.loading = lambda done, total: live.update(Line(f"{labels['load']} {meter(done, total)} …"))
-        for event in opened.assistant().turn(request):
+        for event in chain([began], events):
             if isinstance(event, Started) and event.stage in labels and not draft:
                 live.update(Line(labels[event.stage] + (f" {event.done}/{event.total}" if event.total else "") + " …"))
             elif isinstance(event, Text) and not event.reasoning:

@@ -22,7 +22,7 @@ from app.resident.identity import identity
 from app.resident.place import Place
 from app.resident.wire import PROTOCOL, Frame, Line
 
-STARTED_WITHIN = 30.0
+STARTED_WITHIN = 60.0
 """Seconds until a process that was started listens, on a machine that is busy."""
 
 _ACCEPTED_WITHIN = 30.0

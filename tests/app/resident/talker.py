@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -51,6 +52,10 @@ class Talker:
         self.closed = True
 
 
+go_on = threading.Event()
+go_on.set()
+"""Cleared, it stops a load halfway."""
+
 loads: list[str] = []
 """References of the models loaded in this process."""
 
@@ -61,9 +66,9 @@ def engine(self: Any) -> Talker:
         reference = self.settings.model.reference
         loads.append(reference)
         if self.loading is not None:
-            for done in (1, 2):
-                self.loading(done, 2)
-                time.sleep(0.1)
+            self.loading(1, 2)
+            go_on.wait(10)
+            self.loading(2, 2)
         self._engine = Talker(reference)
     return self._engine  # type: ignore[no-any-return]
 

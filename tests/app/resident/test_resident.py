@@ -59,6 +59,20 @@ def test_doors_share_a_model_and_see_the_turns_events(server: Server, door: Door
     assert talker.loads == ["embedded"]
 
 
+def test_every_door_that_waits_is_told_how_far_the_model_is(server: Server, door: Door, profile: Profile) -> None:
+    talker.go_on.clear()
+    doors = [door(), door()]
+    told: list[list[tuple[int, int]]] = [[], []]
+    for opened, heard in zip(doors, told, strict=True):
+        opened.loading = lambda done, total, heard=heard: heard.append((done, total))  # type: ignore[misc]
+    with ThreadPoolExecutor(2) as threads:
+        loaded = threads.map(lambda one: one.load(), doors)
+        until(lambda: (status(Place.of(profile)) or {})["busy"] == 2)
+        talker.go_on.set()
+        list(loaded)
+    assert talker.loads == ["embedded"] and all(heard[-1] == (2, 2) for heard in told)
+
+
 def test_an_answer_is_the_one_that_this_process_would_give(server: Server, door: Door, tmp_path: Path) -> None:
     (tmp_path / "stock.md").write_text("# Stock\n\nThere are forty anchors in the shed.\n")
     opened = door()
@@ -96,23 +110,32 @@ def test_a_door_that_goes_away_cancels_its_question_and_what_came_is_kept(server
     assert not kept.complete and kept.answer.startswith("word0")
 
 
-def test_a_question_comes_between_two_rows_of_a_batch(server: Server, door: Door) -> None:
-    done: list[str] = []
+def test_a_door_that_goes_away_before_its_turn_is_not_answered(server: Server, door: Door) -> None:
+    opened = door()
+    first = opened.assistant().turn(plain("write long 500"))
+    next(event for event in first if isinstance(event, Text))
+    second = door().assistant().turn(plain("write more"))
+    assert next(second) == Started("wait")
+    second.close()
+    time.sleep(0.3)  # the resident looks ten times a second
+    first.close()
+    ask(opened, "write hello")
+    asked = [turn.question for one in opened.memory.sessions() for turn in opened.memory.turns(one.id)]
+    assert sorted(asked) == ["write hello", "write long 500"]
 
-    def batch() -> None:
-        opened = door()
-        for row in range(6):
-            ask(opened, "write long 10")
-            done.append(f"row {row}")
 
+def test_a_question_comes_between_two_rows_of_a_batch(server: Server, door: Door, profile: Profile) -> None:
+    rows = door().assistant()
+    first = rows.turn(plain("write long 30"))
+    next(event for event in first if isinstance(event, Text))
     with ThreadPoolExecutor() as threads:
-        rows = threads.submit(batch)
-        until(lambda: done)
-        stages = [e.stage for e in door().assistant().turn(plain("write hello")) if isinstance(e, Started)]
-        done.append("question")
-        rows.result()
-    assert stages[0] == "wait"
-    assert done.index("question") < 4
+        question = threads.submit(ask, door(), "write hello")
+        until(lambda: (status(Place.of(profile)) or {})["busy"] == 2)
+        list(first)
+        second = rows.turn(plain("write long 500"))
+        next(event for event in second if isinstance(event, Text))
+        assert question.done() or question.result(2)  # of the ten that the second row takes
+    second.close()
 
 
 def test_searches_do_not_wait_for_an_answer(server: Server, door: Door) -> None:
@@ -164,9 +187,11 @@ def test_it_ends_for_a_restore_and_answers_from_what_was_restored(server: Server
     opened = door()
     session = ask(opened, "write hello").session
     back_up(opened.profile, tmp_path / "backup.zip")
-    ask(opened, "write more", session)
+    turn = opened.assistant().turn(plain("write long 500", session=session))
+    next(event for event in turn if isinstance(event, Text))
     restore(tmp_path / "backup.zip", opened.profile, force=True)
-    assert status(Place.of(opened.profile)) is None
+    with pytest.raises(ResidentEnded, match="told to stop"):
+        list(turn)
     ask(door(), "write the third", session)
     with talker.Workspace(opened.profile) as alone:
         asked = [turn.question for turn in alone.memory.turns(session or 0)]
