@@ -46,9 +46,8 @@ def postings(connection: Connection, query: str) -> list[Ids]:
     rows = connection.exec_driver_sql("SELECT count(*) FROM memories_fts_docsize").scalar_one()
     limit = max(_FEW, int(_COMMON * rows))
     terms = fts_terms(query)
-    frequencies = {term: _frequency(connection, term, limit + 1) for term in terms}
-    telling = [term for term in terms if frequencies[term] <= limit] or terms[:1]
-    return [_holding(connection, term) if frequencies[term] else np.empty(0, np.int64) for term in telling]
+    telling = terms if rows <= limit else [term for term in terms if _frequency(connection, term, limit + 1) <= limit]
+    return [_holding(connection, term) for term in telling or terms[:1]]
 
 
 def _frequency(connection: Connection, term: str, limit: int) -> int:
@@ -65,6 +64,8 @@ def _holding(connection: Connection, term: str) -> Ids:
     joined = connection.exec_driver_sql(
         "SELECT group_concat(rowid) FROM memories_fts WHERE memories_fts MATCH ?", (term,)
     ).scalar_one()
+    if joined is None:
+        return np.empty(0, np.int64)
     return np.fromstring(joined, np.int64, sep=",")
 
 

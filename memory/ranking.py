@@ -55,7 +55,8 @@ def rank(candidates: Sequence[Scored], settings: MemorySettings, weights: Mappin
     relevant = {c.memory.id for c in candidates if is_relevant(c, settings)}
     relevant |= _successors([c.memory for c in candidates], relevant)
     found = [_scored(c, weights) for c in candidates if c.memory.id in relevant]
-    found.sort(key=lambda item: (-item.score, _reversed(item.memory.created), -item.memory.id))
+    found.sort(key=lambda item: (item.memory.created, item.memory.id), reverse=True)
+    found.sort(key=lambda item: -item.score)
     return valid_first(found)
 
 
@@ -89,8 +90,3 @@ def _successors(memories: Sequence[Memory], ids: Set[int]) -> set[int]:
             found.add(step)
             key = step
     return found
-
-
-def _reversed(stamp: str) -> str:
-    """A key under which the later of two stamps of one width sorts first."""
-    return "".join(chr(0x10FFFF - ord(character)) for character in stamp)

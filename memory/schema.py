@@ -116,6 +116,14 @@ rankings = sa.Table(
 )
 """Weights of recall as learned at a time; the last row is in force if it is active."""
 
+readings = sa.Table(
+    "readings",
+    metadata,
+    sa.Column("turn", sa.ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", sa.Text, nullable=False),
+)
+"""Turns that a language model has read for what is worth remembering."""
+
 feedback = sa.Table(
     "feedback",
     metadata,

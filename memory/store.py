@@ -17,6 +17,7 @@ from memory.consolidation import consolidate
 from memory.dates import find_date
 from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
 from memory.profile import profile
+from memory.reading import Complete, read_turns
 from memory.recall import recall
 from memory.records import Draft
 from memory.schema import FTS_TABLES, memories
@@ -211,6 +212,13 @@ class MemoryStore(SessionLog):
     def consolidate(self, limit: int = 10, now: datetime | None = None) -> Memories:
         """Sum up sessions that rest, the latest first, at most `limit`; returns the summaries written."""
         return consolidate(self, limit, now)
+
+    def read_turns(self, complete: Complete, calls: int) -> Memories:
+        """Let a language model read the latest turns that none has, for what the rules missed; returns what is new.
+
+        `complete` is called at most `calls` times. See `memory.reading`.
+        """
+        return read_turns(self, complete, calls)
 
     # --- learning from turns
 

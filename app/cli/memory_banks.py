@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, leave, note, print_json, say, scope, workspace
+from app.cli.door import NOTHING, AsJson, In, Model, leave, note, print_json, say, scope, workspace
 from app.cli.show import memory_json
 
 
@@ -47,21 +47,34 @@ def profile(
         leave(NOTHING)
 
 
-def consolidate(ctx: typer.Context, as_json: AsJson = False) -> None:
+def consolidate(
+    ctx: typer.Context,
+    model: Model = None,
+    calls: Annotated[int, typer.Option("--calls", min=0, help="Messages that a model may read.")] = 50,
+    as_json: AsJson = False,
+) -> None:
     """Sum up the conversations that rest, in their own words; done for one at the end of each question, too.
+
+    A model other than the embedded one also reads messages for what was missed, and copies it word for word.
 
     \b
     loci memory consolidate
+    loci memory consolidate --model model.gguf --calls 200
     """
-    with workspace(ctx) as opened:
-        written = opened.memory.consolidate(limit=1000)
+    from app.reading import reader
+
+    with workspace(ctx, model__reference=model) as opened:
+        read = []
+        if calls and opened.settings.model.reference != "embedded":
+            read = opened.memory.read_turns(reader(opened.engine()), calls)
+        written = [*read, *opened.memory.consolidate(limit=1000)]
     if as_json:
         print_json([memory_json(memory) for memory in written])
     else:
         for memory in written:
             say(f"{memory.id}  {memory.text}")
     if not written:
-        note("There was nothing new to sum up.")
+        note("There was nothing new to remember or to sum up.")
 
 
 def _lines(file: Path) -> str:

@@ -92,7 +92,7 @@ def test_the_profile_is_read_and_edited_by_lines(loci: Run, tmp_path: Path) -> N
 
 
 def test_conversations_at_rest_are_summed_up_by_a_command(loci: Run) -> None:
-    assert "nothing new" in loci("memory", "consolidate").err
+    assert "nothing new" in loci("memory", "consolidate").err  # the embedded model writes none, and is not loaded
 
 
 def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: Path) -> None:

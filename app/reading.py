@@ -1,0 +1,25 @@
+"""How a model of `model.engine` reads a user's message for `memory.reading`."""
+
+import re
+
+from app import prompts
+from memory.reading import Complete
+from model.engine import Delta, Engine, JsonSchema, Message, Request, Sampling
+
+_TOKENS = 600
+"""Of an answer: eight statements of two lines."""
+
+
+def reader(engine: Engine) -> Complete:
+    """`engine` as memory calls it: greedy, its answer held to the schema where the engine can do so."""
+    constrained = "json_schema" in engine.describe().capabilities
+
+    def complete(instructions: str, message: str, schema: str) -> str:
+        told = instructions if constrained else f"{instructions}\nAnswer with JSON of this schema alone: {schema}"
+        messages = (Message("system", told), Message("user", prompts.data(message)))
+        constraint = JsonSchema(schema) if constrained else None
+        events = engine.generate(Request(messages, Sampling(max_tokens=_TOKENS), constraint))
+        written = "".join(event.text for event in events if isinstance(event, Delta) and not event.reasoning)
+        return re.sub(r"<think>.*?(?:</think>|\Z)", "", written, flags=re.DOTALL)
+
+    return complete
