@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import NOTHING, PARTIAL, AsJson, In, Model, leave, note, print_json, progress, scope, workspace
+from app.cli.door import (
+    NOTHING,
+    PARTIAL,
+    AsJson,
+    In,
+    Model,
+    counted,
+    leave,
+    note,
+    print_json,
+    progress,
+    scope,
+    workspace,
+)
 from app.cli.show import model_note
 
 if TYPE_CHECKING:
@@ -122,7 +135,7 @@ def batch(
     else:
         resumed = f" ({outcome.resumed} of them earlier)" if outcome.resumed else ""
         counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
-        note(f"{outcome.rows} {'row' if outcome.rows == 1 else 'rows'}{resumed}: {counts}")
+        note(f"{counted(outcome.rows, 'row')}{resumed}: {counts}")
     if outcome.statuses["error"]:
         note(f"Why rows failed stands in {out}, in the field error.")
         leave(PARTIAL)

@@ -183,6 +183,11 @@ def note_once(opened: "Workspace", text: str) -> None:
             out.write(f"{text}\n")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def console() -> "Console":
     """Rich, on stderr: bars and the running draft. It respects NO_COLOR and a stderr that is no terminal."""
     from rich.console import Console

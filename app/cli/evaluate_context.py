@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, Model, leave, note, print_json, progress, say, table, workspace
+from app.cli.door import NOTHING, AsJson, Model, counted, leave, note, print_json, progress, say, table, workspace
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
@@ -153,4 +153,4 @@ def _show(result: dict[str, Any]) -> None:
     table(["metric", "value", "95% interval", "chance"], rows)
     for name, reason in result["skipped"].items():
         say(f"{name} was skipped: {reason}.")
-    say(f"{result['items']} {'trial' if result['items'] == 1 else 'trials'} in {result['seconds']:.1f} s.")
+    say(f"{counted(result['items'], 'trial')} in {result['seconds']:.1f} s.")

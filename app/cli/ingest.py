@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import FAILED, NOTHING, PARTIAL, AsJson, InOne, leave, note, print_json, progress, workspace
+from app.cli.door import FAILED, NOTHING, PARTIAL, AsJson, InOne, counted, leave, note, print_json, progress, workspace
 
 if TYPE_CHECKING:
     from retrieval.ingest import FileResult, Progress
@@ -42,7 +42,8 @@ def ingest(
     with workspace(ctx) as opened:
         library = opened.library
         guess = estimate(library, paths, collection=collection)
-        told = f"{guess.files} files, {_size(guess.bytes)}, about {guess.chunks} chunks, {_time(guess.seconds)}"
+        chunks = counted(guess.chunks, "chunk")
+        told = f"{counted(guess.files, 'file')}, {_size(guess.bytes)}, about {chunks}, {_time(guess.seconds)}"
         if dry_run:
             if as_json:
                 print_json(asdict(guess))

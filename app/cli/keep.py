@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import AsJson, Force, Yes, confirm, note, print_json, profile_name
+from app.cli.door import AsJson, Force, Yes, confirm, counted, note, print_json, profile_name
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def backup(
     from app.profile import locate_profile
 
     manifest = back_up(locate_profile(profile_name(ctx)), file, force=force)
-    _report(f"{file}: {len(manifest['files'])} files, {file.stat().st_size / 1e6:.1f} MB", manifest, as_json)
+    _report(f"{file}: {counted(len(manifest['files']), 'file')}, {file.stat().st_size / 1e6:.1f} MB", manifest, as_json)
 
 
 def restore(

@@ -8,7 +8,7 @@ import typer
 
 from app.cli.bench import bench
 from app.cli.card import card
-from app.cli.door import AsJson, group, note, print_json, progress, say, table, workspace
+from app.cli.door import AsJson, counted, group, note, print_json, progress, say, table, workspace
 from app.cli.train import train
 
 app = group("The models that can answer.")
@@ -116,6 +116,6 @@ def pull(
         return
     say(str(pulled.folder))
     note(
-        f"{len(pulled.files)} files, {pulled.bytes / 1e9:,.2f} GB, {pulled.fetched / 1e9:,.2f} of them fetched now, "
-        f"revision {pulled.revision}. Ask it with: loci ask --model {reference}"
+        f"{counted(len(pulled.files), 'file')}, {pulled.bytes / 1e9:,.2f} GB, {pulled.fetched / 1e9:,.2f} of them "
+        f"fetched now, revision {pulled.revision}. Ask it with: loci ask --model {reference}"
     )

@@ -179,7 +179,7 @@ def test_a_dry_run_reads_nothing_in(loci: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Words.")
     assert loci("ingest", tmp_path / "a.txt", "--dry-run", "--json").json["files"] == 1
     assert loci("library", "list", "--json").json == []
-    assert "To read: 1 files" in loci("ingest", tmp_path / "a.txt").err
+    assert "To read: 1 file, " in loci("ingest", tmp_path / "a.txt").err
 
 
 def test_library_commands_go_round(loci: Run, read: Path) -> None:
