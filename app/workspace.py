@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.answer import Assists
     from app.pinned import Kept
     from app.settings import Settings
+    from memory.reading import Complete
     from memory.store import MemoryStore
     from model.engine import Engine, EngineInfo
     from model.settings import ModelSettings
@@ -99,6 +100,12 @@ class Workspace:
         from app.pinned import keep  # takes what a question takes
 
         return keep(self, collection)
+
+    def reader(self) -> "Complete":
+        """The model as it reads messages for the memory."""
+        from app.reading import reader
+
+        return reader(self.engine())
 
     def use_model(self, settings: "ModelSettings") -> None:
         """Have another model answer, or the same run otherwise; the one that is loaded makes room."""

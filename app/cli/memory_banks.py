@@ -61,12 +61,10 @@ def consolidate(
     loci memory consolidate
     loci memory consolidate --model model.gguf --calls 200
     """
-    from app.reading import reader
-
     with workspace(ctx, model__reference=model) as opened:
         read = []
         if calls and opened.settings.model.reference != "embedded":
-            read = opened.memory.read_turns(reader(opened.engine()), calls)
+            read = opened.memory.read_turns(opened.reader(), calls)
         written = [*read, *opened.memory.consolidate(limit=1000)]
     if as_json:
         print_json([memory_json(memory) for memory in written])

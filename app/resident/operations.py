@@ -47,6 +47,7 @@ class Operations:
             "describe": self._describe,
             "last_session": self._last_session,
             "keep": self._keep,
+            "read": self._read,
             "forget_sessions": self._forget_sessions,
         }[order.frame["op"]]
         yield from operation(order.frame)
@@ -83,6 +84,9 @@ class Operations:
 
     def _keep(self, frame: Frame) -> Frames:
         yield {"result": pack(self._workspace.keep_pinned(frame["collection"]))}
+
+    def _read(self, frame: Frame) -> Frames:
+        yield {"result": self._workspace.reader()(frame["instructions"], frame["message"], frame["schema"])}
 
     def _forget_sessions(self, frame: Frame) -> Frames:
         from app.pinned import forget_own_sessions

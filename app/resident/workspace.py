@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.pinned import Kept
+    from memory.reading import Complete
     from retrieval.embedder import Embedder
 
 
@@ -90,6 +91,13 @@ class ResidentWorkspace(Workspace):
 
         kept = self._drawn(self.order("keep", collection=collection))
         return None if kept is None else unpack(Kept, kept)
+
+    def reader(self) -> "Complete":
+        if self.resident is None:
+            return super().reader()
+        return lambda instructions, message, schema: str(
+            self._drawn(self.order("read", instructions=instructions, message=message, schema=schema))
+        )
 
     def order(self, op: str, **fields: Any) -> Generator[Frame, None, Any]:
         """Have the resident do what takes the model that this door means."""

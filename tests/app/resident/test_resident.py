@@ -88,6 +88,11 @@ def test_an_answer_is_the_one_that_this_process_would_give(server: Server, door:
         assert (door().embedder.encode(["a b", "c"]) == alone.embedder.encode(["a b", "c"])).all()
 
 
+def test_the_memory_has_messages_read_by_the_same_model(server: Server, door: Door) -> None:
+    assert door().reader()("Read it.", "write hello", "{}") == "Yes."
+    assert talker.loads == ["embedded"]
+
+
 def test_errors_are_raised_in_the_door_as_they_were_there(server: Server, door: Door) -> None:
     with pytest.raises(PromptTooLong, match=r"It is too long\. Shorten it\."):
         ask(door(), "write refuse")
