@@ -30,3 +30,17 @@ class NoSuchSession(RememberingError):
 
     title = "No such session"
     exit_code = 3
+
+
+class NoSuchModel(RememberingError):
+    """The number names no version of the retention model."""
+
+    title = "No such model"
+    exit_code = 3
+
+
+class BadExamples(RememberingError):
+    """A file of examples for the retention model cannot be used."""
+
+    title = "These examples teach nothing"
+    exit_code = 2

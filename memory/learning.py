@@ -39,10 +39,13 @@ def observe(
     embedded: Sequence[records.Vector] = list(store.embed(texts)) if texts else []
     at = stamp(now)
     stored: list[Memory] = []
+    confirmed = []
     with writing(store.engine) as connection:
         turn = get_turn(connection, turn_id)
-        # 2. exposures: the labels of retention
+        # 2. exposures, which retention learns from: labels first, for their features are those of before
         still_there = records.get_many(connection, [found.memory.id for found in recalled])  # one may be purged by now
+        used_ids = still_there.keys() & set(cited)
+        store.learn_from(connection, {"cited": used_ids, "unused": still_there.keys() - used_ids}, at)
         for rank, found in enumerate(recalled, 1):
             if found.memory.id not in still_there:
                 continue
@@ -72,11 +75,14 @@ def observe(
             source = Source(candidate.how, turn.session, turn_id, start, end)
             draft = store.draft(candidate.text, candidate.kind, scope, source, vector, candidate.event_date)
             stored.append(records.add(connection, draft, at, store.settings.duplicate_similarity))
+            if stored[-1].created != at:
+                confirmed.append(stored[-1].id)
         # 4. what else was told, as an episode
         if told:
             source = Source("extracted", turn.session, turn_id, *(told if exact else (None, None)))
             draft = store.draft(texts[-1], "episode", scope, source, embedded[-1])
             records.add(connection, draft, at, store.settings.duplicate_similarity)
+        store.learn_from(connection, {"confirmed": confirmed}, at)
     return stored
 
 
@@ -107,7 +113,7 @@ def feedback(store: "MemoryStore", turn_id: int | None, verdict: str, text: str 
     vector = store.embed([text])[0] if verdict == "correct" and text else None
     with writing(store.engine) as connection:
         turn = get_turn(connection, turn_id)
-        correction = None
+        correction, wrong = None, list[int]()
         if vector is not None and text is not None:
             scope = connection.execute(sa.select(sessions.c.scope).where(sessions.c.id == turn.session)).scalar_one()
             wrong = _wrong(connection, store, turn_id, text, vector)
@@ -117,6 +123,9 @@ def feedback(store: "MemoryStore", turn_id: int | None, verdict: str, text: str 
             for old in wrong:
                 if old != correction:
                     records.change(connection, old, valid_to=at, superseded_by=correction)
+        shown = sa.select(exposures.c.memory).where(exposures.c.turn == turn_id, exposures.c.cited)
+        judged = wrong if verdict == "correct" else connection.execute(shown).scalars().all()
+        store.learn_from(connection, {"corrected" if verdict == "correct" else verdict: judged}, at)
         row = sa.insert(feedback_table).values(turn=turn_id, at=at, verdict=verdict, text=text, correction=correction)
         connection.execute(row)
 

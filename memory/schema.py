@@ -135,3 +135,59 @@ feedback = sa.Table(
     sa.Column("correction", sa.ForeignKey("memories.id", ondelete="SET NULL"), index=True),
     sqlite_autoincrement=True,
 )
+
+retention_features = sa.Table(
+    "retention_features",
+    metadata,
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("written", sa.LargeBinary, nullable=False),
+)
+"""What was known of a memory when it was written: little-endian float32, in the order of `retention.features`."""
+
+retention_labels = sa.Table(
+    "retention_labels",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("used", sa.Boolean, nullable=False),
+    sa.Column("weight", sa.Float, nullable=False),
+    sa.Column("features", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""What came of a memory, with its features (little-endian float32) as they were before."""
+
+retention_models = sa.Table(
+    "retention_models",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("scorer", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Versions of the learned scorer and of the gate's verdict, as JSON; the active one decides, or none does."""
+
+retention_evictions = sa.Table(
+    "retention_evictions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("worth", sa.Float, nullable=False),
+    sa.Column("price", sa.Float, nullable=False),
+    sa.Column("restored_at", sa.Text),
+    sqlite_autoincrement=True,
+)
+"""Memories archived to stay within the budget, and when a question brought them back."""
+
+retention_state = sa.Table(
+    "retention_state",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+)
+"""The price below which memories leave, under `price`."""

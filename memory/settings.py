@@ -20,3 +20,7 @@ class MemorySettings(BaseModel):
     """Keep passwords, keys, card and account numbers and the like out of what is stored."""
     episodes: bool = True
     """Keep what the user tells beside clear facts, as episodes."""
+    budget_tokens: int | None = Field(default=1_000_000, ge=100)
+    """Tokens of all memories that are recalled, in every collection; beyond, the least useful are archived."""
+    budget_rows: int | None = Field(default=100_000, ge=1)
+    """Memories that are recalled, in every collection; beyond, the least useful are archived."""

@@ -20,6 +20,8 @@ from memory.profile import profile
 from memory.reading import Complete, read_turns
 from memory.recall import recall
 from memory.records import Draft
+from memory.retention import forgetting
+from memory.retention.desk import RetentionDesk
 from memory.schema import FTS_TABLES, memories
 from memory.sessions import SessionLog
 from memory.settings import MemorySettings
@@ -39,7 +41,7 @@ Problems = list[str]
 Erased = list[Purged]
 
 
-class MemoryStore(SessionLog):
+class MemoryStore(SessionLog, RetentionDesk):
     """Memories, conversations and feedback of one profile. Safe for several threads and processes.
 
     `embed` turns N texts into [N, D] float32, L2-normalised; `embedder_id` names it, and vectors of another are not
@@ -60,6 +62,7 @@ class MemoryStore(SessionLog):
         self.engine = open_database(folder / "memory.db", MIGRATIONS)
         self._embed = embed
         self._cache = RecallCache(embedder_id)
+        self.ghosts = forgetting.Ghosts(embedder_id)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -138,6 +141,7 @@ class MemoryStore(SessionLog):
         """Undo a forgetting, an edit or a supersession: the memory holds again, what replaced it is archived."""
         with writing(self.engine) as connection:
             old = records.get(connection, memory_id)
+            forgetting.mark_restored(connection, [memory_id], stamp(now))
             records.change(connection, memory_id, state="active", valid_to=None, superseded_by=None)
             if old.superseded_by is not None:
                 later = records.get(connection, old.superseded_by)
@@ -180,9 +184,10 @@ class MemoryStore(SessionLog):
         scrub(self.engine, FTS_TABLES)
 
     def why(self, memory_id: int) -> dict[str, Any]:
-        """Where a memory came from, in the user's own words, when it was recalled and used, and what it replaced."""
+        """Where a memory came from, in the user's own words, when it was recalled and used, what it replaced, and how
+        probable its use is by what features."""
         with reading(self.engine) as connection:
-            return maintenance.why(connection, memory_id)
+            return maintenance.why(connection, memory_id) | {"retention": self.retention_of(connection, memory_id)}
 
     # --- recall
 
@@ -197,11 +202,27 @@ class MemoryStore(SessionLog):
     ) -> Recollection:
         """The memories of `scopes` that bear on `query`, best first; fewer than `limit` where fewer are relevant.
 
-        `budget`: how many may come of each bank; one that it does not name gives none. `now` resolves "last week".
+        `budget`: how many may come of each bank; one that it does not name gives none. `now` resolves "last week". An
+        archived memory that is nearer to the query than all that was found comes back.
         """
         if not query.strip() or not scopes:
             return []
         vector = self.embed([query])[0]
+        found = self._recall(query, vector, scopes, limit, budget, now)
+        best = max((one.dense for one in found if one.dense is not None), default=-1.0)
+        if self._summon(vector, scopes, best, now):
+            found = self._recall(query, vector, scopes, limit, budget, now)
+        return found
+
+    def _recall(
+        self,
+        query: str,
+        vector: NDArray[np.float32],
+        scopes: Sequence[str],
+        limit: int,
+        budget: Mapping[Bank, int] | None,
+        now: datetime | None,
+    ) -> Recollection:
         with reading(self.engine) as connection:
             return recall(connection, self._cache, query, vector, scopes, self.settings, limit, budget, now)
 
@@ -267,9 +288,11 @@ class MemoryStore(SessionLog):
         return ImportReport(counts[0], counts[1], tuple(parsed.bad), redacted, counts[2])
 
     def stats(self) -> dict[str, Any]:
-        """Counts by state, kind and scope, of sessions and turns, uses, and the size of the file in bytes."""
+        """Counts by state, kind and scope, of sessions and turns, uses, the size of the file in bytes, and how good
+        the retention model is."""
         with reading(self.engine) as connection:
-            return maintenance.stats(connection, Path(str(self.engine.url.database)), self.embedder_id)
+            counts = maintenance.stats(connection, Path(str(self.engine.url.database)), self.embedder_id)
+            return counts | {"retention": self.retention_stats(connection)}
 
     def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Embed every memory with the embedder in use; those of another serve until all are done."""

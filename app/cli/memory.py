@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli import memory_retention
 from app.cli.door import (
     NOTHING,
     AsJson,
@@ -26,12 +27,15 @@ from app.cli.door import (
 from app.cli.memory_banks import consolidate, profile
 from app.cli.memory_files import export, import_
 from app.cli.show import figures, memory_json, reasons
+from app.cli.show_retention import retention_figures, retention_reasons
 from memory.types import Kind, State
 
 if TYPE_CHECKING:
     from memory.types import Memory
 
 app = group("What Loci remembers about you: seen, corrected, forgotten.")
+
+memory_retention.register(app)
 
 _STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
 """As the commands call them."""
@@ -150,7 +154,7 @@ def pin(
 
 @app.command("why")
 def why_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
-    """Show where a memory comes from and what it was used for.
+    """Show where a memory comes from, what it was used for, and why it is kept.
 
     \b
     loci memory why 12
@@ -162,7 +166,7 @@ def why_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
         print_json({"memory": memory_json(memory), **why})
     else:
         _one(memory, as_json)
-        for line in reasons(memory.source, why):
+        for line in [*reasons(memory.source, why), *retention_reasons(why["retention"])]:
             say(f"    {line}")
 
 
@@ -252,7 +256,7 @@ app.command("import")(import_)
 
 @app.command()
 def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Count what is stored.
+    """Count what is stored, and show how well the retention model knows it.
 
     \b
     loci memory stats --json
@@ -262,7 +266,8 @@ def stats(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        for line in figures(found):
+        retention = found.pop("retention")
+        for line in [*figures(found), *retention_figures(retention)]:
             say(line)
 
 

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’]*|\d[\d.,:]*")
 _NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][a-z]+")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _EMPTY = frozenset(
     """the a an and or but of to in on at for with is are was were be been it its this that i you he she they we my your
     his her our their me him them us so as if not no do does did have has had will would can could should just about
@@ -110,7 +110,7 @@ def content(text: str) -> Floats:
     """The features [C] that the text alone gives."""
     words = [word.lower() for word in _WORD.findall(text)]
     length = max(1, len(words))
-    sentences = [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
+    sentences = [sentence for sentence in SENTENCE_END.split(text) if sentence.strip()]
     asked = sum(sentence.rstrip().endswith("?") for sentence in sentences)
     counts = {name: len(pattern.findall(text)) for name, pattern in _COUNTED.items()}
     first = sum(word in _I for word in words)
@@ -182,7 +182,7 @@ def in_context(written: Floats, sessions: NDArray[np.int64]) -> Floats:
 
 def history(uses: Sequence[float], unused: int, now: float) -> Floats:
     """Features [len(HISTORY)] of the times in days at which a memory was used, and how often it was shown in vain."""
-    ages = now - np.asarray(uses, np.float64)
+    ages = np.maximum(now - np.asarray(uses, np.float64), 0.0)
     decayed = [float(np.log1p((0.5 ** (ages / half)).sum())) for half in (7.0, 30.0)]
     since = float(np.log1p(ages.min())) if len(ages) else 0.0
     return np.array([np.log1p(len(ages)), *decayed, np.log1p(unused), since])
