@@ -3,6 +3,7 @@ in free pages, full text and the WAL go with `retrieval.scrub`.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
@@ -98,7 +99,9 @@ def _linked(connection: Connection, ids: Set[int]) -> _Linked:
     shown = connection.execute(sa.select(exposures).where(exposures.c.memory.in_(ids), exposures.c.turn.is_not(None)))
     rows = shown.all()
     cited = {row.turn for row in rows if row.cited}
-    return _Linked(_followed(connection, told | cited) | {row.turn for row in rows}, told | cited)
+    # Of a turn that was cut off nobody wrote down what it was shown.
+    cut_off = set(connection.execute(sa.select(turns.c.id).where(sa.not_(turns.c.complete))).scalars())
+    return _Linked(_followed(connection, told | cited) | {row.turn for row in rows} | cut_off, told | cited)
 
 
 def _followed(connection: Connection, ids: Set[int]) -> set[int]:
@@ -151,11 +154,20 @@ def _quick(quoted: Sequence[Quoted]) -> Callable[[Row[Any]], bool]:
 
 def _cleaned(row: Row[Any], blotter: Blotter) -> dict[str, str]:
     result = json.loads(row.answer_json) if row.answer_json else None
+    if not row.complete:
+        blotter = replace(blotter, words=blotter.words | _begun(row.answer, blotter))
     return {
         "question": blotter.text(row.question),
         "answer": blotter.answer(row.answer, result).result,
         "answer_json": json.dumps(blotter.result(result), ensure_ascii=False) if result is not None else "",
     }
+
+
+def _begun(answer: str, blotter: Blotter) -> Set[str]:
+    """The last word of an answer that was cut off, where one of the deleted words begins with it."""
+    last = re.search(r"\w{3,}\Z", answer)
+    begun = last[0].lower() if last else ""
+    return {begun} if begun and any(term.startswith(begun) for one in blotter.quoted for term in one.terms) else set()
 
 
 def _write(connection: Connection, row: Row[Any], cleaned: dict[str, str] | None) -> list[int]:

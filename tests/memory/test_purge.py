@@ -117,6 +117,16 @@ def test_answers_that_used_it_in_other_words_lose_them_and_others_keep_theirs(st
     assert store.session(session).title == "What is she named?"
 
 
+def test_an_answer_that_was_cut_off_loses_what_it_had_begun_to_say(store: MemoryStore) -> None:
+    memory = store.add("My boat is called Whimbrelonde", source=TOLD)
+    answers = ["It rains. Her name is Whimb", "It rains. It is Whimbrelonde, and", "It rains. Her name is Whims"]
+    cut = [store.begin_turn(store.start_session(), "What is she named?") for _ in answers]
+    for turn, answer in zip(cut, answers, strict=True):
+        store.update_turn(turn, answer)
+    store.purge(memory.id)
+    assert [store.turn(turn).answer for turn in cut] == ["It rains. [forgotten]"] * 2 + [answers[2]]
+
+
 def test_a_title_cut_short_in_the_middle_of_a_word_is_made_anew(store: MemoryStore) -> None:
     said = "Please keep this in mind for all later days: my boat is called Whimbrelonde"
     session = store.start_session()
