@@ -103,6 +103,7 @@ class Resident:
                 raise ResidentFailed("The resident does not answer.", "End it with: loci resident stop") from None
             if taken is not None and taken.get("identity") == self.identity:
                 self._met = True
+                self._end_loser(taken["pid"])
                 return line
             line.close()
             if taken is not None:
@@ -146,6 +147,14 @@ class Resident:
                 start_new_session=True,  # the terminal's Ctrl+C is the door's
             )
         self._met = False
+
+    def _end_loser(self, pid: int) -> None:
+        """End what this door started if another door's came first: it must not take over when that one ends."""
+        with self._starting:
+            if self._child is not None and self._child.pid != pid:
+                self._child.kill()
+                self._child.wait()
+                self._child = None
 
     def _replace(self) -> None:
         """End a resident of another version or under other settings, once it has done what it is doing."""

@@ -25,6 +25,7 @@ from memory.errors import NoSuchSession
 from model.errors import PromptTooLong
 from retrieval.ingest import ingest
 from retrieval.types import Locator, Passage
+from tests.app.cli_run import Run
 from tests.app.resident import talker
 
 Door = Callable[..., ResidentWorkspace]
@@ -234,6 +235,14 @@ def test_stopping_ends_answers_in_words(server: Server, door: Door, profile: Pro
     threading.Timer(0.2, stop, [Place.of(profile)]).start()
     with pytest.raises(ResidentEnded, match="told to stop"):
         list(turn)
+
+
+def test_a_command_that_loads_models_itself_makes_it_end(server: Server, profile: Profile, loci: Run) -> None:
+    assert loci("resident", "status", "--json").json["running"]
+    assert "The resident has ended" in loci("doctor").err
+    assert Place.of(profile).holder() is None
+    ran = loci("resident", "status")
+    assert ran.code == 3 and "No resident runs" in ran.err
 
 
 def test_it_notices_that_its_place_is_gone(server: Server, profile: Profile) -> None:
