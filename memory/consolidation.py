@@ -75,6 +75,20 @@ def summarised(connection: Connection, summary: Memory) -> list[int]:
     return [row.id for row in _members(connection, summary.source.session) if row.id < summary.id]
 
 
+def unsay(connection: Connection, memory: Memory) -> None:
+    """Archive summaries that have the words of a memory which the user took back; the next pass writes them anew."""
+    if memory.source.session is None:
+        return
+    quoting = sa.select(memories.c.id).where(
+        memories.c.session == memory.source.session,
+        memories.c.how == "summary",
+        memories.c.state == "active",
+        memories.c.text.contains(memory.text.rstrip(" .;"), autoescape=True),
+    )
+    for summary in connection.execute(quoting).scalars().all():
+        records.change(connection, summary, state="archived")
+
+
 def _resting(connection: Connection, before: str, limit: int) -> list[int]:
     """Sessions at rest that have enough memories, and more than their last summary knew."""
     own = memories.c.how != "summary"

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from memory import records, tuning
 from memory.clock import stamp
+from memory.consolidation import unsay
 from memory.errors import NoSuchSession
 from memory.extract import episode, extract, kind_of
 from memory.feedback import corrected
@@ -93,6 +94,7 @@ def _forget(
     known = records.duplicate(connection, text, scope, vector, store.embedder_id, store.settings.duplicate_similarity)
     if known is None:
         return []
+    unsay(connection, records.get(connection, known))
     records.change(connection, known, state="tombstone")
     return [records.get(connection, known)]
 

@@ -13,7 +13,7 @@ from memory import learning, maintenance, records
 from memory.banks import Bank
 from memory.cache import RecallCache
 from memory.clock import stamp, utc
-from memory.consolidation import consolidate
+from memory.consolidation import consolidate, unsay
 from memory.dates import find_date
 from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
 from memory.profile import profile
@@ -121,6 +121,7 @@ class MemoryStore(SessionLog, RetentionDesk):
                 connection, draft, recorded_at=at, valid_from=old.valid_from, uses=old.uses, last_used=old.last_used
             )
             records.change(connection, memory_id, state="archived", valid_to=at, superseded_by=fresh)
+            unsay(connection, old)
             records.settle(connection, fresh)
             return records.get(connection, fresh)
 
@@ -133,7 +134,7 @@ class MemoryStore(SessionLog, RetentionDesk):
     def forget(self, memory_id: int) -> Memory:
         """Never recall a memory again. It can be restored until it is purged. Raises NoSuchMemory."""
         with writing(self.engine) as connection:
-            records.get(connection, memory_id)
+            unsay(connection, records.get(connection, memory_id))
             records.change(connection, memory_id, state="tombstone")
             return records.get(connection, memory_id)
 

@@ -40,6 +40,19 @@ def test_a_session_at_rest_is_summed_up_once_in_its_own_words(store: MemoryStore
     assert (store.get(summary.id).state, store.get(summary.id).superseded_by) == ("archived", fresh.id)
 
 
+def test_what_the_user_takes_back_leaves_the_summary_too(store: MemoryStore) -> None:
+    _, held = told(store, *SAID)
+    for number, take_back in enumerate(
+        (store.forget, lambda key: store.edit(key, "I saw two gulls", NOW), store.purge)
+    ):
+        [summary] = store.consolidate(now=NOW + timedelta(hours=2))
+        gone = held[-1 - number]
+        assert gone.text in summary.text
+        take_back(gone.id)
+        assert all(gone.text not in memory.text for memory in store.list())
+    assert store.recall("the sail of the boat", scopes=["main"], budget={"session": 1}) == []
+
+
 def test_short_sessions_and_statements_of_no_session_are_left_alone(store: MemoryStore) -> None:
     told(store, *SAID[:3])
     for text in SAID:
