@@ -70,19 +70,25 @@ def recall(
     words: Annotated[list[str], typer.Argument(metavar="WORD", show_default=False)],
     collections: In = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 8,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each score is the sum of.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a question would bring back, best first.
 
     \b
     loci memory recall "what do I drink"
+    loci memory recall "what do I drink" --explain
     """
     with workspace(ctx) as opened:
         found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
     if as_json:
         print_json([memory_json(item.memory, item.score) | {"parts": item.parts} for item in found])
     else:
-        table(["id", "score", "text"], [[item.memory.id, f"{item.score:.3f}", item.memory.text] for item in found])
+        rows = [[item.memory.id, f"{item.score:.3f}", item.memory.text] for item in found]
+        if explain:
+            terms = [", ".join(f"{name} {value:.2f}" for name, value in item.parts.items()) for item in found]
+            rows = [[*row[:2], term, row[2]] for row, term in zip(rows, terms, strict=True)]
+        table(["id", "score", *(["terms"] if explain else []), "text"], rows)
     if not found:
         note("Nothing comes to mind.")
         leave(NOTHING)

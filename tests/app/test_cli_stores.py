@@ -28,6 +28,10 @@ def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
     recalled = loci("memory", "recall", "what", "is", "my", "boat", "called", "--json").json
     schemas.check(recalled, schemas.RECALLED)
     assert recalled[0]["id"] == added["id"]
+    assert sum(recalled[0]["parts"].values()) == pytest.approx(recalled[0]["score"])
+    explained = loci("memory", "recall", "what", "is", "my", "boat", "called", "--explain").out
+    assert "meaning " in explained
+    assert "words " in explained
     assert loci("memory", "recall", "what is my boat called", "--in", "work", "--json").code == 3
     assert loci("memory", "pin", added["id"], "--json").json["pinned"]
     assert not loci("memory", "pin", added["id"], "--off", "--json").json["pinned"]

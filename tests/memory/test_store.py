@@ -159,7 +159,7 @@ def conversation(store: MemoryStore, *said: tuple[str, str]) -> list[int]:
 
 def test_an_answer_is_found_by_the_question_before_it(store: MemoryStore) -> None:
     apart = store.add("On Tuesdays, kettle in the shop", kind="episode", source=TOLD).id
-    _, answer, _ = conversation(
+    asked, answer, thanks = conversation(
         store, ("Ada", "Which pottery?"), ("Ben", "On Tuesdays, kettle in hand"), ("Ada", "Nice of them")
     )
     found = store.recall("pottery kettle Tuesdays", scopes=["main"])
@@ -168,6 +168,10 @@ def test_an_answer_is_found_by_the_question_before_it(store: MemoryStore) -> Non
     assert parts[answer]["meaning around"] > 0
     assert parts[apart].keys() == {"meaning", "words"}
     assert found[0].memory.id == answer
+    for beside in (asked, thanks):
+        store.forget(beside)
+    [again, *_] = store.recall("pottery kettle Tuesdays", scopes=["main"])
+    assert again.parts.keys() == {"meaning", "words"}  # what is forgotten lends nothing to what stands beside it
 
 
 def test_who_said_it_and_when_count(store: MemoryStore) -> None:
