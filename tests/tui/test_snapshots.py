@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from chat_fakes import QUESTION, FakeBackend
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from tui.app import LociChat
 from tui.widgets.composer import Composer
@@ -20,6 +21,8 @@ async def settle(pilot: Pilot[None]) -> None:
     for _ in range(100):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause(0.03)
+        for field in pilot.app.screen.query(Input):  # of a dialog that may just have opened
+            field.cursor_blink = False
         looks.append(pilot.app.export_screenshot(title="look"))
         if len(looks) > 2 and looks[-3] == looks[-2] == looks[-1]:
             return
