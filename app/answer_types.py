@@ -29,6 +29,8 @@ FITTING: Mapping[str, frozenset[str]] = {
     "contact": frozenset({"contact"}),
 }
 """Kinds of span that answer what is asked for."""
+TOLD: frozenset[Kind] = frozenset({"reason", "manner", "definition", "yesno"})
+"""What takes a sentence to answer."""
 
 
 @dataclass(frozen=True, slots=True)

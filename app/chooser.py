@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.answer import LeftOut, Text, TurnEvent, Used, Window
 from app.answer_types import FITTING
-from app.judge import Judge
+from app.judge import EngineJudge
 from app.query import FIRST_PERSON, to_second_person
 from app.sentences import STOP_WORDS, Range, content_words, is_row
 from app.settings_assistant import AssistantSettings
@@ -17,7 +17,7 @@ from app.spans import CLEAR, Choice, choose
 from app.turn import Turn
 from app.units import Text as SpanText
 from memory.types import Recalled
-from model.engine import Engine, Score, Usage
+from model.engine import Engine
 from model.errors import UnsupportedConstraint
 from retrieval.types import Passage
 
@@ -39,8 +39,6 @@ class Chooser:
         self._settings = settings
         self._choice: Choice | None = None
         self._remembered: tuple[Recalled, Choice] | None = None
-        self._usage = Usage()
-        self._read = ""
 
     def pack(self, turn: Turn) -> None:
         """Passages as found; the prompt is made of their best sentences.
@@ -58,21 +56,21 @@ class Chooser:
 
     def generate(self, turn: Turn) -> Iterator[TurnEvent]:
         """One choice; the text comes at once."""
-        judge = self._judge(turn) if "score" in self._engine.describe().capabilities else None
+        judge = EngineJudge(self._engine, turn.timed) if "score" in self._engine.describe().capabilities else None
         if turn.kind == "memory" or FIRST_PERSON.search(turn.standalone):
             self._remembered = self._from_memory(turn)
         if self._remembered is None and turn.passages:
             texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
             self._choice = choose(turn.query or turn.standalone, texts, turn.shelf.library.embed, judge)
+        turn.usage = judge.usage if judge is not None else turn.usage
         turn.text = self._written(turn)
         yield Text(turn.text)
 
     def check(self, turn: Turn) -> None:
         """Cite the sentence or row around the span, from its own offsets; in a table, at the span's cell."""
-        turn.usage = self._usage
         used = turn.window.used
         turn.window = Window(
-            turn.window.window, Used(used.system, used.memories, self._usage.prompt_tokens), turn.window.left_out
+            turn.window.window, Used(used.system, used.memories, turn.usage.prompt_tokens), turn.window.left_out
         )
         choice = self._choice
         if self._remembered is not None:
@@ -134,25 +132,6 @@ class Chooser:
         if turn.kind != "memory":
             answers = answers and choice.kind in FITTING.get(choice.wanted.kind, ())
         return (found[choice.unit.text], choice) if answers else None
-
-    def _judge(self, turn: Turn) -> Judge:
-        """The engine's scoring; the first call on a prompt reads it, and further ones find it in the cache."""
-
-        def judge(prompt: str, continuations: Sequence[str]) -> list[Score]:
-            read = prompt == self._read
-            with turn.timed("decode" if read else "prefill"):
-                scores = self._engine.score(prompt, continuations)
-            if not read:
-                self._read = prompt
-                self._usage = replace(
-                    self._usage, prompt_tokens=self._usage.prompt_tokens + self._engine.count_tokens(prompt)
-                )
-            else:
-                scored = self._usage.completion_tokens + sum(score.tokens for score in scores)
-                self._usage = replace(self._usage, completion_tokens=scored)
-            return scores
-
-        return judge
 
     def _why_not(self, turn: Turn) -> str:
         if turn.kind == "plain":

@@ -2,24 +2,77 @@
 
     best units by the rule, numbered 1..n in one prompt
       1. numbers   P(0: none of them), P(1) ... P(n)
-      2. spans     log-probability of each candidate span, given its unit's number
+      2. words     what the model itself would answer from a unit
+      3. spans     log-probability of each candidate span, given its unit's number
 
 Knows the prompt's form (`model.spanformat`), and nothing about rules, weights or how answers are shown.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from model.engine import Score
-
-Judge = Callable[[str, Sequence[str]], list[Score]]
-"""`Engine.score`: (prompt, continuations) to their log-probabilities."""
+from app.sentences import Range
+from model.engine import Delta, Engine, Finished, Request, Sampling, Score, Usage
 
 _CHARACTERS = 2400
 """Of all passages of a prompt together, about 600 tokens: reading them takes most of the time of an answer."""
 _LONGEST = 700
 """Characters of one passage; what comes after is not read."""
+_ANSWER = 32
+"""Tokens of an answer in the model's own words."""
+
+
+class Judge(Protocol):
+    """What this room asks of a model."""
+
+    def score(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
+        """Log-probabilities of the continuations."""
+        ...
+
+    def line(self, prompt: str) -> str:
+        """The likeliest line after `prompt`, token by token."""
+        ...
+
+
+class EngineJudge:
+    """An engine as a judge, which counts what is read and written."""
+
+    def __init__(self, engine: Engine, timed: Callable[[str], AbstractContextManager[None]] | None = None) -> None:
+        """`timed` is entered for each call with `prefill`, where the prompt is new, or `decode`."""
+        self._engine, self._read = engine, ""
+        self._timed = timed if timed is not None else lambda part: nullcontext()
+        self.usage = Usage()
+
+    def score(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
+        read = prompt == self._read
+        with self._timed("decode" if read else "prefill"):
+            scores = self._engine.score(prompt, continuations)
+        if read:
+            self._count(written=sum(score.tokens for score in scores))
+        else:
+            self._read = prompt
+            self._count(read=self._engine.count_tokens(prompt))
+        return scores
+
+    def line(self, prompt: str) -> str:
+        said = []
+        with self._timed("decode"):
+            for event in self._engine.generate(Request(prompt, Sampling(max_tokens=_ANSWER, stop=("\n",)))):
+                if isinstance(event, Delta):
+                    said.append(event.text)
+                elif isinstance(event, Finished):
+                    self._count(written=event.usage.completion_tokens)
+        return "".join(said)
+
+    def _count(self, read: int = 0, written: int = 0) -> None:
+        usage = self.usage
+        self.usage = replace(
+            usage, prompt_tokens=usage.prompt_tokens + read, completion_tokens=usage.completion_tokens + written
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +113,25 @@ class Reading:
         """Which passage answers, if any."""
         from model.spanformat import passage_continuation
 
-        self._opening = self._judge(self.prompt, [passage_continuation(n) for n in range(self.count + 1)])
+        self._opening = self._judge.score(self.prompt, [passage_continuation(n) for n in range(self.count + 1)])
         total = _log_sum([score.logprob for score in self._opening])
         none, *numbers = (score.logprob - total for score in self._opening)
         return Opinion(none, tuple(numbers))
+
+    def words(self, number: int, text: str, unit: Range) -> Range | None:
+        """Where in `text` the model's own answer from passage `number` (from 0) stands, which is `unit` of it; None if
+        the model says what is not there."""
+        from model.spanformat import passage_continuation
+
+        said = self._judge.line(self.prompt + passage_continuation(number + 1)).split()
+        found = re.compile(r"\s+".join(map(re.escape, said))).search(text, *unit) if said else None
+        return found.span() if found else None
 
     def spans(self, candidates: Sequence[tuple[int, str]]) -> list[SpanOpinion]:
         """How likely each span is, given that its passage (from 0) answers. `numbers` comes first."""
         from model.spanformat import answer_continuation
 
-        scores = self._judge(self.prompt, [answer_continuation(n + 1, span) for n, span in candidates])
+        scores = self._judge.score(self.prompt, [answer_continuation(n + 1, span) for n, span in candidates])
         found = []
         for (n, _), score in zip(candidates, scores, strict=True):
             opening = self._opening[n + 1]

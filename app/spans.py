@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.answer_types import FITTING, Span, Wanted, spans, wanted
+from app.answer_types import FITTING, TOLD, Span, Wanted, spans, wanted
 from app.judge import Judge, Opinion, Reading, SpanOpinion
 from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
 from app.units import Embed, Features, Text, Unit, dot, rank_units
@@ -31,7 +31,7 @@ _FITTED_AS: Mapping[str, str] = {"length": "quantity", "frequency": "duration"}
 _EXACT: frozenset[str] = frozenset({"money", "percent", "time", "duration", "frequency", "contact"})
 """Kinds whose form is unmistakable, and too rare in the training questions for their weights to say so."""
 _EXACT_BONUS = 3.0
-CLEAR = 0.3
+CLEAR = 0.25
 """Share from which a span of no particular kind is given without its sentence."""
 READ = 9
 """Units that the model reads, at most."""
@@ -59,10 +59,9 @@ class Choice:
 
     @property
     def short(self) -> bool:
-        """Whether the span alone is an answer: a short thing was asked for and this is one, or it stands out
-        clearly."""
-        fitting = FITTING.get(self.wanted.kind)
-        return self.kind in fitting if fitting is not None else self.wanted.kind == "thing" and self.share >= CLEAR
+        """Whether the span alone is an answer: it is of the kind asked for, or stands out where a few words answer."""
+        fitting = self.kind in FITTING.get(self.wanted.kind, ())
+        return fitting or (self.wanted.kind not in TOLD and self.share >= CLEAR)
 
 
 @lru_cache(maxsize=1)
@@ -106,10 +105,17 @@ Scored = tuple[tuple[Unit, Span], float, float]
 
 
 def rank_spans(
-    question: str, asked: Wanted, texts: Sequence[Text], units: Sequence[Unit], weights: Mapping[str, float]
+    question: str,
+    asked: Wanted,
+    texts: Sequence[Text],
+    units: Sequence[Unit],
+    weights: Mapping[str, float],
+    words: Range | None = None,
 ) -> list[Scored]:
-    """Spans of the best units, best first."""
+    """Spans of the best units, best first; `words` of the first unit are one of them."""
     pairs = [(unit, span) for unit in units[:UNITS] for span in spans(texts[unit.text].text, unit.range)]
+    if words is not None and not any(unit is units[0] and (span.start, span.end) == words for unit, span in pairs):
+        pairs.append((units[0], Span(*words, "chunk")))
     asks = set(content_words(question))
     top = units[0].score
     scores = [
@@ -206,18 +212,37 @@ def judged(
     opinion = reading.numbers()
     read = units[: reading.count]
     scores = [dot(f, weights["model_unit"]) for f in unit_opinions(read, opinion)]
-    best = sorted(range(len(read)), key=lambda i: -scores[i])[:JUDGED]
-    rivals = rank_spans(question, asked, texts, [read[i] for i in best], weights["span"])
-    kept = shortlist(rivals)
+    kept, features = judged_spans(reading, question, asked, texts, read, scores, weights["span"])
     if not kept:
         return [], {}
-    place = {id(read[i]): i for i in best}
+    found = _shares([pair for pair, _, _ in kept], [dot(f, weights["model_span"]) for f in features])
+    return found, choice_opinion(opinion)
+
+
+def judged_spans(
+    reading: Reading,
+    question: str,
+    asked: Wanted,
+    texts: Sequence[Text],
+    units: Sequence[Unit],
+    scores: Sequence[float],
+    weights: Mapping[str, float],
+) -> tuple[list[Scored], list[Features]]:
+    """The spans of the best of the `units` that were read, and what rule and model say of each."""
+    best = sorted(range(len(units)), key=lambda i: -scores[i])[:JUDGED]
+    first = units[best[0]]
+    words = reading.words(best[0], texts[first.text].text, first.range)
+    kept = shortlist(rank_spans(question, asked, texts, [units[i] for i in best], weights, words), first, words)
+    if not kept:
+        return [], []
+    place = {id(units[i]): i for i in best}
     numbers = [place[id(unit)] for (unit, _), _, _ in kept]
     bodies = [texts[unit.text].text[span.start : span.end] for (unit, span), _, _ in kept]
     opinions = reading.spans(list(zip(numbers, bodies, strict=True)))
     features = span_opinions(kept, [scores[i] for i in numbers], opinions)
-    found = _shares([pair for pair, _, _ in kept], [dot(f, weights["model_span"]) for f in features])
-    return found, choice_opinion(opinion)
+    for own, ((unit, span), _, _) in zip(features, kept, strict=True):
+        own["words"] = float(unit is first and (span.start, span.end) == words)
+    return kept, features
 
 
 def passage_of(texts: Sequence[Text], unit: Unit) -> str:
@@ -239,14 +264,15 @@ def unit_opinions(units: Sequence[Unit], opinion: Opinion) -> list[Features]:
     ]
 
 
-def shortlist(rivals: Sequence[Scored]) -> list[Scored]:
-    """The spans that the model is asked about: the best of each unit, then the best of all."""
+def shortlist(rivals: Sequence[Scored], first: Unit | None = None, words: Range | None = None) -> list[Scored]:
+    """The spans that the model is asked about: the best of each unit, the best of all, and its `words` of `first`."""
     taken: dict[int, int] = {}
     kept = []
     for rank, rival in enumerate(rivals):
-        unit = id(rival[0][0])
+        (one, span), unit = rival[0], id(rival[0][0])
         taken[unit] = taken.get(unit, 0) + 1
-        if taken[unit] <= EACH or rank < SPANS:
+        own = one is first and (span.start, span.end) == words
+        if taken[unit] <= EACH or rank < SPANS or own:
             kept.append(rival)
     return kept
 

@@ -1,9 +1,10 @@
 """Fits `app/spans_weights.json` on training questions: `python -m app.evaluation.fit_spans --questions FILE.jsonl.xz`.
 
-Three stages, each fitted given the one before: which unit (softmax over units), which span (softmax over spans, target
-by F1), and whether the choice answers at all (logistic). `--stage rule` fits them without a model; `--stage model` adds
-the embedded model's opinions, and only on groups of questions that it was not trained on, since elsewhere it is surer
-than it will be. No evaluation set is read.
+The questions come with what a search finds for them (`app.evaluation.fit_items`). Three stages, each fitted given the
+one before: which unit (softmax over units), which span (softmax over spans, target by F1), and whether the choice
+answers at all (logistic). `--stage rule` fits them without a model; `--stage model` adds the model's opinions, and only
+on groups of questions that the embedded one was not trained on, since elsewhere it is surer than it will be. No
+evaluation set is read.
 """
 
 import argparse
@@ -17,26 +18,46 @@ import numpy as np
 from app.answer_types import spans, wanted
 from app.evaluation.fit_items import Cached, Item, items, read
 from app.evaluation.scores import auroc, f1
-from app.judge import Judge, Reading
+from app.judge import EngineJudge, Judge, Reading
 from app.sentences import content_words
 from app.spans import (
-    JUDGED,
     READ,
     UNITS,
     choose,
     confidence_features,
     judged,
+    judged_spans,
     passage_of,
     rank_spans,
     shipped_weights,
-    shortlist,
     span_features,
-    span_opinions,
     unit_opinions,
 )
 from app.units import Embed, Features, Unit, dot, rank_units
+from model.engine import Score
 
 Weights = dict[str, dict[str, float]]
+
+
+class Remembered:
+    """A judge that is asked once for each continuation of a prompt: fitting and measuring ask for most of them."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._known: dict[tuple[str, str], Score] = {}
+        self._lines: dict[str, str] = {}
+
+    def score(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
+        new = [one for one in dict.fromkeys(continuations) if (prompt, one) not in self._known]
+        if new:
+            scores = self._judge.score(prompt, new)
+            self._known |= {(prompt, one): score for one, score in zip(new, scores, strict=True)}
+        return [self._known[prompt, one] for one in continuations]
+
+    def line(self, prompt: str) -> str:
+        if prompt not in self._lines:
+            self._lines[prompt] = self._judge.line(prompt)
+        return self._lines[prompt]
 
 
 def fit_softmax(
@@ -149,20 +170,16 @@ def fit_model(data: Sequence[Item], embed: Embed, judge: Judge, rule: Weights) -
     for item, units, reading, opinion in read:
         seen = units[: reading.count]
         scores = [dot(f, weights["model_unit"]) for f in unit_opinions(seen, opinion)]
-        best = sorted(range(len(seen)), key=lambda i: -scores[i])[:JUDGED]
-        asked = wanted(item.question)
-        kept = shortlist(rank_spans(item.question, asked, item.texts, [seen[i] for i in best], rule["span"]))
-        gold = unit_of(item, [seen[i] for i in best])
-        if gold is None or not kept:
+        asked, gold = wanted(item.question), unit_of(item, seen)
+        if gold is None:
             continue
-        numbers = [next(i for i in best if seen[i] is unit) for (unit, _), _, _ in kept]
-        bodies = [item.texts[unit.text].text[span.start : span.end] for (unit, span), _, _ in kept]
-        opinions = reading.spans(list(zip(numbers, bodies, strict=True)))
+        kept, features = judged_spans(reading, item.question, asked, item.texts, seen, scores, rule["span"])
         wish = [
-            f1(body, [item.answer]) ** 3 * (unit is gold) for body, ((unit, _), _, _) in zip(bodies, kept, strict=True)
+            f1(item.texts[unit.text].text[span.start : span.end], [item.answer]) ** 3 * (unit is gold)
+            for (unit, span), _, _ in kept
         ]
-        if max(wish) > 0:
-            groups.append(span_opinions(kept, [scores[i] for i in numbers], opinions))
+        if max(wish, default=0.0) > 0:
+            groups.append(features)
             targets.append([one if one > 0.3 * max(wish) else 0.0 for one in wish])
     weights["model_span"] = fit_softmax(groups, targets, 1e-4, 400)
     rows, labels = [], []
@@ -204,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--stage", choices=("rule", "model"), default="model")
+    parser.add_argument("--model", default="embedded", help="reference of the model whose opinions are fitted")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "spans_weights.json")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -227,7 +245,7 @@ def main() -> None:
         from model.open import open_engine
         from model.settings import ModelSettings
 
-        judge = open_engine("embedded", ModelSettings()).score
+        judge = Remembered(EngineJudge(open_engine(options.model, ModelSettings(speculate=0))))
         weights = fit_model(train, embed, judge, shipped_weights())
     print("train", measure(train[:400], embed, weights, judge))
     print("held out", measure(held, embed, weights, judge))

@@ -24,7 +24,7 @@ def assistant(engine: FakeEngine, memory: FakeMemory | None = None, **settings: 
 
 
 def chooser() -> FakeEngine:
-    return FakeEngine(capabilities=("span", "score"))
+    return FakeEngine(*["1978"] * 9, capabilities=("span", "score"))
 
 
 def test_the_events_of_a_turn_come_in_the_main_paths_order() -> None:
@@ -114,7 +114,8 @@ def test_an_embedded_answer_counts_what_was_read_and_scored() -> None:
     prompts = {prompt for prompt, _ in engine.scored}
     assert len(engine.scored) == 2 and len(prompts) == 1
     assert answer.usage.prompt_tokens == engine.count_tokens(next(iter(prompts)))
-    assert answer.usage.completion_tokens == sum(max(len(c) // 4, 1) for c in engine.scored[1][1])
+    said = 1  # the model's own words, "1978"
+    assert answer.usage.completion_tokens == said + sum(max(len(c) // 4, 1) for c in engine.scored[1][1])
     assert answer.timing_ms.prefill > 0 and answer.timing_ms.decode > 0
 
 

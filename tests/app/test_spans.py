@@ -8,7 +8,7 @@ import pytest
 
 from app.answer_types import spans, wanted
 from app.chooser import with_unit, written
-from app.judge import Reading
+from app.judge import EngineJudge, Reading
 from app.sentences import sentences
 from app.spans import choose, shipped_weights
 from app.units import Text
@@ -103,7 +103,10 @@ class FakeJudge:
         self.passage, self.span, self.none = passage, span, none
         self.asked: list[tuple[str, list[str]]] = []
 
-    def __call__(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
+    def line(self, prompt: str) -> str:
+        return f" {self.span}"
+
+    def score(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
         self.asked.append((prompt, list(continuations)))
         liked = re.search(rf"^\[(\d)\] .*{self.passage}", prompt, re.MULTILINE)
         number = int(liked.group(1)) if liked else -1
@@ -140,6 +143,27 @@ def test_the_model_reads_one_prompt_and_is_asked_twice() -> None:
         number, span = parse_answer(candidate)
         line = next(line for line in prompt.splitlines() if line.startswith(f"[{number}] "))
         assert span in line
+
+
+def test_the_models_own_words_are_chosen_where_no_rule_finds_them() -> None:
+    said = "in 1921 by Anna"
+    assert said not in {TEXTS[0].text[s.start : s.end] for s in spans(TEXTS[0].text, (0, 39))}
+    weights = dict(shipped_weights()) | {
+        "model_unit": {"model": 1.0},
+        "model_span": {"rule": 0.1, "unit": 0.5, "model": 1.0},
+    }
+    choice = choose("When was the pier built?", TEXTS, embed, FakeJudge("built in 1921", said), weights)
+    assert choice is not None and TEXTS[0].text[slice(*choice.span)] == said
+    assert choice.short  # they stand out, though they are no date
+
+
+def test_words_are_found_over_a_line_break_and_only_in_their_passage() -> None:
+    text = "The mole is new. It was built by\n Anna Holm."
+    first, second = (0, 16), (17, len(text))
+    reading = Reading("Who?", ["The mole is new.", "It was built by Anna Holm."], FakeJudge("x", "by Anna Holm"))
+    assert (found := reading.words(1, text, second)) is not None and text[slice(*found)] == "by\n Anna Holm"
+    assert reading.words(0, text, first) is None
+    assert Reading("Who?", ["The mole is new."], FakeJudge("x", "")).words(0, text, first) is None
 
 
 def test_a_model_that_finds_no_answer_lowers_the_confidence() -> None:
@@ -212,8 +236,8 @@ def test_the_shipped_model_finds_a_value_and_misses_what_is_not_there() -> None:
 
     engine = open_engine("embedded", ModelSettings())
     text = "The mill ground 5,310 sacks of flour in 1904. It was sold to Edith Marsh. The weir was rebuilt in stone."
-    found = choose("How many sacks did the mill grind in 1904?", [Text(text)], embed, engine.score)
-    missed = choose("Which fish lives in the mill pond?", [Text(text)], embed, engine.score)
+    found = choose("How many sacks did the mill grind in 1904?", [Text(text)], embed, EngineJudge(engine))
+    missed = choose("Which fish lives in the mill pond?", [Text(text)], embed, EngineJudge(engine))
     engine.close()
     assert found is not None and missed is not None
     assert text[slice(*found.span)] == "5,310"
