@@ -17,7 +17,9 @@ from app.evaluation.retention_replay import replay_metrics
 from memory.retention.budget import EXPONENT, density, keep
 from memory.retention.features import HISTORY, NAMES, Floats
 from memory.retention.gate import calibration_error, log_loss
+from memory.retention.groups import Episode, improve
 from memory.retention.heuristics import act_r, fsrs, generative_agents, lfu, lru, recency
+from memory.retention.model import shipped_prior
 from memory.retention.scorer import Scorer, fit
 from retrieval.embedder import load_embedder
 
@@ -34,7 +36,7 @@ def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
     """Evidence kept by the learned policy, and by each baseline, in the shape of `loci eval --json`.
 
     `settings`: `conversations` (how many to read), `embedder` (a reference, or a callable), `prior` (the name and path
-    of another data set on which the replayed model is trained first; without one it begins with no knowledge).
+    of another data set on which the replayed model is trained first; without one it begins from the shipped prior).
 
     :raises UnknownDataset: a data set cannot be read.
     """
@@ -48,7 +50,7 @@ def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
     metrics, baselines = _end_metrics(kept)
     metrics |= calibration(chats, scorers)
     elsewhere: tuple[str, Path] | None = settings.get("prior")
-    prior = train(read_chats(elsewhere[0], elsewhere[1], embed)) if elsewhere else None
+    prior = train(read_chats(elsewhere[0], elsewhere[1], embed)) if elsewhere else shipped_prior()
     replayed, replayed_baselines = replay_metrics(chats, prior)
     for name, values in replayed_baselines.items():
         baselines.setdefault(name, {}).update(values)
@@ -61,7 +63,7 @@ def evaluate(dataset: str, path: Path, **settings: Any) -> dict[str, Any]:
             "conversations": len(chats),
             "budgets": list(BUDGETS),
             "exponent": EXPONENT,
-            "prior": elsewhere[0] if elsewhere else None,
+            "prior": elsewhere[0] if elsewhere else "shipped",
         },
         "seconds": time.perf_counter() - started,
     }
@@ -84,6 +86,16 @@ def train(chats: Sequence[Chat], prior: Scorer | None = None) -> Scorer:
     """The scorer that these conversations and their questions teach."""
     features = np.vstack([features_at_end(chat) for chat in chats])
     return fit(features, np.concatenate([used(chat) for chat in chats]), names=NAMES, prior=prior)
+
+
+def by_groups(chats: Sequence[Chat], scorer: Scorer) -> Scorer:
+    """The scorer after the group-relative stage on these conversations."""
+    episodes = [
+        Episode(features_at_end(chat), chat.words, chat.evidence(), np.zeros(len(chat.turns), np.bool_))
+        for chat in chats
+        if chat.questions
+    ]
+    return improve(scorer, episodes, BUDGETS[1:3]) if episodes else scorer
 
 
 def leave_one_out(chats: Sequence[Chat]) -> list[Scorer]:
@@ -139,6 +151,7 @@ def end_policies(chats: Sequence[Chat], scorers: Sequence[Scorer]) -> dict[str, 
             "ours": density(p, one, chat.words),
             "ours_by_probability": density(p, one, chat.words, 0.0),
             "ours_per_word": density(p, one, chat.words, 1.0),
+            "ours_by_groups": density(by_groups(others, scorer).probability(features_at_end(chat)), one, chat.words),
         }
         for name, values in worth.items():
             policies.setdefault(name, []).append(values)

@@ -142,14 +142,12 @@ def _worth(
     return act_r(accesses, store.now) if policy == "act_r" else fsrs(accesses, store.now)
 
 
-def replay_metrics(chats: Sequence[Chat], prior: Scorer | None) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+def replay_metrics(chats: Sequence[Chat], prior: Scorer) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Means and curves of the learned policy, and of every other."""
     metrics: dict[str, float] = {}
     baselines: dict[str, dict[str, float]] = {}
     for policy in ("ours", "ours_without_ghosts", "ours_frozen", "ours_without_prior", "clairvoyant", *HEURISTICS):
         start = None if policy == "ours_without_prior" else prior
-        if policy == "ours_frozen" and prior is None:
-            continue
         named: dict[str, float] = {}
         for budget in BUDGETS:
             shares = replay(chats, policy, budget, start)

@@ -6,6 +6,7 @@ import pytest
 from memory.retention import features, heuristics
 from memory.retention.budget import density, keep, next_price
 from memory.retention.gate import calibration_error, judge, log_loss, reliability
+from memory.retention.groups import Episode, improve, reward
 from memory.retention.learner import Learner
 from memory.retention.scorer import Scorer, fit
 
@@ -115,6 +116,20 @@ def test_the_learner_waits_for_labels_and_then_follows_them() -> None:
     learner.add(x, y)
     learner.learn()
     assert learner.probability(np.array([[2.0, 0.0]]))[0] > learner.probability(np.array([[-2.0, 0.0]]))[0] + 0.5
+
+
+def test_groups_raise_what_questions_need_and_stale_memories_cost() -> None:
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal((60, 2))
+    needed = np.flatnonzero(z[:, 0] > 1.0)
+    episode = Episode(z, np.ones(60), [needed], np.zeros(60, np.bool_))
+    start = Scorer(("signal", "noise"), np.zeros(2), np.ones(2), np.zeros(2), -1.0)
+    better = improve(start, [episode], [0.2])
+    assert better.weights[0] > 2 * abs(better.weights[1])
+    kept = keep(better.probability(z), episode.cost, 12.0)
+    assert reward(episode, kept) > reward(episode, keep(start.probability(z), episode.cost, 12.0))
+    stale = Episode(z, np.ones(60), [needed], np.ones(60, np.bool_))
+    assert reward(stale, kept) == pytest.approx(reward(episode, kept) - 0.1)
 
 
 def test_scores_of_predictions_by_hand() -> None:
