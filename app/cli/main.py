@@ -4,6 +4,7 @@ Loads no model library, no Textual and no SQLAlchemy: commands import what they 
 """
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -74,6 +75,9 @@ def main() -> int:
             sys.stdout.flush()
     except SystemExit as stop:  # typer's word, after it has shown what is wrong with a command line
         _note_setting(getattr(stop.__context__, "option_name", ""))
+        if stop.code == INTERRUPTED:
+            # Leaving takes a second where torch is loaded; pressed again meanwhile, it would end by the signal.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise
     except LociError as error:
         if debugging():

@@ -1,6 +1,7 @@
 """A private home for every test: no test sees the settings or profiles of whoever runs it; and `loci` to run in it."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -45,10 +46,13 @@ def loci(
         with piped.open(encoding="utf-8") if stdin is not None else Path("/dev/null").open() as source:
             monkeypatch.setattr(sys, "stdin", source)
             capfd.readouterr()
+            interrupt = signal.getsignal(signal.SIGINT)
             try:
                 code = main()
             except SystemExit as stop:
                 code = int(stop.code or 0)
+            finally:
+                signal.signal(signal.SIGINT, interrupt)
         out, err = capfd.readouterr()
         return Ran(code, out, err)
 

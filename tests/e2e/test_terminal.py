@@ -58,7 +58,7 @@ class Terminal:
 
         def press() -> bool:
             nonlocal pressed
-            if time.monotonic() - pressed > 2:
+            if time.monotonic() - pressed > 0.5:
                 pressed = time.monotonic()
                 self.type("\x03")
             return False
