@@ -53,4 +53,4 @@ def _anchored(settings: "Settings") -> "Settings":
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    os._exit(main(*sys.argv[1:]))  # all is closed; libraries that tidy up would keep their memory for a second more

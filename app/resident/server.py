@@ -38,7 +38,7 @@ class Server:
     """Serves one profile until it is told to stop, has been idle, or its socket's place is gone."""
 
     def __init__(self, workspace: Workspace, place: Place, identity: str, lock: int) -> None:
-        """`lock` is held until the end."""
+        """`lock` is held until `close`."""
         self._workspace = workspace
         self._place = place
         self._identity = identity
@@ -84,6 +84,9 @@ class Server:
         end = time.monotonic() + _SENT_WITHIN
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))
+
+    def close(self) -> None:
+        """Let another be the resident, and those go on who wait for this one's end; the process's end does it, too."""
         os.close(self._lock)
         for line in self._last:
             line.close()

@@ -56,7 +56,12 @@ def server(profile: Profile) -> Iterator[Server]:
     assert lock is not None
     served = Server(Workspace(profile), place, identity(profile), lock)
     ready = threading.Event()
-    thread = threading.Thread(target=served.run, args=(ready.set,))
+
+    def serve() -> None:
+        served.run(ready.set)
+        served.close()
+
+    thread = threading.Thread(target=serve)
     thread.start()
     assert ready.wait(10)
     yield served

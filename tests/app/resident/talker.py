@@ -83,4 +83,4 @@ if __name__ == "__main__":
     from app.resident.__main__ import main
 
     talk()
-    sys.exit(main(*sys.argv[1:]))
+    os._exit(main(*sys.argv[1:]))
