@@ -26,6 +26,8 @@ _FULL = 0.9
 """Fill from which the price is asked; below it nothing leaves."""
 _AFTER = 0.95
 """What a pass leaves of the budget, so that the next turn does not need one again."""
+_CORE = 0.8
+"""Share of the budget that the price cannot touch."""
 _FIRST_PRICE = 1e-4
 _REGRET_OVER = 50
 """The latest evictions that regret is counted over."""
@@ -70,15 +72,10 @@ def forget_least(
     regret = _regret(connection)
     price = next_price(_price(connection), fill, regret) if len(table.ids) else _price(connection)
     stays = table.pinned.copy()
-    free = ~table.pinned
-    if fill > 1:
-        tokens_left = np.inf if budget_tokens is None else _AFTER * budget_tokens - float(table.tokens[stays].sum())
-        rows_left = None if budget_rows is None else max(0, int(_AFTER * budget_rows) - int(stays.sum()))
-        stays[free] = keep(worth[free], table.tokens[free], tokens_left, rows_left)
-    else:
-        stays[free] = True
-    if fill > _FULL:
-        stays &= table.pinned | (worth >= price)
+    stays |= _within(_AFTER, worth, table, budget_tokens, budget_rows) if fill > 1 else True
+    if fill > _FULL:  # the price takes from the margin alone: it must never empty a store
+        core = _within(_CORE, worth, table, budget_tokens, budget_rows)
+        stays &= table.pinned | core | (worth >= price)
     gone = np.flatnonzero(~stays)
     texts = {key: one.text for key, one in records.get_many(connection, table.ids[gone].tolist()).items()}
     evicted = tuple(Evicted(int(table.ids[i]), texts[int(table.ids[i])], float(p[i]), float(worth[i])) for i in gone)
@@ -88,6 +85,18 @@ def forget_least(
     version = None if deciding is None else deciding.id
     left = int(table.tokens[stays].sum())
     return Pass(dry_run, evicted, int(stays.sum()), left, fill, price, regret, version)
+
+
+def _within(
+    share: float, worth: Floats, table: rows.Table, budget_tokens: int | None, budget_rows: int | None
+) -> NDArray[np.bool_]:
+    """Mask [N] of the unpinned memories most worth their tokens, beside the pinned, within a share of the budget."""
+    free = ~table.pinned
+    kept = np.zeros(len(free), np.bool_)
+    tokens = np.inf if budget_tokens is None else share * budget_tokens - float(table.tokens[table.pinned].sum())
+    places = None if budget_rows is None else max(0, round(share * budget_rows) - int(table.pinned.sum()))
+    kept[free] = keep(worth[free], table.tokens[free], tokens, places)
+    return kept
 
 
 def over_budget(connection: Connection, budget_tokens: int | None, budget_rows: int | None) -> bool:

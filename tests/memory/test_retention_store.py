@@ -135,6 +135,14 @@ def test_a_pass_keeps_within_the_budget_and_keeps_what_is_pinned(opener: Callabl
     assert not store.shrink(now=NOW + 30 * DAY).evicted
 
 
+def test_a_pass_never_empties_a_store_whose_memories_are_all_old(opener: Callable[..., MemoryStore]) -> None:
+    store = opener(budget_rows=10, budget_tokens=None)
+    for number in range(12):
+        store.add(f"thing{number} of word{number}", source=COMMAND, now=NOW)
+    store.shrink(now=NOW + 2000 * DAY)
+    assert 8 <= len(store.list()) <= 10
+
+
 def test_a_budget_of_tokens_counts_a_quarter_of_the_characters(opener: Callable[..., MemoryStore]) -> None:
     store = opener(budget_tokens=100, budget_rows=None)
     for number in range(20):
