@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,7 +19,7 @@ from memory.duplicates import content_hash
 from memory.records import Draft, change, insert, memory
 from memory.schema import memories
 from memory.sessions import without_secrets as plain_answer
-from memory.transfer_rows import BEFORE, TABLES, Importer, Values, check_row, check_value, export_rows
+from memory.transfer_rows import BEFORE, LARGEST, TABLES, Importer, Values, check_row, check_value, export_rows
 from memory.types import BadRow, Kind, Memory, Source, State
 
 _PLACES = {name: place for place, name in enumerate(TABLES)}
@@ -30,16 +30,20 @@ _BESIDE = tuple(column for column in memories.c if column.name not in _SHOWN | _
 """Columns of a memory that `list` does not show; a line has them by their names."""
 
 
+Number = Annotated[int, Field(ge=-LARGEST - 1, le=LARGEST)]
+"""An integer that a store can hold."""
+
+
 class ExportedSource(BaseModel):
     """Where a memory came from; the numbers mean something only beside the lines of their sessions and turns."""
 
     model_config = ConfigDict(extra="ignore")
 
     how: Literal["told", "extracted", "command", "import", "summary"] = "import"
-    session: int | None = None
-    turn: int | None = None
-    start: int | None = None
-    end: int | None = None
+    session: Number | None = None
+    turn: Number | None = None
+    start: Number | None = None
+    end: Number | None = None
     speaker: str | None = None
 
 
@@ -48,7 +52,7 @@ class ExportedMemory(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: int | None = None
+    id: Number | None = None
     text: str = Field(min_length=1, max_length=20_000)
     kind: Kind = "fact"
     scope: str = Field(default="main", min_length=1)
@@ -57,10 +61,10 @@ class ExportedMemory(BaseModel):
     retention: float | None = None
     created: str | None = None
     last_used: str | None = None
-    uses: int = Field(default=0, ge=0)
+    uses: Number = Field(default=0, ge=0)
     valid_from: str | None = None
     valid_to: str | None = None
-    superseded_by: int | None = None
+    superseded_by: Number | None = None
     event_date: date | None = None
     source: ExportedSource = Field(default_factory=ExportedSource)
 
@@ -119,6 +123,8 @@ def parse(lines: Iterable[Mapping[str, Any] | str]) -> Parsed:
                 parsed.memories.append(found)
         except json.JSONDecodeError as error:
             parsed.bad.append(BadRow(number, f"not JSON: {error.msg}"))
+        except RecursionError:  # brackets within brackets, of which no export has more than a few
+            parsed.bad.append(BadRow(number, "not JSON of an export: nested too deeply"))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the row"

@@ -31,6 +31,9 @@ _TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], type | tuple[type, ...]], ..
     (sa.LargeBinary, bytes),
 )
 
+LARGEST = 2**63 - 1
+"""The largest integer that SQLite stores (https://www.sqlite.org/datatype3.html)."""
+
 Values = dict[str, Any]
 
 
@@ -65,6 +68,10 @@ def check_value(column: sa.Column[Any], value: Any) -> Any:
     wanted = next(python for kind, python in _TYPES if isinstance(column.type, kind))
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{column.name}: {value!r} is of the wrong type")
+    if isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
+        raise ValueError(f"{column.name}: is too large a number")
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"{column.name}: holds half a character, which UTF-8 cannot write")
     return value
 
 

@@ -139,9 +139,10 @@ def note_redacted(opened: "Workspace", text: str | None) -> None:
         note(f"Kept out of the memory: {found}.")
 
 
-# A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, and
-# the surrogates that stand for bytes of a name that is not UTF-8, which no stream of ours could encode.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, the
+# two overrides that show letters in another order than they have, and the surrogates that stand for bytes of a name
+# that is not UTF-8, which no stream of ours could encode.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,14 +25,21 @@ def export(
     from app.files import private_file
 
     with workspace(ctx) as opened:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in opened.memory.export())
+        rows = opened.memory.export()
         if file is None:
-            for line in lines:
-                write_exactly(line)
+            for row in rows:
+                write_exactly(_line(row))
         else:
+            count = 0
             with private_file(file, force=force) as out:
-                count = sum(out.write(line.encode()) > 0 for line in lines)
+                for row in rows:
+                    out.write(_line(row).encode())
+                    count += "table" not in row  # rows of other tables go with the memories
             note(f"{count} {'memory is' if count == 1 else 'memories are'} written to {file}.")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def import_(

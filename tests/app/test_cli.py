@@ -288,7 +288,7 @@ def test_control_characters_are_written_out_for_people_and_escaped_in_json(loci:
     evil = tmp_path / "a\x1b[2J\x9b31m\x07.md"
     evil.write_text("The quay is 90 metres long.", "utf-8")
     assert loci("ingest", evil).code == 0
-    assert loci("memory", "add", "The boat\x1b]0;owned\x07 is red.").code == 0
+    assert loci("memory", "add", "The boat\x1b]0;owned\x07 \u202eis red.").code == 0
     for words in (
         ["library", "list"],
         ["library", "show", "d1"],
@@ -297,7 +297,7 @@ def test_control_characters_are_written_out_for_people_and_escaped_in_json(loci:
         ["memory", "show", "1"],
     ):
         ran = loci(*words)
-        assert not set("\x1b\x9b\x07") & set(ran.out + ran.err), words
+        assert not set("\x1b\x9b\x07\u202e") & set(ran.out + ran.err), words
         assert "\\x1b" in ran.out, words
         raw = loci(*words, "--json")
         assert not set("\x1b\x9b\x07") & set(raw.out)

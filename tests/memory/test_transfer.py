@@ -77,9 +77,20 @@ def test_in_a_store_that_has_others_rows_get_fresh_numbers_and_references_follow
         ({"table": "sessions", "row": {"id": 1, "scope": "main", "started": "x"}}, "title: is missing"),
         ({"text": "x", "confirmations": "many"}, "confirmations: 'many'"),
         ({"text": "x", "source": {"how": "magic"}}, "source.how"),
+        ({"text": "x", "id": 2**63}, "id: "),
+        ({"text": "x", "confirmations": 2**63}, "confirmations: is too large"),
+        (
+            {"table": "sessions", "row": {"id": 1, "scope": "main", "title": "\ud800", "started": "x"}},
+            "title: holds half",
+        ),
         (5, "the row"),
     ],
 )
 def test_a_bad_line_is_named_and_the_rest_goes_in(store: MemoryStore, line: object, reason: str) -> None:
     report = store.import_([json.dumps(line), '{"text": "A plain statement"}'])
     assert report.added == 1 and report.bad[0].line == 1 and report.bad[0].reason.startswith(reason)
+
+
+def test_a_line_of_brackets_without_end_is_named_and_the_rest_goes_in(store: MemoryStore) -> None:
+    report = store.import_(['{"text": ' + "[" * 100_000, '{"text": "A plain statement"}'])
+    assert report.added == 1 and report.bad[0].line == 1 and "too deeply" in report.bad[0].reason
