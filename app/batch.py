@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from app.answer import Answer
 from app.batch_rows import Row, Writer, read_rows, result
-from app.errors import BadInput, LociError
+from app.errors import BadInput, LociError, ResidentEnded
 from retrieval.errors import DatabaseProblem, LibraryChanged
 
 
@@ -116,7 +116,10 @@ def _answered(row: Row, pins: Pins, answer: Callable[[Row, Pins], Answer]) -> tu
     if row.problem:
         return None, row.problem
     try:
-        return answer(row, pins), None
+        try:
+            return answer(row, pins), None
+        except ResidentEnded:  # the next one answers as this one would have: the row must not tell of it
+            return answer(row, pins), None
     except (DatabaseProblem, LibraryChanged):  # every later row would fail too
         raise
     except LociError as error:

@@ -86,6 +86,6 @@ def runtime(profile: Profile) -> Path:
     That is of this machine alone, while a home, with the cache in it, may be shared by several.
     """
     session = os.environ.get("XDG_RUNTIME_DIR")
-    if session and not os.environ.get("LOCI_HOME"):
+    if session and Path(session).is_dir() and not os.environ.get("LOCI_HOME"):
         return Path(session) / "loci" / profile.name
     return profile.cache / "run"

@@ -284,8 +284,8 @@ def off(ctx: typer.Context) -> None:
     \b
     loci memory off
 
-    What is stored stays. For one question or conversation: `loci ask --incognito`, `loci chat --incognito`, or /off in
-    the chat.
+    What is stored stays, and `loci memory add` and `import` still do what they are told. For one question or
+    conversation: `loci ask --incognito`, `loci chat --incognito`, or /off in the chat.
     """
     _switch(ctx, False)
 

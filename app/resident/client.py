@@ -84,7 +84,7 @@ class Resident:
         if line is None:
             return False
         with closing(line):
-            return (line.receive() or {}).get("identity") == self.identity
+            return (_first(line) or {}).get("identity") == self.identity
 
     def _accepted(self, order: Frame) -> Line:
         """A connection on which the order was taken, by a resident that was started or replaced if need be."""
@@ -97,10 +97,10 @@ class Resident:
                 time.sleep(_PAUSE)
                 continue
             try:
-                taken = line.receive()
-            except TimeoutError:
+                taken = _first(line)
+            except ResidentFailed:
                 line.close()
-                raise ResidentFailed("The resident does not answer.", "End it with: loci resident stop") from None
+                raise
             if taken is not None and taken.get("identity") == self.identity:
                 self._met = True
                 self._end_loser(taken["pid"])
@@ -185,6 +185,17 @@ class Resident:
             return []
 
 
+def _first(line: Line) -> Frame | None:
+    """What a resident says first; None if it ended.
+
+    :raises ResidentFailed: it says nothing.
+    """
+    try:
+        return line.receive()
+    except TimeoutError:
+        raise ResidentFailed("The resident does not answer.", "End it with: loci resident stop") from None
+
+
 def _folder() -> str:
     """Where relative paths begin; nowhere, if the working folder is gone."""
     try:
@@ -198,13 +209,17 @@ def tell_to_forget(profile: Profile) -> None:
     connection = Place.of(profile).connect()
     if connection is None:
         return
+    connection.settimeout(_ACCEPTED_WITHIN)
     with closing(Line(connection)) as line, suppress(ConnectionError):
         line.send({"protocol": PROTOCOL, "identity": "", "op": "forget_sessions"})
-        while (frame := line.receive()) is not None:
+        frame = _first(line)
+        connection.settimeout(None)  # the model may be at work for another door
+        while frame is not None:
             if "failed" in frame:
                 raise unpack_error(frame["failed"])
             if "result" in frame:
                 return
+            frame = line.receive()
 
 
 def status(place: Place) -> Frame | None:
@@ -215,7 +230,7 @@ def status(place: Place) -> Frame | None:
     connection.settimeout(_ACCEPTED_WITHIN)
     with closing(Line(connection)) as line, suppress(ConnectionError):
         line.send({"protocol": PROTOCOL, "identity": "", "op": "status"})
-        return line.receive()
+        return _first(line)
     return None
 
 

@@ -22,6 +22,8 @@ _CONTROLS = {code: None for code in range(32) if code not in (9, 10)} | {
     0x7F: None,
     0xFEFF: None,
 }
+_ESCAPE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\\\)|[ -/]*[0-~])?")
+"""Control sequences (ECMA-48): colours and the like; commands with a text of their own, such as links; single ones."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -49,7 +51,9 @@ class Extraction:
 
 
 def clean(text: str) -> str:
-    """Line ends become `\\n`; byte-order marks, control characters and lone surrogates go. Nothing else changes."""
+    """Line ends become `\\n`; a terminal's escape sequences, byte-order marks, control characters and lone surrogates
+    go. Nothing else changes."""
+    text = _ESCAPE.sub("", text) if "\x1b" in text else text
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
     return _SURROGATE.sub("\ufffd", text)
 

@@ -17,7 +17,7 @@ import pytest
 from app.answer import Answer
 from app.batch import Outcome, Pins, run_batch
 from app.batch_rows import Row, read_rows, result
-from app.errors import BadInput
+from app.errors import BadInput, ResidentEnded
 from model.errors import PromptTooLong
 from retrieval.errors import DatabaseProblem, LibraryChanged, RetrievalError
 from tests.app.fakes import make_answer
@@ -241,6 +241,22 @@ def test_what_would_fail_every_later_row_stops_the_run_and_it_resumes(
     with pytest.raises(problem):
         run(source, out, failing)
     assert run(source, out).resumed == 1
+
+
+def test_a_row_whose_resident_was_killed_is_asked_once_more(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {"question": "a"}, {"question": "b"})
+    run(source, tmp_path / "undisturbed.jsonl")
+    killed: list[int] = []
+
+    def dying(row: Row, pins: Pins) -> Answer:
+        if row.index not in killed:
+            killed.append(row.index)
+            raise ResidentEnded("It was ended.", "Ask again.")
+        return reply(row, pins)
+
+    run(source, tmp_path / "out.jsonl", dying)
+    assert killed == [0, 1]
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
 
 
 def test_text_that_is_no_unicode_is_written_and_read_back(tmp_path: Path) -> None:

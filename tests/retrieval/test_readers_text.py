@@ -251,3 +251,9 @@ def test_a_range_between_spans_takes_the_position_before_it() -> None:
     found = builder.build("text/plain")
     assert [locate(found.spans, at, at + 1)[0] for at in (0, 7, 8, 9, 15)] == [1, 1, 1, 2, 2]
     assert locate((), 0, 5)[0] is None
+
+
+def test_what_a_terminal_would_obey_is_no_text() -> None:
+    link = "\x1b]8;;http://example.org\x1b\\the report\x1b]8;;\x07"
+    assert clean(f"\x1b[31mswordfish\x1b[0m, \x1b[2J{link}, \x1b(B\x1bM\x1b") == "swordfish, the report, "
+    assert clean("a \x1b]title without an end\nb") == "a title without an end\nb"

@@ -14,7 +14,8 @@ import pytest
 
 from app.answer import Ask, Profile, Text
 from app.errors import ResidentEnded, ResidentFailed
-from app.resident.client import Resident, status, stop
+from app.resident import client
+from app.resident.client import Resident, status, stop, tell_to_forget
 from app.resident.place import Place
 from app.resident.workspace import ResidentWorkspace
 
@@ -48,6 +49,21 @@ def test_an_abort_is_an_error_the_session_is_intact_and_the_next_question_answer
     assert pid(profile) != first
     kept = [(turn.question, turn.complete) for turn in chat.memory.turns(session or 0)]
     assert kept == [("write hello", True), ("write abort", False), ("write more", True)]
+
+
+def test_a_resident_that_hangs_is_named_with_the_way_out(
+    door: Door, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door().assistant().ask(plain("write hello"))
+    place, hung = Place.of(profile), pid(profile)
+    monkeypatch.setattr(client, "_ACCEPTED_WITHIN", 0.2)
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        for ask in (lambda: status(place), lambda: tell_to_forget(profile), Resident(profile).running):
+            with pytest.raises(ResidentFailed, match="loci resident stop"):
+                ask()
+    finally:
+        os.kill(hung, signal.SIGCONT)
 
 
 def test_a_killed_resident_leaves_nothing_in_the_way(door: Door, profile: Profile) -> None:
