@@ -131,10 +131,13 @@ def _write(
     scored = sa.update(memories).where(memories.c.id == sa.bindparam("key")).values(retention=sa.bindparam("chance"))
     if len(p):
         connection.execute(scored, [{"key": int(k), "chance": float(c)} for k, c in zip(table.ids, p, strict=True)])
-    for one in evicted:
-        records.change(connection, one.id, state="archived")
-        row = {"memory": one.id, "at": at, "probability": one.probability, "worth": one.worth, "price": price}
-        connection.execute(sa.insert(retention_evictions).values(row))
+    records.archive(connection, [one.id for one in evicted])
+    if evicted:
+        rows_of = [
+            {"memory": one.id, "at": at, "probability": one.probability, "worth": one.worth, "price": price}
+            for one in evicted
+        ]
+        connection.execute(sa.insert(retention_evictions), rows_of)
     stored = sa.insert(retention_state).prefix_with("OR REPLACE")
     connection.execute(stored.values(name="price", value=price))
 
