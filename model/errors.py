@@ -115,6 +115,10 @@ class RemoteFailed(ModelError):
     title = "The remote model failed"
 
 
+class BrokeOff(RemoteFailed):
+    """A remote answer ended in the middle, when a part of it had been handed on already."""
+
+
 class UnsupportedOperation(ModelError):
     """The engine does not offer an optional part of the protocol (scoring, saved prefixes, token-id prompts)."""
 

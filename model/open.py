@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from model.engine import Engine, EngineInfo
 from model.errors import UnfitSetting, UnknownModel
@@ -36,6 +37,11 @@ def resolve(reference: str) -> Resolved:
     if reference == EMBEDDED:
         return Resolved(reference, "torch", embedded_folder())
     if re.match(r"https?://", reference):
+        if "@" in urlsplit(reference).netloc:
+            raise UnknownModel(
+                "The address of the server holds a name or a key, which would be shown and stored with every answer.",
+                "Leave it out of the URL, and set OPENAI_API_KEY.",
+            )
         return Resolved(reference, "remote", reference)
     if reference.startswith("hf:"):
         return _from_hub_cache(reference)

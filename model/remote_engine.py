@@ -1,36 +1,44 @@
 """An engine behind an OpenAI-compatible URL: a vLLM or SGLang cluster, llama.cpp's server, another machine.
 
 The server owns tokenizer, template and weights; this is a client with streaming, time-outs and retries. A request is
-tried again only while nothing of its answer has been handed on. The wire itself is `model.remote_server`.
+tried again only while nothing of its answer has been handed on. The wire itself is `model.remote_server`. Unlike other
+engines, this one may be used by several threads at once: each request is a connection of its own.
 """
 
 import json
 import math
-import random
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from model.engine import (
-    Capability,
     Choice,
+    Constraint,
     Delta,
     EngineInfo,
     Event,
     Finished,
-    Grammar,
     JsonSchema,
     Logprobs,
     Message,
     Prompt,
     Request,
     Score,
-    TokenLogprob,
     Usage,
 )
-from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
-from model.remote_server import RemoteServer, SchemaRefused, Transient
+from model.errors import BrokeOff, RemoteFailed, UnsupportedConstraint, UnsupportedOperation
+from model.patience import Patience, Transient
+from model.remote_chunks import choices, deltas, logprobs, usage
+from model.remote_dialect import (
+    capabilities,
+    constraint_fields,
+    dialect_of,
+    trained_window,
+    window,
+    window_of_props,
+)
+from model.remote_server import RemoteServer, SchemaRefused
 from model.settings import ModelSettings
 
 _FALLBACK_CONTEXT = 8192
@@ -38,6 +46,9 @@ _FALLBACK_CONTEXT = 8192
 
 _BYTES_PER_TOKEN = 2.5
 """Cautious estimate for servers that count no tokens: English has about 4, code 3, Chinese 3 per character."""
+
+_LONGEST_TOKEN = 256
+"""Characters; the longest tokens of known vocabularies, runs of spaces, have 128."""
 
 
 class RemoteEngine:
@@ -53,14 +64,15 @@ class RemoteEngine:
         self._settings = settings
         self._server = RemoteServer(self._base, settings)
         try:
-            self._model, context = self._discover(name)
+            model = self._discover(name)
+            self._model = str(model["id"])
+            self._dialect = dialect_of(model)
+            self._context = settings.context or self._window(model)
         except BaseException:  # Ctrl+C while it waits included
             self._server.close()
             raise
-        self._context = settings.context or context or _FALLBACK_CONTEXT
 
     def describe(self) -> EngineInfo:
-        capabilities: frozenset[Capability] = frozenset({"chat", "json_schema"})
         return EngineInfo(
             reference=self._reference,
             name=self._model,
@@ -69,7 +81,7 @@ class RemoteEngine:
             context=self._context,
             quantization="unknown",
             devices=(self._base,),
-            capabilities=capabilities,
+            capabilities=capabilities(self._dialect),
         )
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -77,7 +89,7 @@ class RemoteEngine:
         text = _as_text(prompt)
         if text is None:
             return len(prompt)
-        count = self._server.count_tokens(self._model, text)
+        count = self._counted(text)
         if count is None:
             count = math.ceil(len(text.encode()) / _BYTES_PER_TOKEN)
         # The template's own tokens: role marks and separators, which these endpoints do not count.
@@ -86,50 +98,73 @@ class RemoteEngine:
     def generate(self, request: Request) -> Generator[Event, None, None]:
         """Stream a completion; closing the generator closes the connection, which stops the server.
 
-        :raises RemoteFailed: after the configured retries, or at once if the answer broke off in the middle.
+        :raises BrokeOff: at once, if a part of the answer has been handed on.
+        :raises RemoteFailed: after the configured retries.
         """
-        path, body = self._body(request)
-        started = time.monotonic()
-        first: float | None = None
-        text: list[str] = []
-        attempt = 0
+        return self._generate(request, self._patience())
+
+    def generate_whole(self, request: Request) -> list[Event]:
+        """The same at its end: nothing is handed on before, so that an answer that broke off is asked for again.
+
+        :raises RemoteFailed: after the configured retries.
+        """
+        patience = self._patience()
         while True:
-            finish, usage = "stop", Usage()
             try:
-                for chunk in self._server.stream(path, body):
-                    if chunk.get("usage"):
-                        usage = _usage(chunk["usage"])
-                    for choice in chunk.get("choices") or []:
-                        finish = choice.get("finish_reason") or finish
-                        for sure in self._logprobs(choice) if request.sampling.logprobs else ():
-                            first = first or time.monotonic()
-                            yield sure
-                        for delta in _deltas(choice):
-                            first = first or time.monotonic()
-                            text.append("" if delta.reasoning else delta.text)
-                            yield delta
-                break
+                return list(self._generate(request, patience))
+            except BrokeOff as error:
+                assert isinstance(error.__cause__, Transient)  # as `_generate` raises it
+                if not patience.wait(error.__cause__):
+                    raise
+
+    def _generate(self, request: Request, patience: Patience) -> Generator[Event, None, None]:
+        path, body = self._body(request)
+        handed_on = False
+        while True:
+            try:
+                for event in self._attempt(path, body, request):
+                    handed_on = True
+                    yield event
+                return
             except SchemaRefused as error:
                 asked = body.get("response_format")
                 if asked is None or asked["type"] == "json_object":
                     raise RemoteFailed(f"{self._base} takes no JSON schema: {error}.") from error
                 body["response_format"] = {"type": "json_object", "schema": asked["json_schema"]["schema"]}
             except Transient as error:
-                if first is not None:
-                    raise RemoteFailed(f"{self._base} broke off in the middle of the answer: {error}.") from error
-                if attempt == self._settings.retries:
-                    raise RemoteFailed(
-                        f"{self._base} did not answer after {attempt + 1} tries: {error}.",
-                        "Check that the server runs, then ask again.",
-                    ) from error
-                time.sleep(_delay(attempt, error.after))
-                attempt += 1
-        if isinstance(request.constraint, JsonSchema):
-            self._require_json("".join(text))
-        ended = time.monotonic()
-        prefill = ((first or ended) - started) * 1000
-        reason: Literal["stop", "length"] = "length" if finish == "length" else "stop"
-        yield Finished(reason, usage, prefill, (ended - (first or ended)) * 1000)
+                if handed_on:
+                    raise BrokeOff(f"{self._base} broke off in the middle of the answer: {error}.") from error
+                self._wait(patience, error, "Check that the server runs, then ask again.")
+
+    def _attempt(self, path: str, body: dict[str, Any], request: Request) -> Generator[Event, None, None]:
+        """One request, from its start to `Finished`.
+
+        :raises Transient: another try may mend it.
+        """
+        started = time.monotonic()
+        first: float | None = None
+        text: list[str] = []
+        room = _LONGEST_TOKEN * max(request.sampling.max_tokens, 1)
+        reason: Literal["stop", "length"] = "stop"
+        used = Usage()
+        for chunk in self._server.stream(path, body):
+            used = usage(chunk) or used
+            for choice in choices(chunk):
+                if ended := choice.get("finish_reason"):
+                    reason = "length" if ended == "length" else "stop"
+                told: list[Event] = [*self._logprobs(choice, request), *deltas(choice)]
+                for event in told:
+                    first = first or time.monotonic()
+                    if isinstance(event, Delta):
+                        room -= len(event.text)
+                        text.append("" if event.reasoning else event.text)
+                    yield event
+            if room < 0:
+                raise RemoteFailed(f"{self._base} does not stop after {request.sampling.max_tokens} tokens.")
+        self._require(request.constraint, "".join(text))
+        ended_at = time.monotonic()
+        first = first or ended_at
+        yield Finished(reason, used, (first - started) * 1000, (ended_at - first) * 1000)
 
     def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
         """:raises UnsupportedOperation: always; few servers return the log-probabilities of a given text."""
@@ -146,10 +181,32 @@ class RemoteEngine:
     def close(self) -> None:
         self._server.close()
 
-    def _logprobs(self, choice: dict[str, Any]) -> list[Logprobs]:
+    def _patience(self) -> Patience:
+        return Patience(self._settings.retries, self._settings.timeout)
+
+    def _wait(self, patience: Patience, error: Transient, mend: str) -> None:
+        """Until the next try.
+
+        :raises RemoteFailed: there is none.
+        """
+        if not patience.wait(error):
+            tries = f"{patience.tries} {'try' if patience.tries == 1 else 'tries'}"
+            raise RemoteFailed(f"{self._base} did not answer after {tries}: {error}.", mend) from error
+
+    def _counted(self, text: str) -> int | None:
+        patience = self._patience()
+        while True:
+            try:
+                return self._server.count_tokens(self._model, text)
+            except Transient as error:
+                self._wait(patience, error, "Check that the server runs, then ask again.")
+
+    def _logprobs(self, choice: dict[str, Any], request: Request) -> list[Logprobs]:
         """:raises RemoteFailed: they are in no form that is known."""
+        if not request.sampling.logprobs:
+            return []
         try:
-            return list(_read_logprobs(choice))
+            return list(logprobs(choice))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RemoteFailed(
                 f"{self._base} sends log-probabilities in an unknown form: {error!r}.", "Ask without logprobs."
@@ -158,32 +215,31 @@ class RemoteEngine:
     def _no_prefix(self) -> NoReturn:
         raise UnsupportedOperation(f"{self._base} keeps its prompt cache to itself.")
 
-    def _discover(self, name: str) -> tuple[str, int | None]:
-        """Model name and, where the server says, its context length."""
-        for attempt in range(self._settings.retries + 1):
+    def _discover(self, name: str) -> dict[str, Any]:
+        """What the server says of the model."""
+        patience = self._patience()
+        while True:
             try:
-                offered = self._server.models()
+                offered = [model for model in self._server.models() if isinstance(model.get("id"), str)]
                 break
             except Transient as error:
-                if attempt == self._settings.retries:
-                    raise RemoteFailed(
-                        f"{self._base} did not answer after {attempt + 1} tries: {error}.",
-                        "Check that the server runs and that the URL ends in /v1.",
-                    ) from error
-                time.sleep(_delay(attempt, error.after))
-        names = [str(model.get("id")) for model in offered]
+                self._wait(patience, error, "Check that the server runs and that the URL ends in /v1.")
+        names = ", ".join(model["id"] for model in offered) or "nothing"
         if not name:
-            if len(names) != 1:
-                raise RemoteFailed(
-                    f"{self._base} offers {len(names)} models: {', '.join(names)}.",
-                    "Name one: URL#NAME.",
-                )
-            name = names[0]
+            if len(offered) != 1:
+                raise RemoteFailed(f"{self._base} offers {len(offered)} models: {names}.", "Name one: URL#NAME.")
+            return offered[0]
         for model in offered:
-            if model.get("id") == name:
-                length = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx_train")
-                return name, length if isinstance(length, int) else None
-        raise RemoteFailed(f"{self._base} does not offer {name!r}.", f"It offers: {', '.join(names) or 'nothing'}.")
+            if model["id"] == name:
+                return model
+        raise RemoteFailed(f"{self._base} does not offer {name!r}.", f"It offers: {names}.")
+
+    def _window(self, model: dict[str, Any]) -> int:
+        """Tokens of prompt and answer together."""
+        told = window(model)
+        if told is None and self._dialect == "llama.cpp":
+            told = window_of_props(self._server.props()) or trained_window(model)
+        return told or _FALLBACK_CONTEXT
 
     def _body(self, request: Request) -> tuple[str, dict[str, Any]]:
         prompt, sampling = request.prompt, request.sampling
@@ -216,11 +272,14 @@ class RemoteEngine:
                     "type": "json_schema",
                     "json_schema": {"name": "answer", "strict": True, "schema": json.loads(schema)},
                 }
-            case Choice() | Grammar() as constraint:
-                raise UnsupportedConstraint(
-                    f"{self._base} takes JSON schemas, not {type(constraint).__name__} constraints.",
-                    "Use a local model for this.",
-                )
+            case constraint:
+                fields = constraint_fields(self._dialect, constraint)
+                if fields is None:
+                    raise UnsupportedConstraint(
+                        f"{self._base} takes JSON schemas, not {type(constraint).__name__} constraints.",
+                        "Use a local model, or a server of vLLM, SGLang or llama.cpp.",
+                    )
+                body |= fields
         if isinstance(prompt, str):
             asked: dict[str, Any] = {"logprobs": sampling.logprobs} if sampling.logprobs else {}
             return "completions", body | asked | {"prompt": prompt}
@@ -232,14 +291,24 @@ class RemoteEngine:
             "messages": [{"role": message.role, "content": message.content} for message in messages]
         }
 
-    def _require_json(self, text: str) -> None:
-        try:
-            json.loads(text)
-        except ValueError as error:
+    def _require(self, constraint: Constraint | None, text: str) -> None:
+        """Find out a server that ignores what it was asked for.
+
+        :raises RemoteFailed: it does.
+        """
+        if isinstance(constraint, Choice) and text not in constraint.options:
             raise RemoteFailed(
-                f"{self._base} was asked for JSON and answered something else.",
-                "The server may not support JSON schemas; use a local model.",
-            ) from error
+                f"{self._base} was asked for one of {len(constraint.options)} texts and answered something else.",
+                "The server may not support such constraints; use a local model.",
+            )
+        if isinstance(constraint, JsonSchema):
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise RemoteFailed(
+                    f"{self._base} was asked for JSON and answered something else.",
+                    "The server may not support JSON schemas; use a local model.",
+                ) from error
 
 
 def _as_text(prompt: Prompt) -> str | None:
@@ -248,45 +317,3 @@ def _as_text(prompt: Prompt) -> str | None:
         return prompt
     parts = [message.content for message in prompt if isinstance(message, Message)]
     return "\n".join(parts) if len(parts) == len(prompt) else None
-
-
-def _deltas(choice: dict[str, Any]) -> Iterator[Delta]:
-    """Reasoning and text of one streamed choice, in chat or plain form."""
-    delta = choice.get("delta") or {}
-    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-    if reasoning:
-        yield Delta(str(reasoning), reasoning=True)
-    text = delta.get("content") or choice.get("text")
-    if text:
-        yield Delta(str(text))
-
-
-def _read_logprobs(choice: dict[str, Any]) -> Iterator[Logprobs]:
-    """Those of one streamed choice: objects in chat form, parallel lists in plain form."""
-    given = choice.get("logprobs") or {}
-    for one in given.get("content") or []:
-        others = one.get("top_logprobs") or []
-        likeliest = [TokenLogprob(str(other["token"]), float(other["logprob"])) for other in others]
-        yield Logprobs(TokenLogprob(str(one["token"]), float(one["logprob"])), tuple(likeliest))
-    lists = [given.get(name) or [] for name in ("tokens", "token_logprobs")]
-    likely = given.get("top_logprobs") or [None] * len(lists[0])
-    for token, logprob, others in zip(*lists, likely, strict=False):
-        best = sorted((others or {}).items(), key=lambda pair: -pair[1])
-        likeliest = [TokenLogprob(text, float(value)) for text, value in best]
-        yield Logprobs(TokenLogprob(str(token), float(logprob)), tuple(likeliest))
-
-
-def _usage(usage: dict[str, Any]) -> Usage:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return Usage(
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        cached_tokens=int(cached),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-    )
-
-
-def _delay(attempt: int, after: float | None) -> float:
-    """Seconds before another try: what the server asked, else exponential with full jitter, at most 30."""
-    if after is not None:
-        return min(after, 30.0)
-    return random.uniform(0.0, min(30.0, 0.5 * 2.0**attempt))

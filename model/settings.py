@@ -9,9 +9,9 @@ _MOST_GIB = float(1 << 20)
 
 _LLAMA = frozenset({"reference", "context", "threads", "gpu_layers", "cache_type"})
 """What the engine of GGUF models reads."""
-_REMOTE = frozenset({"reference", "context", "timeout", "connect_timeout", "retries", "api_key_env"})
+_REMOTE = frozenset({"reference", "context", "timeout", "connect_timeout", "retries", "in_flight", "api_key_env"})
 """What the client of remote servers reads."""
-_NOT_TORCH = frozenset({"gpu_layers", "timeout", "connect_timeout", "retries", "api_key_env"})
+_NOT_TORCH = frozenset({"gpu_layers", "timeout", "connect_timeout", "retries", "in_flight", "api_key_env"})
 """What the torch engine does not read."""
 
 
@@ -64,13 +64,18 @@ class ModelSettings(BaseModel):
     """GPU memory for routed experts in GiB, on each GPU (torch engine): the others wait in pinned host memory, and are
     copied when they are needed. `auto` is all of them, or what fits where they do not; `all` never moves any."""
     timeout: float = Field(default=120.0, gt=0, le=1e6)
-    """Seconds without a byte from a remote server before it counts as failed."""
+    """Seconds without a word from a remote server before it counts as failed; also how long it may say that it is
+    busy."""
     connect_timeout: float = Field(default=10.0, gt=0, le=1e6)
     """Seconds to reach a remote server."""
     retries: int = Field(default=2, ge=0, le=100)
-    """How often a remote request that brought no byte yet is sent again."""
+    """How often a remote request that failed before its first word is sent again; in a batch, one that broke off
+    too."""
+    in_flight: int = Field(default=16, ge=1, le=1024)
+    """Rows of a batch that a remote server is asked at the same time."""
     api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the remote server's key; the key itself is never stored."""
+    """Name of the environment variable that holds the remote server's key; where it is not set, the system's keyring
+    is asked (`keyring set loci URL`). The key itself is never stored."""
 
     def without_effect(self, engine: Literal["torch", "llama", "remote"]) -> list[str]:
         """Names of the settings that were given and that this engine does not read."""

@@ -13,6 +13,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported: kernels run on the CPU
 
+os.environ.setdefault("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # the person's own is none of ours
+
 VOCAB = 320
 
 SMALL: dict[str, Any] = {

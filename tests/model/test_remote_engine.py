@@ -1,23 +1,36 @@
 """The remote engine against llama-cpp-python's real server, and against servers that misbehave."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from model.engine import Choice, Delta, Finished, JsonSchema, Logprobs, Message, Request, Sampling, TokenLogprob
+from model.engine import (
+    Choice,
+    Delta,
+    Finished,
+    Grammar,
+    JsonSchema,
+    Logprobs,
+    Message,
+    Request,
+    Sampling,
+    TokenLogprob,
+)
 from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
 from model.remote_engine import RemoteEngine
 from model.settings import ModelSettings
+from tests.model.faulty_server import GOOD, Faulty, content, lines, reply
 from tests.model.gguf_files import TEXT, with_tokenizer
 
 Make = Callable[..., tuple[Path, Any]]
@@ -27,7 +40,7 @@ HELLO = [Message("user", "Say hello.")]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.remote_engine._delay", lambda attempt, after: 0.0)
+    monkeypatch.setattr("model.patience.delay", lambda attempt, after: 0.0)
 
 
 def text_of(events: list[object], reasoning: bool = False) -> str:
@@ -92,6 +105,17 @@ def test_chats_with_the_real_server_under_a_schema(real_server: tuple[str, Path]
     engine.close()
 
 
+def test_the_real_server_is_held_to_choices_and_grammars(real_server: tuple[str, Path]) -> None:
+    engine = RemoteEngine(real_server[0], QUICK)
+    one_of = Choice(('say "yes"', "no — never", "perhaps"))
+    chosen = text_of(list(engine.generate(Request(HELLO, Sampling(max_tokens=60), one_of))))
+    digits = text_of(list(engine.generate(Request("a", Sampling(max_tokens=60), Grammar('root ::= [0-9]{3} "!"')))))
+    engine.close()
+    assert chosen in one_of.options
+    assert re.fullmatch(r"\d{3}!", digits)
+    assert {"choice", "grammar"} <= engine.describe().capabilities
+
+
 def test_closing_the_stream_leaves_the_real_server_usable(real_server: tuple[str, Path]) -> None:
     engine = RemoteEngine(real_server[0], QUICK)
     stream = engine.generate(Request(HELLO, Sampling(max_tokens=400)))
@@ -106,82 +130,11 @@ def test_an_unknown_name_lists_what_is_offered(real_server: tuple[str, Path]) ->
         RemoteEngine(real_server[0] + "#other", QUICK)
 
 
-Reply = Callable[[BaseHTTPRequestHandler], None]
-
-
-def reply(status: int, body: str, headers: dict[str, str] | None = None) -> Reply:
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in (headers or {}).items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body.encode())
-
-    return send
-
-
-def lines(*chunks: dict[str, Any] | str, done: bool = True) -> str:
-    rows = [chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks]
-    return "".join(f"data: {row}\n\n" for row in [*rows, *(["[DONE]"] if done else [])])
-
-
-def content(text: str, **delta: Any) -> dict[str, Any]:
-    return {"choices": [{"delta": {"content": text, **delta}, "finish_reason": None}]}
-
-
-GOOD = reply(
-    200,
-    lines(
-        content("", reasoning_content="hm"),
-        content("hel"),
-        content("lo"),
-        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-        {
-            "choices": [],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}},
-        },
-    ),
-)
-
-
-class Faulty:
-    """A server that gives the queued replies to POSTs, in order, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                models = {"data": [{"id": "m", "max_model_len": 4096}]}
-                reply(200, json.dumps(models))(self)
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if not self.path.endswith("completions"):
-                    return reply(404, "{}")(self)
-                outer.bodies.append(body)
-                outer.keys.append(self.headers.get("Authorization"))
-                return outer.replies.pop(0)(self)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-
-
 @pytest.fixture
 def faulty() -> Iterator[Faulty]:
     server = Faulty()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
-    server.thread.join()
+    server.close()
 
 
 def ask(server: Faulty, **sampling: Any) -> list[object]:
