@@ -19,6 +19,7 @@ from typing import IO, Any
 from app.answer import Answer
 from app.batch_rows import Row, Writer, read_rows, result
 from app.errors import BadInput, LociError, ResidentEnded
+from app.in_order import in_order
 from retrieval.errors import DatabaseProblem, LibraryChanged
 
 
@@ -64,11 +65,13 @@ def run_batch(
     options: Mapping[str, Any],
     timings: bool = True,
     force: bool = False,
+    workers: int = 1,
 ) -> Generator[Advance, None, Outcome]:
     """Answer every row of `source` into `out`, yielding after each; the generator's value is the outcome.
 
     :param answer: called once per row that has a question; its `LociError` becomes the row's error.
     :param pins: used if the run starts afresh; a resumed one keeps its own.
+    :param workers: threads that call it at once, where it allows that.
     :param options: all else that decides the output (model, scope, ...); a run resumes only under the same.
     :raises BadInput: if OUT exists and is no interrupted run of this very batch, or another run is writing it.
     """
@@ -87,8 +90,13 @@ def run_batch(
         with out.open("r+b") as file:
             file.truncate(state.end)
             file.seek(state.end)
-            for row in rows[state.rows :]:
-                written = result(row, *_answered(row, state.pins, answer), timings=timings)
+            rest = rows[state.rows :]
+
+            def answered(row: Row) -> dict[str, Any]:
+                return result(row, *_answered(row, state.pins, answer), timings=timings)
+
+            results = map(answered, rest) if workers == 1 else in_order(rest, answered, workers)
+            for row, written in zip(rest, results, strict=True):
                 _sync(file, writer.row(written))
                 _sync(journal, json.dumps({"end": file.tell(), "status": written["status"]}).encode() + b"\n")
                 outcome.statuses[written["status"]] += 1

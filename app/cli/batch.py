@@ -1,6 +1,7 @@
 """`loci batch`: many questions from a file."""
 
 import hashlib
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,12 +24,19 @@ from app.cli.door import (
 from app.cli.show import model_note
 
 if TYPE_CHECKING:
-    from app.answer import Answer
+    from collections.abc import Callable, Iterator
+
+    from app.answer import Answer, Ask
     from app.batch import Pins
     from app.batch_rows import Row
+    from app.workspace import Workspace
+    from model.engine import EngineInfo
 
 _SHOWN = 20
 """Most failed rows that are named on the screen."""
+
+_PATIENCE = {"timeout", "connect_timeout", "retries", "in_flight"}
+"""Settings that decide how an answer is fetched and not what it says: a run may be resumed under others."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +60,10 @@ def batch(
     remember: Annotated[bool, typer.Option("--remember", help="Recall, and also store each turn.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling, for every row.")] = 0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 1024,
+    in_flight: Annotated[
+        int | None,
+        typer.Option("--in-flight", min=1, metavar="N", help="Rows that a remote model is asked at the same time."),
+    ] = None,
     timings: Annotated[
         bool,
         typer.Option(
@@ -68,7 +80,8 @@ def batch(
     loci batch questions.csv -o answers.csv --in work --no-timings
 
     Fields that are no question pass through. Rows know nothing of each other: nothing is recalled
-    or stored unless told. Exit code 4: some rows failed (rows without an answer did not); 3: the file holds no rows.
+    or stored unless told. A remote model answers many at once (--in-flight). Exit code 4: some rows
+    failed (rows without an answer did not); 3: the file holds no rows.
     """
     from app.answer import Ask
     from app.batch import Pins, check_out, run_batch
@@ -80,13 +93,14 @@ def batch(
     check_out(source, out, force)
     names = scope(collections)
     schema_text = read_schema(schema)
-    with workspace(ctx, model__reference=model) as opened:
-        assistant = opened.assistant()
-        info = opened.load()  # a model that cannot be opened is one error, not one per row
+    with ExitStack() as entered:
+        opened = entered.enter_context(workspace(ctx, model__reference=model, model__in_flight=in_flight))
+        workers = _workers(opened, in_flight, remember)
+        ask, info = entered.enter_context(_answering(opened, workers))
         note(model_note(info))
 
         def answer(row: "Row", pins: "Pins") -> "Answer":
-            return assistant.ask(
+            return ask(
                 Ask(
                     row.fields["question"],
                     scope=names,
@@ -101,7 +115,7 @@ def batch(
                 )
             )
 
-        settings = opened.settings.model_dump_json()
+        settings = opened.settings.model_dump_json(exclude={"model": _PATIENCE})
         options = {
             "scope": names,
             "model": info.reference,
@@ -115,7 +129,14 @@ def batch(
             "settings": hashlib.sha256(settings.encode()).hexdigest(),
         }
         run = run_batch(
-            source, out, answer, Pins(opened.library.epoch(), seed), options=options, timings=timings, force=force
+            source,
+            out,
+            answer,
+            Pins(opened.library.epoch(), seed),
+            options=options,
+            timings=timings,
+            force=force,
+            workers=workers,
         )
         failed = 0
         with progress("Answering", "rows") as advance:
@@ -141,3 +162,33 @@ def batch(
         leave(PARTIAL)
     if not outcome.rows:
         leave(NOTHING)
+
+
+def _workers(opened: "Workspace", asked: int | None, remember: bool) -> int:
+    """Rows under way at once.
+
+    :raises BadInput: several are asked for where there can be only one.
+    """
+    from app.errors import BadInput
+    from model.open import resolve
+
+    model = opened.settings.model
+    remote = resolve(model.reference).engine == "remote"
+    if (asked or 1) > 1 and (remember or not remote):
+        reason = "--remember stores rows one after the other" if remember else "A local model answers one at a time"
+        raise BadInput(f"{reason}.", "Leave --in-flight out.")
+    return model.in_flight if remote and not remember else 1
+
+
+@contextmanager
+def _answering(opened: "Workspace", workers: int) -> "Iterator[tuple[Callable[[Ask], Answer], EngineInfo]]":
+    """What answers a row, and the model; one that cannot be opened is one error, not one per row."""
+    if workers == 1:
+        assistant = opened.assistant()
+        yield assistant.ask, opened.load()
+        return
+    from app.in_flight import InFlight
+
+    crew = InFlight(opened)
+    with crew.held():
+        yield crew.ask, crew.describe()
