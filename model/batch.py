@@ -14,9 +14,9 @@ from torch import Tensor
 
 from model.runner import Runner
 from model.sampling import Drawn, Sampler
-from model.scheduler import Scheduler
+from model.scheduler import Plan, Scheduler
 from model.sequence import TokenSequence
-from model.speculate import verify
+from model.speculate import keep, verify
 from model.step import Reading
 
 
@@ -67,8 +67,42 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> None:
-        # 1. Read. Drafts lie in the cache beyond what counts as held until they are judged.
         plan = self._scheduler.plan()
+        if self._runner.advances(len(plan.reads), self._drafts) and self._plain(plan):
+            self._advance(plan)
+        else:
+            self._step(plan)
+        for sequence, _ in plan.reads:
+            self._scheduler.blocks.record(sequence)
+
+    def _plain(self, plan: Plan) -> bool:
+        """Whether all of `plan` are sequences of which the next is the likeliest token."""
+        judges = [self._judges.get(one) for one, _ in plan.reads if one.pending == 1]
+        return len(judges) == len(plan.reads) and all(
+            judge is not None and judge.left and judge.sampler.plain for judge in judges
+        )
+
+    def _advance(self, plan: Plan) -> None:
+        """What `_step` does, by one piece of work on the device."""
+        found = self._runner.advance(plan, self._drafts, self._vocabulary)
+        for (sequence, _), tokens in zip(plan.reads, found, strict=True):
+            complete, drafted = sequence.followed == sequence.held, sequence.drafts
+            drawn = keep(tokens[: 1 + len(drafted)], drafted, self._ends)
+            judge = self._judges[sequence]
+            sequence.held += 1
+            judge.read(sequence.held)
+            sequence.held += len(drawn) - 1
+            sequence.tokens += [one.token for one in drawn]
+            sequence.drafts = []
+            judge.accept(drawn, len(drafted))
+            if not judge.left:
+                self.remove(sequence)
+            elif complete:
+                sequence.followed = sequence.held
+                sequence.drafts = tokens[1 + self._drafts :][: self._room(sequence)]
+
+    def _step(self, plan: Plan) -> None:
+        # 1. Read. Drafts lie in the cache beyond what counts as held until they are judged.
         hidden = self._runner.run(plan)  # [T, D]
         ends = accumulate(count for _, count in plan.reads)
         states = {one: hidden[end - count : end] for (one, count), end in zip(plan.reads, ends, strict=True)}
@@ -109,8 +143,6 @@ class Batch:
                     self.remove(sequence)
             # 3. Draft what may come next.
             self._draft(going)
-        for sequence in states:
-            self._scheduler.blocks.record(sequence)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -136,11 +168,9 @@ class Batch:
         """Likely tokens after the `count` last ones, whose preceding positions have the hidden states [count, D]."""
         by_number: dict[int, list[tuple[Reading, Tensor, TokenSequence]]] = {}
         for sequence, count, states in drawn:
-            left = self._judges[sequence].left
-            number = min(self._drafts, left - 1, self._context - sequence.held - 1)
             # Where a round of drafting was left out, the predictor's cache has a hole, and drafting ends.
-            complete = sequence.followed == sequence.held - count
-            if number > 0 and complete and self._scheduler.blocks.grow(sequence, sequence.held + number - 1):
+            number = self._room(sequence) if sequence.followed == sequence.held - count else 0
+            if number:
                 reading = Reading(sequence.tokens[-count:], sequence.held - count, sequence.pages)
                 by_number.setdefault(number, []).append((reading, states, sequence))
         for number, group in by_number.items():
@@ -149,3 +179,11 @@ class Batch:
             for sequence, own in zip(sequences, drafts, strict=True):
                 sequence.drafts = own
                 sequence.followed = sequence.held
+
+    def _room(self, sequence: TokenSequence) -> int:
+        """How many tokens may be drafted after those of `sequence`."""
+        left = self._judges[sequence].left
+        number = min(self._drafts, left - 1, self._context - sequence.held - 1)
+        if number > 0 and self._scheduler.blocks.grow(sequence, sequence.held + number - 1):
+            return number
+        return 0

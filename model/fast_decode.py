@@ -22,6 +22,7 @@ from model.kernels.latents import Latents, Shape, prepare
 from model.kernels.launch import processors
 from model.layers import MLP, Linear, RMSNorm
 from model.moe import MoE
+from model.mtp import MultiTokenPredictor
 from model.step import Step
 
 _MOST_SPLITS = 128
@@ -39,6 +40,20 @@ def decode(model: DeepseekForCausalLM, step: Step, cache: LatentCache) -> Tensor
     for layer in model.model.layers:
         x = _layer(cast(DecoderLayer, layer), x, rope, step, cache)
     normed: Tensor = model.model.norm(x)
+    return normed
+
+
+def predict(model: DeepseekForCausalLM, step: Step, hidden: Tensor, cache: LatentCache) -> Tensor:
+    """The first predictor's hidden states [M, D], as `DeepseekForCausalLM.draft` has them.
+
+    `hidden` [M, D] are the model's at the step's positions, and the step's tokens those that follow these positions.
+    """
+    predictor = cast(MultiTokenPredictor, model.mtp[0])
+    rope = model.model.rotary_emb(step.positions)
+    step = replace(step, slots=cache.place(step.slots))
+    embedded = model.model.embed_tokens(step.tokens)
+    joined = _apply(predictor.eh_proj, torch.cat([predictor.enorm(embedded), predictor.hnorm(hidden)], dim=-1))
+    normed: Tensor = predictor.norm(_layer(predictor.block, joined, rope, step, cache))
     return normed
 
 

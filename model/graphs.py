@@ -3,16 +3,17 @@
 A step's inputs are copied into the tensors that the recording reads. Steps of a number of sequences that was not
 recorded are filled up with sequences that nobody waits for; they write into a page of their own.
 
-N sequences, Q new tokens of each, D model width.
+N sequences, Q new tokens of each, K drafts, D model width.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model import fast_decode
+from model import fast_decode, fast_rounds
 from model.cache import PAGE, LatentCache
 from model.deepseek import DeepseekForCausalLM
 from model.kernels import MOST
@@ -48,27 +49,35 @@ class _Recording:
         self._pages: list[list[int]] = [[spare] for _ in range(sequences)]
         self.replay: Callable[[], Tensor] = torch.Tensor
 
-    def fill(self, readings: Sequence[Reading]) -> None:
-        """What the next replay reads; a sequence's table only where it got a page."""
+    def fill(self, readings: Sequence[Reading], ahead: int = 0) -> None:
+        """What the next replay reads, and `ahead` tokens after it; a sequence's table only where it got a page.
+
+        Where a sequence has fewer than Q tokens or too few pages, drafts are lacking and lost: they are written into
+        the spare page.
+        """
         idle = Reading([0] * self.new, 0, [self._spare])
         readings = [*readings, *[idle] * (len(self._pages) - len(readings))]
-        held = [(one, range(one.held, one.held + self.new)) for one in readings]
-        tokens = [token for one in readings for token in one.tokens]
-        places = [place for _, own in held for place in own]
-        slots = [one.pages[place // PAGE] * PAGE + place % PAGE for one, own in held for place in own]
+        tokens: list[int] = []
+        places: list[int] = []
+        slots: list[int] = []
+        for row, one in enumerate(readings):
+            own = range(one.held, one.held + self.new)
+            used = list(one.pages[: -(-(own.stop + ahead) // PAGE)])
+            used += [self._spare] * (-(-(own.stop + ahead) // PAGE) - len(used))
+            tokens += [*one.tokens, *[fast_rounds.NO_DRAFT] * (self.new - len(one.tokens))]
+            places += own
+            slots += [used[place // PAGE] * PAGE + place % PAGE for place in own]
+            if used != self._pages[row]:
+                self.step.tables[row, : len(used)] = torch.tensor(used, dtype=torch.int32).to(self.step.tables.device)
+                self._pages[row] = used
         if self._copied is not None:
             self._copied.synchronize()  # the last copy may still be on its way
         self._next_inputs.copy_(torch.tensor(tokens + places + slots))
-        self._next_lengths.copy_(torch.tensor([own.stop for _, own in held]))
+        self._next_lengths.copy_(torch.tensor([one.held + self.new for one in readings]))
         self._inputs.copy_(self._next_inputs, non_blocking=True)
         self.step.lengths.copy_(self._next_lengths, non_blocking=True)
         if self._copied is not None:
             self._copied.record()
-        for row, (one, own) in enumerate(held):
-            used = list(one.pages[: -(-own.stop // PAGE)])
-            if used != self._pages[row]:
-                self.step.tables[row, : len(used)] = torch.tensor(used, dtype=torch.int32).to(self.step.tables.device)
-                self._pages[row] = used
 
 
 class DecodeGraphs:
@@ -76,9 +85,12 @@ class DecodeGraphs:
 
     def __init__(self, model: DeepseekForCausalLM, cache: LatentCache, width: int) -> None:
         """`width`: the most pages that a sequence may have."""
-        self._model, self._cache, self._width = model, cache, width
+        self._model, self._cache = model, cache
+        self._width = width + 1  # drafts may reach beyond the last page
         self._spare = cache.storage.shape[1] - 1
-        self._recordings: dict[tuple[int, int], _Recording] = {}
+        # Places that were never written are read where a draft is lacking, and must hold numbers then.
+        cache.storage.zero_()
+        self._recordings: dict[tuple[int, ...], _Recording] = {}
         self._pool: Any = None
 
     def covers(self, readings: Sequence[Reading]) -> bool:
@@ -90,34 +102,59 @@ class DecodeGraphs:
     def run(self, readings: Sequence[Reading]) -> Tensor:
         """Read them into the cache; hidden states [N * Q, D], which the next run overwrites."""
         new = len(readings[0].tokens)
-        size = _bucket(len(readings))
-        recording = self._recordings.get((size, new))
-        if recording is None:
-            recording = _Recording(size, new, self._width, self._spare, self._cache.storage.device)
-            recording.replay = self._record(recording.step)
-            self._recordings[size, new] = recording
+        recording = self._recording(len(readings), new, partial(fast_decode.decode, self._model))
         recording.fill(readings)
         return recording.replay()[: len(readings) * new]
+
+    def advances(self, sequences: int, drafts: int) -> bool:
+        """Whether `advance` takes so many sequences and drafts."""
+        return drafts < _MOST_QUERIES and _bucket(sequences) * (1 + drafts) <= MOST
+
+    def advance(self, readings: Sequence[Reading], drafts: int, vocabulary: int) -> Tensor:
+        """Read the last token of each sequence and at most `drafts` = Q - 1 after it, judge these, and draft as many.
+
+        int64 [N, Q + K] as `fast_rounds.advance` has it, which the next run overwrites.
+        """
+        work = partial(_advance, self._model, drafts, vocabulary)
+        recording = self._recording(len(readings), 1 + drafts, work, drafts, vocabulary)
+        recording.fill(readings, max(drafts - 1, 0))
+        return recording.replay()[: len(readings)]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, D] -> [T, vocabulary]; T is at most MOST."""
         return fast_decode.logits(self._model, hidden)
 
-    def _record(self, step: Step) -> Callable[[], Tensor]:
+    def _recording(
+        self, sequences: int, new: int, work: Callable[[Step, LatentCache], Tensor], *kind: int
+    ) -> _Recording:
+        """That of `work`, which `kind` tells from other work on as many tokens."""
+        key = (_bucket(sequences), new, *kind)
+        recording = self._recordings.get(key)
+        if recording is None:
+            recording = _Recording(_bucket(sequences), new, self._width, self._spare, self._cache.storage.device)
+            recording.replay = self._record(partial(work, recording.step, self._cache))
+            self._recordings[key] = recording
+        return recording
+
+    def _record(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
         # The first run compiles the kernels, which cannot be recorded.
-        fast_decode.decode(self._model, step, self._cache)
+        work()
         torch.cuda.synchronize(self._cache.storage.device)
         graph = torch.cuda.CUDAGraph()
         # Other threads (NCCL's watchdog) may call CUDA meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            hidden = fast_decode.decode(self._model, step, self._cache)
+            out = work()
         self._pool = graph.pool()
 
         def replay() -> Tensor:
             graph.replay()
-            return hidden
+            return out
 
         return replay
+
+
+def _advance(model: DeepseekForCausalLM, drafts: int, vocabulary: int, step: Step, cache: LatentCache) -> Tensor:
+    return fast_rounds.advance(model, step, cache, drafts, vocabulary)
 
 
 def _bucket(sequences: int) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from model.cache import LatentCache
 from model.capacity import Capacity, choose_capacity
 from model.deepseek import DeepseekForCausalLM
+from model.errors import NotANumber
 from model.kernels import MOST, supports
 from model.page_selection import PageSelection
 from model.prefix import PrefixFile, read_prefix
@@ -81,28 +82,44 @@ class Runner:
 
     def run(self, plan: Plan) -> Tensor:
         """Read what is planned; the hidden states [T, D], one sequence after the other."""
-        copies = [(copy.source, copy.target) for copy in plan.copies]
-        readings = [
-            Reading(
-                [*sequence.tokens[sequence.held : sequence.held + count], *sequence.drafts][:count],
-                sequence.held,
-                sequence.pages,
-                sequence.decoding,
-            )
-            for sequence, count in plan.reads
-        ]
         alone = self._decodes_alone and len(plan.reads) == 1 and plan.reads[0][0].pending == 1
-        return self.read(copies, readings, alone)
+        return self.read(_copies(plan), _readings(plan), alone)
+
+    def advance(self, plan: Plan, drafts: int, vocabulary: int) -> list[list[int]]:
+        """Read what is planned, one token and the drafts of each sequence, judge these and draft anew: on the device.
+
+        Of each sequence, the likeliest token after each that was read, Q = 1 + `drafts` of them whatever was planned,
+        then `drafts` after those that stay (see fast_rounds.py). Only where `advances` says that this can be done.
+
+        :raises NotANumber: the model's output is not one.
+        """
+        found = self.advance_all(_copies(plan), _readings(plan), drafts, vocabulary)
+        if any(-1 in own[:count] for own, (_, count) in zip(found, plan.reads, strict=True)):
+            raise NotANumber("The model's output is not a number (NaN or infinity).", NotANumber.usual_mend)
+        return found
+
+    def advances(self, sequences: int, drafts: int) -> bool:
+        """Whether `advance` takes so many sequences, with up to `drafts` drafts each."""
+        return self._graphs is not None and self._graphs.advances(sequences, drafts)
 
     @torch.inference_mode()
     def read(self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], alone: bool) -> Tensor:
         """Copy pages (source, target), then read; `alone` on one thread. Hidden states [T, D]."""
-        for source, target in copies:
-            self.cache.storage[:, target] = self.cache.storage[:, source]
+        self._copy(copies)
         if self._graphs is not None and self._graphs.covers(readings):
             return self._graphs.run(readings).clone()
         with _threads(1 if alone else None):
             return self.model.step(make_step(readings, self.device), self.cache)
+
+    @torch.inference_mode()
+    def advance_all(
+        self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], drafts: int, vocabulary: int
+    ) -> list[list[int]]:
+        """Copy pages (source, target), then `advance`; -1 is a token whose logits are not numbers."""
+        assert self._graphs is not None  # see `advances`
+        self._copy(copies)
+        found: list[list[int]] = self._graphs.advance(readings, drafts, vocabulary).tolist()
+        return found
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -147,6 +164,26 @@ class Runner:
 
     def close(self) -> None:
         """End what runs elsewhere; model and cache go with this object."""
+
+    def _copy(self, pages: Sequence[tuple[int, int]]) -> None:
+        for source, target in pages:
+            self.cache.storage[:, target] = self.cache.storage[:, source]
+
+
+def _copies(plan: Plan) -> list[tuple[int, int]]:
+    return [(copy.source, copy.target) for copy in plan.copies]
+
+
+def _readings(plan: Plan) -> list[Reading]:
+    return [
+        Reading(
+            [*sequence.tokens[sequence.held : sequence.held + count], *sequence.drafts][:count],
+            sequence.held,
+            sequence.pages,
+            sequence.decoding,
+        )
+        for sequence, count in plan.reads
+    ]
 
 
 @contextmanager

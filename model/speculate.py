@@ -28,21 +28,28 @@ def verify(
     Logits [T, V] hold, one sequence after the other, the rows after its last token and after each of its drafts.
     Nothing is drawn after a token of `ends`, nor after one that completes a constraint.
     """
-    # All positions of plain greedy sequences are judged at once; others need each token before the next.
-    known = likeliest(logits) if all(sampler.plain for sampler in samplers) else None
-    found: list[list[Drawn]] = [[] for _ in drafts]
     starts = _starts([len(own) + 1 for own in drafts])
+    # All positions of plain greedy sequences are judged at once; others need each token before the next.
+    if all(sampler.plain for sampler in samplers):
+        known = likeliest(logits)
+        return [keep(known[start:], own, ends) for start, own in zip(starts, drafts, strict=True)]
+    found: list[list[Drawn]] = [[] for _ in drafts]
     going: Sequence[int] = range(len(drafts))
     while going:
         rows = [starts[number] + len(found[number]) for number in going]
-        if known is not None:
-            drawn = [Drawn(known[row]) for row in rows]
-        else:
-            drawn = draw(logits[rows], [samplers[number] for number in going])
+        drawn = draw(logits[rows], [samplers[number] for number in going])
         for number, one in zip(going, drawn, strict=True):
             found[number].append(one)
         going = [number for number in going if _foretold(found[number], drafts[number], samplers[number], ends)]
     return found
+
+
+def keep(likeliest: Sequence[int], drafts: Sequence[int], ends: frozenset[int]) -> list[Drawn]:
+    """What plain greedy decoding takes of one sequence's `likeliest` tokens: as `verify` does."""
+    kept = 0
+    while kept < len(drafts) and drafts[kept] == likeliest[kept] and likeliest[kept] not in ends:
+        kept += 1
+    return [Drawn(token) for token in likeliest[: kept + 1]]
 
 
 def _foretold(found: Sequence[Drawn], drafts: Sequence[int], sampler: Sampler, ends: frozenset[int]) -> bool:

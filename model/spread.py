@@ -67,6 +67,16 @@ class SpreadRunner(Runner):
         hidden: Tensor = self._ranks.call("read", copies, readings, alone)
         return hidden
 
+    def advances(self, sequences: int, drafts: int) -> bool:
+        self._ranks.check()
+        return self._ranks.part.advances(sequences, drafts)
+
+    def advance_all(
+        self, copies: Sequence[tuple[int, int]], readings: Sequence[Reading], drafts: int, vocabulary: int
+    ) -> list[list[int]]:
+        found: list[list[int]] = self._ranks.call("advance_all", copies, readings, drafts, vocabulary)
+        return found
+
     def logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._ranks.call("logits", hidden)
         return logits

@@ -21,7 +21,9 @@ from model.parallel import Ranks
 from model.random_weights import random_model
 from model.saving import save_model
 from model.shard import WHOLE
+from model.speculate import follow, keep
 from model.step import Reading, make_step
+from tests.model.host_rounds import HostRounds
 from tests.model.rank_parts import SplitPart, build_split
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,6 +33,12 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 3, "kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20,
     "n_routed_experts": 8, "num_experts_per_tok": 3, "initializer_range": 0.3,
 }  # fmt: skip
+TINY: dict[str, Any] = {
+    "hidden_size": 16, "moe_intermediate_size": 8, "num_hidden_layers": 1, "first_k_dense_replace": 0, "q_lora_rank": 8,
+    "num_nextn_predict_layers": 1, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "v_head_dim": 8, "num_attention_heads": 2,
+    "num_experts_per_tok": 2, "vocab_size": 24, "initializer_range": 0.6,
+}  # fmt: skip
+"""For what takes long in the interpreter."""
 FORMS: dict[str, dict[str, Any]] = {
     "v3": {
         "architecture": "deepseek_v3", "q_lora_rank": 24, "n_group": 4, "topk_group": 2, "norm_topk_prob": True,
@@ -87,9 +95,7 @@ def test_a_decode_step_is_that_of_the_plain_path(
 def test_recorded_steps_follow_their_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences come, go and get pages; the plain path reads the same. On a CPU the kernels run anew instead."""
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(
-            DecodeGraphs, "_record", lambda own, step: lambda: fast_decode.decode(own._model, step, own._cache)
-        )
+        monkeypatch.setattr(DecodeGraphs, "_record", lambda own, work: work)
     config = Config(**{**SMALL, **FORMS["v2-lite"]})
     model = random_model(config, torch.float32, DEVICE)
     plain, fast = (LatentCache(config, 8, torch.float32, DEVICE) for _ in range(2))
@@ -120,6 +126,59 @@ def test_recorded_steps_follow_their_sequences(monkeypatch: pytest.MonkeyPatch) 
     assert largest < TOLERANCE
     assert not fast.storage[:, [0, 3, 4]].any()  # nobody's, and untouched
     assert not graphs.covers([Reading([1], 0, [0]), Reading([1, 2], 0, [1])])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("sequences", "drafts", "rounds"),
+    [(2, 1, 1), (1, 2, 1)] if DEVICE.type == "cpu" else [(3, 1, 20), (3, 2, 20), (1, 5, 20)],
+)
+def test_recorded_rounds_keep_and_draft_what_the_host_would(
+    sequences: int, drafts: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against speculate.py over the plain path: right, wrong and lacking drafts, where a page ends and none follows."""
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(DecodeGraphs, "_record", lambda own, work: work)
+    config = Config(**{**SMALL, **FORMS["v3"], **TINY})
+    model = random_model(config, torch.float32, DEVICE)
+    host = HostRounds(model, LatentCache(config, 9, torch.float32, DEVICE))
+    host.cache.storage.zero_()
+    cache = LatentCache(config, 9, torch.float32, DEVICE)
+    graphs = DecodeGraphs(model, cache, 4)
+    draw = torch.Generator().manual_seed(0)
+    held, pages, spare = [62, 3, 10][:sequences], [[5], [2], [6]][:sequences], [[1, 4], [3], [0, 7]]
+    for length, own in zip(held, pages, strict=True):
+        tokens = torch.randint(0, 24, (length + 1,), generator=draw).tolist()
+        hidden = model.step(make_step([Reading(tokens[:-1], 0, own)], DEVICE), host.cache)
+        follow(model, host.cache, [Reading(tokens[1:], 0, own)], hidden)
+    cache.storage[:, :8] = host.cache.storage[:, :8]
+    last, kept, lacking = [1, 2, 3], 0, 0
+    for number in range(rounds):
+        readings = []
+        for row in range(sequences):
+            # What comes next is known to the host's twin: drafts foretell it, or do not, or are fewer.
+            right = host.likely(last[row : row + 1], held[row], pages[row], drafts, 22)
+            ahead = [right, right[: drafts - 1], [*right[:-1], 23], [23] * drafts][(row + number) % 4]
+            if held[row] + 1 + len(ahead) > 64 * len(pages[row]):
+                pages[row] = [*pages[row], spare[row].pop()]
+            readings.append(Reading([last[row], *ahead], held[row], pages[row]))
+        expected, found = (one.advance(readings, drafts, 22).tolist() for one in (host, graphs))
+        for row, one in enumerate(readings):
+            read = len(one.tokens)
+            assert found[row][:read] == expected[row][:read]
+            drawn = [own.token for own in keep(found[row][:read], one.tokens[1:], frozenset())]
+            kept, lacking = kept + len(drawn) - 1, lacking + 1 + drafts - read
+            held[row], last[row] = held[row] + len(drawn), drawn[-1]
+            at_hand = held[row] + drafts - 1 <= 64 * len(pages[row])
+            assert found[row][1 + drafts :] == expected[row][1 + drafts :] or not at_hand
+        written = [(own[at // 64], at % 64) for own, length in zip(pages, held, strict=True) for at in range(length)]
+        own, places = map(list, zip(*written, strict=True))
+        difference = float((cache.storage - host.cache.storage)[:, own, places].abs().max())
+        print(f"round {number}: held {held}, {kept} drafts kept, caches differ by {difference:.1e}")
+        assert difference < TOLERANCE
+    assert kept and (lacking or sequences == 1)
+    others = [page for page in range(8) if page not in {one for own in pages for one in own}]
+    assert torch.equal(cache.storage[:, others], host.cache.storage[:, others])  # nobody's, and untouched
 
 
 @pytest.mark.skipif(DEVICE.type == "cuda", reason="ranks of a test are on the CPU")

@@ -1,0 +1,68 @@
+"""A round of greedy speculation without the host: a pass of the model, its judgement of the drafts, and new drafts.
+
+What speculate.py does in three calls, with the host between them, is here one piece of work on the device: the largest
+logits say which drafts stay, and the predictor reads on from there. All shapes are fixed, so that a round can be
+recorded in a CUDA graph (see graphs.py) and the host waits once for it.
+
+N sequences, Q tokens that the model reads of each: the last one and up to Q - 1 drafts. K new drafts, D model width.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from model.cache import PAGE, LatentCache
+from model.deepseek import DeepseekForCausalLM
+from model.fast_decode import decode, logits, predict
+from model.step import Step
+
+NO_DRAFT = -1
+"""Stands for a draft that a sequence does not have, at the end of its Q tokens."""
+
+
+def advance(model: DeepseekForCausalLM, step: Step, cache: LatentCache, drafts: int, vocabulary: int) -> Tensor:
+    """int64 [N, Q + K]: the likeliest token after each that was read, and `drafts` = K after those that stay.
+
+    A sequence's drafts stay up to the first that is not the likeliest token before it; the likeliest token after the
+    last that stays is the answer's, too. Only ids below `vocabulary` count. -1 stands for a token whose logits are not
+    numbers. The predictor must have read all before the step; it then has read every token that stays.
+    """
+    tokens = step.tokens.view(len(step.lengths), -1)  # [N, Q]
+    hidden = decode(model, replace(step, tokens=step.tokens.clamp(min=0)), cache)
+    best, found = logits(model, hidden)[:, :vocabulary].max(-1)
+    answer = torch.where(best.abs() < math.inf, found, -1).view_as(tokens)
+    if not drafts:
+        return answer
+    # The predictor reads the likeliest token after every position. From the first draft that does not stay on these
+    # are no part of the answer: what they leave in its cache is written over before anything attends to it.
+    kept = (found.view_as(tokens)[:, :-1] == tokens[:, 1:]).cumprod(1).sum(1)  # [N]
+    states = predict(model, replace(step, tokens=found), hidden, cache)
+    rows = torch.arange(0, tokens.numel(), tokens.shape[1], device=kept.device) + kept
+    return torch.cat([answer, extend(model, step, states[rows], step.positions[rows], cache, drafts, vocabulary)], 1)
+
+
+def extend(
+    model: DeepseekForCausalLM,
+    step: Step,
+    states: Tensor,
+    places: Tensor,
+    cache: LatentCache,
+    drafts: int,
+    vocabulary: int,
+) -> Tensor:
+    """int64 [N, K]: what the predictor, whose states [N, D] at `places` [N] are given, drafts after them.
+
+    For every draft after the first it reads its own, at the places that follow; `step` says in which pages they lie.
+    """
+    found = [logits(model, states)[:, :vocabulary].argmax(-1)]
+    while len(found) < drafts:
+        places = places + 1
+        pages = step.tables.gather(1, (places // PAGE)[:, None])[:, 0]
+        ahead = replace(
+            step, tokens=found[-1], positions=places, slots=pages * PAGE + places % PAGE, lengths=(places + 1).int()
+        )
+        states = predict(model, ahead, states, cache)
+        found.append(logits(model, states)[:, :vocabulary].argmax(-1))
+    return torch.stack(found, 1)
