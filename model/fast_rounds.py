@@ -39,8 +39,21 @@ def advance(model: DeepseekForCausalLM, step: Step, cache: LatentCache, drafts: 
     # are no part of the answer: what they leave in its cache is written over before anything attends to it.
     kept = (found.view_as(tokens)[:, :-1] == tokens[:, 1:]).cumprod(1).sum(1)  # [N]
     states = predict(model, replace(step, tokens=found), hidden, cache)
-    rows = torch.arange(0, tokens.numel(), tokens.shape[1], device=kept.device) + kept
+    rows = _rows(tokens, kept)
     return torch.cat([answer, extend(model, step, states[rows], step.positions[rows], cache, drafts, vocabulary)], 1)
+
+
+def draft(
+    model: DeepseekForCausalLM, step: Step, hidden: Tensor, cache: LatentCache, drafts: int, vocabulary: int
+) -> Tensor:
+    """int64 [N, K]: what the predictor drafts after it has read the tokens of `step` (see `speculate.draft`).
+
+    `hidden` [N * Q, D] are the model's at the step's positions; where a token is NO_DRAFT, they may be any numbers.
+    """
+    tokens = step.tokens.view(len(step.lengths), -1)  # [N, Q]
+    states = predict(model, replace(step, tokens=step.tokens.clamp(min=0)), hidden, cache)
+    rows = _rows(tokens, (tokens != NO_DRAFT).sum(1) - 1)
+    return extend(model, step, states[rows], step.positions[rows], cache, drafts, vocabulary)
 
 
 def extend(
@@ -66,3 +79,8 @@ def extend(
         states = predict(model, ahead, states, cache)
         found.append(logits(model, states)[:, :vocabulary].argmax(-1))
     return torch.stack(found, 1)
+
+
+def _rows(tokens: Tensor, columns: Tensor) -> Tensor:
+    """Where among the N * Q places of `tokens` each sequence's `columns` [N] one is."""
+    return torch.arange(0, tokens.numel(), tokens.shape[1], device=tokens.device) + columns

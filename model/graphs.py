@@ -22,6 +22,9 @@ from model.step import Reading, Step
 _MOST_QUERIES = 8
 """New tokens of one sequence up to which they count as a decode step: one, and what was drafted."""
 
+_ALONE = 1
+"""Marks the recordings of `draft` among those of as many sequences, tokens and drafts."""
+
 
 class _Recording:
     """One number of sequences and new tokens: the tensors that the kernels read, and what replays them."""
@@ -91,6 +94,7 @@ class DecodeGraphs:
         # Places that were never written are read where a draft is lacking, and must hold numbers then.
         cache.storage.zero_()
         self._recordings: dict[tuple[int, ...], _Recording] = {}
+        self._hidden = cache.storage.new_zeros(MOST, model.config.hidden_size, dtype=cache.dtype)
         self._pool: Any = None
 
     def covers(self, readings: Sequence[Reading]) -> bool:
@@ -115,9 +119,30 @@ class DecodeGraphs:
 
         int64 [N, Q + K] as `fast_rounds.advance` has it, which the next run overwrites.
         """
-        work = partial(_advance, self._model, drafts, vocabulary)
+
+        def work(step: Step, cache: LatentCache) -> Tensor:
+            return fast_rounds.advance(self._model, step, cache, drafts, vocabulary)
+
         recording = self._recording(len(readings), 1 + drafts, work, drafts, vocabulary)
         recording.fill(readings, max(drafts - 1, 0))
+        return recording.replay()[: len(readings)]
+
+    def drafts(self, readings: Sequence[Reading]) -> bool:
+        """Whether `draft` takes these."""
+        new = max(len(one.tokens) for one in readings)
+        return new <= _MOST_QUERIES and _bucket(len(readings)) * new <= MOST
+
+    def draft(self, readings: Sequence[Reading], hidden: Tensor, drafts: int, vocabulary: int) -> Tensor:
+        """int64 [N, K]: `drafts` tokens after each of `readings` (see `speculate.draft`); the next run overwrites."""
+        new = max(len(one.tokens) for one in readings)
+
+        def work(step: Step, cache: LatentCache) -> Tensor:
+            return fast_rounds.draft(self._model, step, self._hidden[: len(step.tokens)], cache, drafts, vocabulary)
+
+        recording = self._recording(len(readings), new, work, drafts, vocabulary, _ALONE)
+        recording.fill(readings, drafts - 1)
+        rows = [row * new + column for row, one in enumerate(readings) for column in range(len(one.tokens))]
+        self._hidden[torch.tensor(rows, device=hidden.device)] = hidden
         return recording.replay()[: len(readings)]
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -151,10 +176,6 @@ class DecodeGraphs:
             return out
 
         return replay
-
-
-def _advance(model: DeepseekForCausalLM, drafts: int, vocabulary: int, step: Step, cache: LatentCache) -> Tensor:
-    return fast_rounds.advance(model, step, cache, drafts, vocabulary)
 
 
 def _bucket(sequences: int) -> int:

@@ -139,8 +139,12 @@ class Runner:
         """Let the first predictor read what the model has read (see speculate.py)."""
         follow(self.model, self.cache, readings, hidden)
 
+    @torch.inference_mode()
     def draft(self, readings: Sequence[Reading], hidden: Tensor, count: int, vocabulary: int) -> list[list[int]]:
         """`count` likely tokens after each of `readings` (see speculate.py)."""
+        if self._graphs is not None and self._graphs.drafts(readings):
+            found: list[list[int]] = self._graphs.draft(readings, hidden, count, vocabulary).tolist()
+            return found
         return draft(self.model, self.cache, readings, hidden, count, vocabulary)
 
     def restore(self, prefix: PrefixFile, pages: Sequence[int], length: int) -> None:

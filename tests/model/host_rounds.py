@@ -21,6 +21,9 @@ class HostRounds:
     def covers(self, readings: Sequence[Reading]) -> bool:
         return False
 
+    def drafts(self, readings: Sequence[Reading]) -> bool:
+        return False
+
     def logits(self, hidden: Tensor) -> Tensor:
         return self.model.logits(hidden)
 
