@@ -80,6 +80,11 @@ def shelves(profile: Profile) -> Path:
     return profile.cache / "shelves"
 
 
+def plan_notes(profile: Profile) -> Path:
+    """File of what plans for models got wrong here; it can be deleted at any time."""
+    return profile.cache / "plans.json"
+
+
 def runtime(profile: Profile) -> Path:
     """Folder of the resident's socket, lock and log: the login session's own where there is one.
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from app.answer import Profile
-from app.profile import config_file, open_profile, shelves
+from app.profile import config_file, open_profile, plan_notes, shelves
 
 if TYPE_CHECKING:
     from app.answer import Assists
@@ -85,7 +85,9 @@ class Workspace:
             from model.open import open_engine
 
             model = self.settings.model
-            self._engine = open_engine(model.reference, model, self.loading, shelves(self.profile))
+            self._engine = open_engine(
+                model.reference, model, self.loading, shelves(self.profile), plan_notes(self.profile)
+            )
         return self._engine
 
     def load(self) -> "EngineInfo":

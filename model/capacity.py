@@ -29,6 +29,35 @@ _PACKED = 0.97
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What there is to hold a model."""
+
+    gpus: int
+    """how many"""
+    gpu_free: int
+    """bytes of each"""
+    gpu_total: int
+    host: int
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of a GPU that are left to a step's intermediate results."""
+        return min(_WORKSPACE, self.gpu_total // 7)
+
+    @property
+    def room(self) -> int:
+        """Bytes of a GPU that weights and cache may take."""
+        return self.gpu_free - self.workspace
+
+
+def memory_here(device: torch.device) -> Memory:
+    """This machine's, where `device` is the first that is used."""
+    if device.type != "cuda":
+        return Memory(0, 0, 0, host_bytes())
+    return Memory(torch.cuda.device_count(), *torch.cuda.mem_get_info(device), host_bytes())
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     context: int
     """tokens of prompt and answer together"""
@@ -37,25 +66,32 @@ class Capacity:
 
 
 def choose_capacity(
-    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, weights: int, ranks: int = 1
+    config: Config,
+    settings: ModelSettings,
+    dtype: torch.dtype,
+    device: torch.device,
+    weights: int,
+    ranks: int = 1,
+    memory: Memory | None = None,
 ) -> Capacity:
     """What the cache can hold beside `weights` bytes that are still to be loaded onto `device`, one of `ranks`.
 
-    Where no window is asked for, it is what the model was made for, or what fits.
+    Where no window is asked for, it is what the model was made for, or what fits. `memory` is this machine's unless
+    another is planned for.
 
     :raises NotEnoughMemory: the window asked for does not fit.
     """
-    page = _page_bytes(config, settings, dtype, ranks)
+    page = page_bytes(config, settings, dtype, ranks)
     context = choose_context(settings.context, config)
     window = -(-context // PAGE)
     wanted = _WINDOWS * window * page
-    memory = _room(device) if device.type == "cuda" else host_bytes()
-    if weights > memory:
+    memory = memory or memory_here(device)
+    here = (memory.room if device.type == "cuda" else memory.host) - weights
+    if here < 0:
         raise NotEnoughMemory(
-            f"The weights take {weights / _GIB:.1f} GiB; {memory / _GIB:.1f} GiB are to be had on {device}.",
+            f"The weights take {weights / _GIB:.1f} GiB; {(here + weights) / _GIB:.1f} GiB are to be had on {device}.",
             "Take a smaller or a quantised model, or a machine with more memory.",
         )
-    here = memory - weights
     room = here if device.type == "cuda" else min(here, max(min(wanted, _CPU_CACHE), window * page))
     if settings.cache_gib is not None:
         wanted = int(settings.cache_gib * _GIB)
@@ -80,23 +116,17 @@ def checkpoint_bytes(folder: Path, config: Config, parameters: int, dtype: torch
 
 
 def expert_room(
-    config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, others: int, ranks: int = 1
+    config: Config, settings: ModelSettings, dtype: torch.dtype, memory: Memory, others: int, ranks: int = 1
 ) -> int:
     """Bytes of a GPU that routed experts may take beside `others` bytes of weights and the cache of one window."""
     context = settings.context or min(_SPILLED_CONTEXT, config.max_position_embeddings)
-    window = -(-context // PAGE) * _page_bytes(config, settings, dtype, ranks)
+    window = -(-context // PAGE) * page_bytes(config, settings, dtype, ranks)
     cache = max(window, int((settings.cache_gib or 0.0) * _GIB))
-    return max(int((_room(device) - cache) * _PACKED) - others, 0)
+    return max(int((memory.room - cache) * _PACKED) - others, 0)
 
 
-def _page_bytes(config: Config, settings: ModelSettings, dtype: torch.dtype, ranks: int) -> int:
+def page_bytes(config: Config, settings: ModelSettings, dtype: torch.dtype, ranks: int) -> int:
     """Bytes of a page on each of `ranks`, and of what is known of it where pages are selected."""
     sharing = ranks if settings.attention_layout == "sequence" else 1
     known = 0 if settings.attended_pages is None else selection_bytes(config, dtype)
     return token_bytes(config, dtype, settings.cache_type == "fp8") * PAGE // sharing + known
-
-
-def _room(device: torch.device) -> int:
-    """Bytes of a GPU that are free for weights and cache."""
-    free, total = torch.cuda.mem_get_info(device)
-    return free - min(_WORKSPACE, total // 7)

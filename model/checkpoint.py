@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.config import Config, read_config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import BadCheckpoint
+from model.files import Progress as Progress
 from model.fp8 import block_grid, dequantize
 from model.layers import Linear
 from model.lora import SETTINGS, WEIGHTS, Factors, check_targets, read_adapter
@@ -34,9 +35,6 @@ _PLAIN = {"F32", "BF16", "F16"}
 _SCALE_TYPES = {"F32", "BF16", "F8_E8M0"}
 _SHOWN = 12
 """Problems spelled out in one error; the rest is counted."""
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and those that will be."""
 
 
 def load_model(

@@ -1,10 +1,14 @@
 """Names of a checkpoint's weight files, the small JSON files beside them, and what people write there."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from model.errors import BadCheckpoint, why
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and those that will be; what it raises stops the loading."""
 
 SINGLE = "model.safetensors"
 """The file of a checkpoint that has only one."""

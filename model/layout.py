@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 
 from model.cache import PAGE
-from model.capacity import checkpoint_bytes, choose_capacity, expert_room
+from model.capacity import Memory, checkpoint_bytes, choose_capacity, expert_room, memory_here
 from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import CannotSplit, NotEnoughMemory, UnfitSetting
-from model.host_memory import host_bytes
 from model.moe import Experts
 from model.settings import ModelSettings
 from model.shard import WHOLE, Shard, check_split
@@ -29,11 +28,18 @@ class Layout:
 
 
 def choose_layout(
-    folder: Path, config: Config, settings: ModelSettings, dtype: torch.dtype, device: torch.device, parameters: int
+    folder: Path,
+    config: Config,
+    settings: ModelSettings,
+    dtype: torch.dtype,
+    device: torch.device,
+    parameters: int,
+    memory: Memory | None = None,
 ) -> Layout:
     """As many devices as are asked for, or the fewest whose memory holds weights and a window.
 
-    Where all GPUs together are too small, routed experts spill to the host, unless the settings forbid it.
+    Where all GPUs together are too small, routed experts spill to the host, unless the settings forbid it. `memory` is
+    this machine's unless another is planned for.
 
     :raises CannotSplit: the model's dimensions do not allow as many as are asked for.
     :raises NotEnoughMemory: they do not fit; no weight was read.
@@ -41,7 +47,9 @@ def choose_layout(
     """
     on_gpu = device.type == "cuda"
     several = on_gpu and device.index is None
-    sizes = _sizes(config, settings, torch.cuda.device_count() if several else 1, on_gpu)
+    here = 1 if not several else memory.gpus if memory is not None else torch.cuda.device_count()
+    sizes = _sizes(config, settings, here, on_gpu)
+    memory = memory or memory_here(device)
     weights = checkpoint_bytes(folder, config, parameters, dtype, device)
     asked = settings.experts_gib
     budget = int(asked * _GIB) if isinstance(asked, float) and config.num_moe_layers else None
@@ -51,18 +59,18 @@ def choose_layout(
             routed, others = rank_bytes(config, size, dtype, on_gpu)
             held = others + min(routed, budget)
         try:
-            choose_capacity(config, settings, dtype, device, held, size)
+            choose_capacity(config, settings, dtype, device, held, size, memory)
         except NotEnoughMemory:
             if size != sizes[-1]:
                 continue
             if not (asked == "auto" and on_gpu and config.num_moe_layers):
                 raise
             routed, others = rank_bytes(config, size, dtype, on_gpu)
-            budget = expert_room(config, settings, dtype, device, others, size)
+            budget = expert_room(config, settings, dtype, memory, others, size)
         else:
             break
     if budget is not None:
-        _check_host(size * rank_bytes(config, size, dtype, on_gpu)[0])
+        _check_host(size * rank_bytes(config, size, dtype, on_gpu)[0], memory.host)
     return Layout(tuple(torch.device("cuda", rank) if several else device for rank in range(size)), budget)
 
 
@@ -89,9 +97,8 @@ def _sizes(config: Config, settings: ModelSettings, here: int, on_gpu: bool) -> 
     return [settings.ranks]
 
 
-def _check_host(routed: int) -> None:
+def _check_host(routed: int, host: int) -> None:
     """:raises NotEnoughMemory: the host cannot hold so many bytes of experts either."""
-    host = host_bytes()
     if routed > host:
         raise NotEnoughMemory(
             f"The model's experts take {routed / _GIB:.1f} GiB; this machine has {host / _GIB:.1f} GiB of memory "

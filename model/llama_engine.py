@@ -6,10 +6,10 @@ grammar. Knows nothing about documents or what prompts mean.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,26 @@ from model.engine import (
     TokenLogprob,
     Usage,
 )
-from model.errors import BadCheckpoint, PromptTooLong, UnfitSetting, UnsupportedConstraint
-from model.llama_native import NativeModel, Stage
+from model.errors import (
+    BadCheckpoint,
+    NotEnoughMemory,
+    PromptTooLong,
+    UnfitSetting,
+    UnsupportedAdapter,
+    UnsupportedConstraint,
+)
+from model.files import Progress, as_path
+from model.llama_native import CacheType, NativeModel, Rope, Stage
+from model.plan.check import record_allocation
+from model.plan.machine import this_machine
+from model.plan.make import plan_file
+from model.plan.place import Placement
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK
 
+_LEAST_STEP = 32
+"""Tokens of a prompt that are read between two chances to cancel, at least."""
 _MARK_TOKENS = 8
 """Integers in front of a saved state's tokens that hold the model's fingerprint."""
 
@@ -49,23 +63,53 @@ class LlamaEngine:
 
     :raises MissingExtra: llama-cpp-python is not installed.
     :raises BadCheckpoint: the file is missing, or llama.cpp cannot read it.
+    :raises NotEnoughMemory: the plan says that it does not fit; nothing was loaded.
     """
 
-    def __init__(self, file: Path, settings: ModelSettings, reference: str | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        settings: ModelSettings,
+        reference: str | None = None,
+        progress: Progress | None = None,
+        notes: Path | None = None,
+    ) -> None:
+        """Load it as its plan says, telling `progress` the bytes read and those to read.
+
+        What the plan got wrong is recorded in the file `notes`, from which later plans learn.
+        """
         if not file.is_file():
             raise BadCheckpoint(f"{file} does not exist.", "Check the path.")
         if settings.cache_type == "fp8":
             raise UnfitSetting("GGUF models have no fp8 cache.", "Set model.cache_type to q8_0 or auto.")
         self._file = file
         self._reference = reference or str(file)
-        self._settings = settings
+        adapter = as_path(settings.adapter) if settings.adapter is not None else None
+        if adapter is not None and not (adapter.suffix == ".gguf" and adapter.is_file()):
+            raise UnsupportedAdapter(
+                f"{adapter} is no .gguf file, as an adapter beside a GGUF model must be.",
+                "Convert it with llama.cpp's convert_lora_to_gguf.py, or unset model.adapter.",
+            )
+        # 1. Whether it will fit, and where its parts go, before anything large is read.
+        self.plan = plan = plan_file(file, settings, self._reference, notes, this_machine(measured=False))
+        if plan.refusal is not None:
+            raise NotEnoughMemory(f"{file}: {plan.refusal.reason}", plan.refusal.mend)
+        # 2. The model and its context.
+        size = sum(plan.weights.values())
         self._native = NativeModel(
             file,
-            context=settings.context,
-            gpu_layers=settings.gpu_layers,
-            cache_type="f16" if settings.cache_type == "auto" else settings.cache_type,
-            threads=settings.threads or len(os.sched_getaffinity(0)),
+            context=plan.context,
+            placement=Placement(plan.gpu_layers, plan.layers_of_gpus, plan.host_experts),
+            cache_type=cast(CacheType, plan.cache_type),
+            threads=plan.threads,
+            batch=plan.batch,
+            adapter=adapter,
+            rope=Rope(settings.rope_base, settings.rope_scale),
+            progress=progress and (lambda share: progress(int(share * size), size)),
         )
+        record_allocation(plan, self._native.allocated, notes)
+        # A step that takes seconds could not be cancelled: where prompts are read slowly, less is read at a time.
+        self._step = max(_LEAST_STEP, min(plan.batch, int(plan.prefill)))
         source = self._native.chat_template
         self._template = source and ChatTemplate(
             source,
@@ -75,6 +119,11 @@ class LlamaEngine:
             control=self._native.control_tokens(),
         )
         self._read_tokens: list[int] = []
+
+    @property
+    def allocated(self) -> dict[tuple[str, str], int]:
+        """Bytes that llama.cpp says it allocated, by backend and kind."""
+        return self._native.allocated
 
     def describe(self) -> EngineInfo:
         native = self._native
@@ -89,7 +138,7 @@ class LlamaEngine:
             architecture=native.metadata("general.architecture") or "unknown",
             context=native.context_length,
             quantization=native.description.rpartition("B ")[2] or native.description,
-            devices=("gpu", "cpu") if native.offloads and self._settings.gpu_layers else ("cpu",),
+            devices=self._devices(),
             capabilities=frozenset(optional),
             total_parameters=total,
             active_parameters=total - self._idle_parameters(),
@@ -181,6 +230,12 @@ class LlamaEngine:
     def close(self) -> None:
         self._native.close()
 
+    def _devices(self) -> tuple[str, ...]:
+        """`cuda:0`, ... as far as they hold layers; the host where it holds more than the embedding."""
+        gpus = [f"cuda:{number}" for number, own in enumerate(self.plan.layers_of_gpus) if own]
+        whole = not self.plan.host_layers and not self.plan.host_experts
+        return tuple(gpus) if gpus and whole else (*gpus, "cpu")
+
     def _tokens(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
             return self._native.tokenize(prompt, special=True)
@@ -215,7 +270,7 @@ class LlamaEngine:
     def _prefill(self, tokens: Sequence[int]) -> Iterator[int]:
         """Read the rest of `tokens`, yielding how many are read after each batch."""
         while (read := len(self._read_tokens)) < len(tokens):
-            batch = tokens[read : read + self._native.batch]
+            batch = tokens[read : read + self._step]
             self._last = self._native.decode(batch, read)
             self._read_tokens.extend(batch)
             yield len(self._read_tokens)

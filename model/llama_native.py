@@ -5,24 +5,44 @@ extra CPU buffer types, prefill in steps, sequence rewinding and saved states. K
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import BadCheckpoint, MissingExtra, ModelError
+from model.errors import BadCheckpoint, ModelError, UnsupportedAdapter
+from model.llama_library import allocated, forget, host_overrides, library, wants_plain_buffers, words
+from model.plan.place import Placement
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 
 _CACHE_TYPES: dict[CacheType, int] = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 """GGML's numbers of the types (bf16 has no name in llama-cpp-python 0.3.36)."""
 
-_log: list[str] = []
-"""Warnings and errors that llama.cpp printed since the last load, newest last."""
-_callbacks: list[Any] = []
-"""Keeps the log callback alive for as long as the library may call it."""
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary settings that go over the file's own; None leaves what the file says."""
+
+    base: float | None = None
+    scale: float | None = None
+    """times which positions are stretched; 1 is none"""
+    original: int | None = None
+    """tokens of the window that YaRN extends"""
+
+    def apply(self, native: Any, settings: Any) -> None:
+        """Set them in llama.cpp's context parameters."""
+        if self.base is not None:
+            settings.rope_freq_base = self.base
+        if self.scale is not None:
+            settings.rope_freq_scale = 1 / self.scale
+            scaled = native.LLAMA_ROPE_SCALING_TYPE_YARN if self.scale > 1 else native.LLAMA_ROPE_SCALING_TYPE_NONE
+            settings.rope_scaling_type = scaled
+        if self.original is not None:
+            settings.yarn_orig_ctx = self.original
 
 
 class Stage(NamedTuple):
@@ -33,31 +53,6 @@ class Stage(NamedTuple):
     arguments: tuple[Any, ...] = ()
     seen: Sequence[int] = ()
     """Tokens that it takes note of beforehand."""
-
-
-def _library() -> Any:
-    """The ctypes module, initialised once, its log captured.
-
-    :raises MissingExtra: llama-cpp-python is not installed.
-    """
-    try:
-        import llama_cpp.llama_cpp as native  # 80 ms
-    except ImportError as error:
-        raise MissingExtra(
-            "GGUF models need llama-cpp-python, which is not installed.",
-            "Install it: pip install 'loci-assistant[gguf]' (it is compiled; a C++ compiler is needed).",
-        ) from error
-    if not _callbacks:
-
-        @native.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes makes it at run time
-        def collect(level: int, text: bytes, _data: object) -> None:
-            if level in (3, 4) and len(_log) < 100:  # warning, error
-                _log.append(text.decode(errors="replace").strip())
-
-        _callbacks.append(collect)
-        native.llama_log_set(collect, None)
-        native.llama_backend_init()
-    return native
 
 
 class NativeModel:
@@ -71,27 +66,26 @@ class NativeModel:
         self,
         file: Path,
         *,
-        context: int | None,
-        gpu_layers: int,
+        context: int,
+        placement: Placement,
         cache_type: CacheType,
         threads: int,
         batch: int = 512,
+        adapter: Path | None = None,
+        rope: Rope | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.native = native = _library()
+        """`progress` is told the share that is loaded; what it raises stops the loading and is raised here."""
+        self.native = native = library()
         self._model: Any = None
         self._context: Any = None
         self._batch: Any = None
-        _log.clear()
-        params = native.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
-        # AMX repacking aborts the process on quantised deepseek2 (llama.cpp#19184).
-        params.use_extra_bufts = "amx" not in _cpu_flags()
-        self._model = native.llama_model_load_from_file(str(file).encode(), params)
-        if not self._model:
-            raise BadCheckpoint(f"llama.cpp cannot read {file}: {'; '.join(_log[-3:]) or 'no reason given'}.")
+        self._adapter: Any = None
+        forget()
+        self._load(file, placement, progress)
         self.trained_context = int(native.llama_model_n_ctx_train(self._model))
         settings = native.llama_context_default_params()
-        settings.n_ctx = context or min(self.trained_context, 16384)
+        settings.n_ctx = context
         settings.n_batch = settings.n_ubatch = self.batch = batch
         # One type for both: latent attention keeps a single cache. Flash attention rounds to half precision; an exact
         # cache goes without it, a quantised one cannot.
@@ -100,21 +94,76 @@ class NativeModel:
             settings.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_DISABLED
         elif cache_type.startswith("q"):
             settings.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        if threads:
-            settings.n_threads = settings.n_threads_batch = threads
+        (rope or Rope()).apply(native, settings)
+        settings.n_threads = settings.n_threads_batch = threads
         self._context = native.llama_init_from_model(self._model, settings)
         if not self._context:
-            reason = "; ".join(_log[-3:]) or "no reason given"
+            reason = words()
             self.close()
             raise ModelError(
                 f"llama.cpp cannot make a context of {settings.n_ctx} tokens ({cache_type}) for {file}: {reason}.",
                 "Ask for a shorter context or another cache type.",
             )
+        if adapter is not None:
+            self._adapt(adapter)
+        self.allocated = allocated()
         self.context_length = int(native.llama_n_ctx(self._context))
         self._vocab = native.llama_model_get_vocab(self._model)
         self.vocabulary = int(native.llama_vocab_n_tokens(self._vocab))
         self._memory = native.llama_get_memory(self._context)
         self._batch = native.llama_batch_init(batch, 0, 1)
+
+    def _load(self, file: Path, placement: Placement, progress: Callable[[float], None] | None) -> None:
+        native = self.native
+        params = native.llama_model_default_params()
+        params.n_gpu_layers = placement.gpu_layers
+        params.use_extra_bufts = not wants_plain_buffers()
+        kept: list[Any] = []  # what the library reads while it loads
+        if sum(placement.layers_of_gpus):
+            shares = (ctypes.c_float * native.llama_max_devices())(*map(float, placement.layers_of_gpus))
+            params.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
+            kept.append(shares)
+        if placement.host_experts:
+            patterns = [rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_exps" for layer in placement.host_experts]
+            overrides = host_overrides(native, patterns)
+            params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
+            kept.append(overrides)
+        raised: list[BaseException] = []
+        if progress is not None:
+
+            @native.llama_progress_callback  # type: ignore[untyped-decorator]  # ctypes makes it at run time
+            def moved(share: float, _data: object) -> bool:
+                try:
+                    progress(share)
+                except BaseException as error:  # noqa: BLE001  C would swallow it; Ctrl-C, too, is raised in here
+                    raised.append(error)
+                return not raised
+
+            params.progress_callback = moved
+            kept.append(moved)
+        self._model = native.llama_model_load_from_file(str(file).encode(), params)
+        if raised:
+            raise raised[0]
+        if not self._model:
+            raise BadCheckpoint(f"llama.cpp cannot read {file}: {words()}.")
+
+    def _adapt(self, adapter: Path) -> None:
+        """Add a LoRA adapter in GGUF form, at full strength.
+
+        :raises UnsupportedAdapter: it is of another model, or no adapter.
+        """
+        native = self.native
+        self._adapter = native.llama_adapter_lora_init(self._model, str(adapter).encode())
+        if self._adapter:
+            adapters = (native.llama_adapter_lora_p_ctypes * 1)(self._adapter)
+            if native.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0)) == 0:
+                return
+        reason = words()
+        self.close()
+        raise UnsupportedAdapter(
+            f"llama.cpp cannot use the adapter {adapter}: {reason}.",
+            "Give a LoRA adapter that was converted to GGUF for this model.",
+        )
 
     def metadata(self, key: str) -> str | None:
         """A value of the file's metadata as text."""
@@ -190,7 +239,7 @@ class NativeModel:
             batch.logits[index] = every or index == len(tokens) - 1
         status = self.native.llama_decode(self._context, batch)
         if status != 0:
-            raise ModelError(f"llama.cpp stopped with status {status}: {'; '.join(_log[-3:]) or 'no reason given'}.")
+            raise ModelError(f"llama.cpp stopped with status {status}: {words()}.")
         rows = range(len(tokens)) if every else (len(tokens) - 1,)
         found = [
             np.ctypeslib.as_array(self.native.llama_get_logits_ith(self._context, row), shape=(self.vocabulary,))
@@ -240,9 +289,11 @@ class NativeModel:
             self.native.llama_batch_free(self._batch)
         if self._context:
             self.native.llama_free(self._context)
+        if self._adapter:
+            self.native.llama_adapter_lora_free(self._adapter)
         if self._model:
             self.native.llama_model_free(self._model)
-        self._batch = self._context = self._model = None
+        self._batch = self._context = self._adapter = self._model = None
 
 
 class Sampler:
@@ -264,16 +315,9 @@ class Sampler:
                 native.llama_sampler_accept(made, token)
             native.llama_sampler_chain_add(self._chain, made)
 
-    def sample(self) -> int:
-        """The next token after the last decode; the chain takes note of it."""
-        return int(self._native.llama_sampler_sample(self._chain, self._model._context, -1))
+    def sample(self, row: int = -1) -> int:
+        """The next token after a row of the last decode (-1: its last); the chain takes note of it."""
+        return int(self._native.llama_sampler_sample(self._chain, self._model._context, row))
 
     def close(self) -> None:
         self._native.llama_sampler_free(self._chain)
-
-
-def _cpu_flags() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""

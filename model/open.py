@@ -64,18 +64,18 @@ def open_engine(
     settings: ModelSettings,
     progress: Callable[[int, int], None] | None = None,
     shelves: Path | None = None,
+    notes: Path | None = None,
 ) -> Engine:
     """Load the model that `reference` names.
 
-    The torch engine calls `progress` with bytes read and bytes to read, and keeps what it read in the folder `shelves`.
+    `progress` is called with bytes read and bytes to read. What engines of this machine read of prompts they keep in
+    the folder `shelves`; what the plan of a GGUF model got wrong goes to the file `notes`.
 
     :raises ModelError: it is unknown, damaged, unsupported, or needs a package that is not installed.
     """
     found = resolve(reference)
-    if settings.adapter is not None and found.engine != "torch":
-        raise UnfitSetting(
-            f"An adapter is merged into a folder of safetensors, which {reference} is not.", "Unset model.adapter."
-        )
+    if settings.adapter is not None and found.engine == "remote":
+        raise UnfitSetting(f"{reference} is a server, which has its own adapters.", "Unset model.adapter.")
     if settings.attended_pages is not None and found.engine != "torch":
         raise UnfitSetting(
             f"Pages of the cache are selected by the torch engine, which does not serve {reference}.",
@@ -89,7 +89,7 @@ def open_engine(
     if found.engine == "llama":
         from model.llama_engine import LlamaEngine
 
-        return LlamaEngine(Path(found.target), settings)
+        return LlamaEngine(Path(found.target), settings, reference, progress, notes)
     from model.torch_engine import TorchEngine
 
     return TorchEngine(Path(found.target), settings, reference, progress, shelves)

@@ -7,11 +7,21 @@ from pydantic import BaseModel, ConfigDict, Field
 _MOST_GIB = float(1 << 20)
 """Beyond any machine: a typing error or `inf` is refused instead of computed with."""
 
-_LLAMA = frozenset({"reference", "context", "threads", "gpu_layers", "cache_type"})
+_LLAMA = frozenset(
+    {
+        "reference", "adapter", "context", "threads", "gpu_layers", "host_experts", "cache_type", "rope_base",
+        "rope_scale",
+    }
+)  # fmt: skip
 """What the engine of GGUF models reads."""
 _REMOTE = frozenset({"reference", "context", "timeout", "connect_timeout", "retries", "in_flight", "api_key_env"})
 """What the client of remote servers reads."""
-_NOT_TORCH = frozenset({"gpu_layers", "timeout", "connect_timeout", "retries", "in_flight", "api_key_env"})
+_NOT_TORCH = frozenset(
+    {
+        "gpu_layers", "host_experts", "rope_base", "rope_scale", "timeout", "connect_timeout", "retries", "in_flight",
+        "api_key_env",
+    }
+)  # fmt: skip
 """What the torch engine does not read."""
 
 
@@ -23,7 +33,8 @@ class ModelSettings(BaseModel):
     reference: str = "embedded"
     """`embedded`, a folder of safetensors, a .gguf file, `hf:ORG/NAME[:QUANT]`, or `http(s)://host/v1#name`."""
     adapter: str | None = None
-    """Folder of a PEFT LoRA adapter that is merged into the model (torch engine)."""
+    """A LoRA adapter: a PEFT folder, which is merged into the model (torch engine), or a .gguf file beside a GGUF
+    model."""
     context: int | None = Field(default=None, ge=16)
     """Tokens of prompt and answer together; unset, as many as the model was made for."""
     device: str = "auto"
@@ -41,9 +52,16 @@ class ModelSettings(BaseModel):
     """CPU threads; unset, the library chooses."""
     gpu_layers: int = Field(default=-1, ge=-1)
     """Layers of a GGUF model placed on the GPU; -1 means all that fit."""
+    host_experts: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
+    """Layers of a GGUF model on a GPU whose routed experts stay in host memory, the first ones; `auto` is as many as
+    must."""
     cache_type: Literal["auto", "f32", "f16", "bf16", "q8_0", "q4_0", "fp8"] = "auto"
     """Element type of the cache. `fp8` is the torch engine's: latents in 8 bits, 1.8 times the tokens of bfloat16 in
     the same memory. `f32`, `f16`, `bf16`, `q8_0` and `q4_0` are a GGUF model's."""
+    rope_base: float | None = Field(default=None, gt=1, le=1e12)
+    """Rotary base of a GGUF model; unset, what its file says."""
+    rope_scale: float | None = Field(default=None, ge=1, le=1024)
+    """Times by which YaRN stretches a GGUF model's positions; 1 is not at all; unset, what its file says."""
     cache_gib: float | None = Field(default=None, gt=0, le=_MOST_GIB)
     """Memory of the torch engine's cache in GiB; unset, several windows where there is room."""
     speculate: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"

@@ -131,6 +131,12 @@ class TorchEngine:
         """What the cache holds, in tokens of whole pages."""
         return self._blocks.count * PAGE
 
+    def allocated_bytes(self) -> int:
+        """Bytes of this process's weights and cache; a CPU's cache is touched when it is filled."""
+        runner = self._loaded()
+        held = {one.data_ptr(): one.nbytes for one in (*runner.model.parameters(), *runner.model.buffers())}
+        return sum(held.values()) + runner.cache.storage.nbytes
+
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self._tokenizer.prompt_ids(prompt))
 

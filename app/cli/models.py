@@ -9,11 +9,13 @@ import typer
 from app.cli.bench import bench
 from app.cli.card import card
 from app.cli.door import AsJson, counted, group, note, print_json, progress, say, table, workspace
+from app.cli.plan import plan
 from app.cli.train import train
 
 app = group("The models that can answer.")
 app.command()(bench)
 app.command()(card)
+app.command()(plan)
 app.command()(train)
 
 Reference = Annotated[

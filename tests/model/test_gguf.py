@@ -161,6 +161,45 @@ def test_describes_itself(engine: LlamaEngine, folder: Path) -> None:
     assert info.active_parameters == (other.active_parameters or 0) + biases
 
 
+def test_what_is_allocated_is_what_was_planned(engine: LlamaEngine, file: Path, tmp_path: Path) -> None:
+    planned = sum(one.total - one.runtime for one in engine.plan.devices)
+    assert planned == pytest.approx(sum(engine.allocated.values()), rel=0.05)
+    notes = tmp_path / "plans.json"
+    settings = SETTINGS.model_copy(update={"context": 65536, "cache_type": "f16"})
+    plans = []
+    for _ in range(2):  # the second has learned from the first
+        opened = LlamaEngine(file, settings, notes=notes)
+        plans.append(
+            (opened.plan.devices[0].compute, sum(v for (_, kind), v in opened.allocated.items() if kind == "compute"))
+        )
+        opened.close()
+    (first, real), (second, _) = plans
+    assert (
+        notes.exists() and abs(second / real - 1) <= abs(first / real - 1) and second == pytest.approx(real, rel=0.01)
+    )
+
+
+def test_a_file_that_does_not_fit_is_refused_before_it_is_loaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model.errors import NotEnoughMemory
+
+    monkeypatch.setattr("model.plan.machine.host_memory", lambda: (1 << 30, 1 << 20))
+    monkeypatch.setattr("model.llama_engine.NativeModel", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(NotEnoughMemory, match="are free"):
+        LlamaEngine(file, SETTINGS)
+
+
+def test_loading_tells_how_far_it_is_and_can_be_stopped(file: Path) -> None:
+    told: list[tuple[int, int]] = []
+    LlamaEngine(file, SETTINGS, progress=lambda done, total: told.append((done, total))).close()
+    assert told[-1][0] == told[-1][1] > 100_000 and [done for done, _ in told] == sorted(done for done, _ in told)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LlamaEngine(file, SETTINGS, progress=stop)
+
+
 def test_a_shared_prefix_is_not_read_again(engine: LlamaEngine) -> None:
     first = Request([Message("user", TEXT[0])], Sampling(max_tokens=4))
     list(engine.generate(first))

@@ -1,0 +1,92 @@
+"""A plan against what a loaded model really took and did; what differs is noted for the next plan."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.engine import Engine, Finished, Request, Sampling
+from model.errors import BenchFailed
+from model.plan.notes import Notes
+from model.plan.result import Plan
+
+_ANSWER = 48
+"""Tokens that are written to measure decoding."""
+_LEAST_COMPUTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One figure, planned and measured."""
+
+    what: str
+    unit: str
+    planned: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Planned over measured, less one."""
+        return self.planned / self.measured - 1 if self.measured else 0.0
+
+
+def record_allocation(plan: Plan, allocated: Mapping[tuple[str, str], int], notes: Path | None) -> None:
+    """Note how much larger llama.cpp's intermediate results are than they were computed to be."""
+    real = sum(size for (_, kind), size in allocated.items() if kind == "compute")
+    if min(plan.raw_compute, real) > _LEAST_COMPUTE:
+        Notes(notes).record(plan.key, compute=real / plan.raw_compute)
+
+
+def check_memory(plan: Plan, engine: Engine) -> list[Checked]:
+    """Bytes on each device, planned and allocated; what neither engine allocates itself is left out."""
+    from model.llama_engine import LlamaEngine
+
+    if isinstance(engine, LlamaEngine):
+        return _check_llama(plan, engine.allocated)
+    from model.torch_engine import TorchEngine
+
+    if not isinstance(engine, TorchEngine):
+        raise BenchFailed("The memory of another machine cannot be measured.")
+    planned = sum(one.weights + one.cache for one in plan.devices)
+    return [Checked("weights and cache", "bytes", planned, engine.allocated_bytes())]
+
+
+def check_speed(plan: Plan, engine: Engine, prompt: int) -> list[Checked]:
+    """Tokens per second of a prompt of `prompt` tokens and of an answer to it."""
+    tokens = [7 + (number * 7919) % 500 for number in range(prompt)]
+    started = time.perf_counter()
+    finished: Finished | None = None
+    for event in engine.generate(Request(tokens, Sampling(max_tokens=_ANSWER, temperature=1.0, seed=1))):
+        finished = event if isinstance(event, Finished) else finished
+    if finished is None or finished.usage.completion_tokens < 8 or time.perf_counter() <= started:
+        raise BenchFailed("The model ended its answer before its speed could be measured.")
+    read = finished.usage.prompt_tokens - finished.usage.cached_tokens
+    return [
+        Checked("prompt", "tokens/s", plan.prefill, read / finished.prefill_ms * 1e3),
+        Checked("answer", "tokens/s", plan.decode, finished.usage.completion_tokens / finished.decode_ms * 1e3),
+    ]
+
+
+def record_speed(plan: Plan, checked: list[Checked], notes: Path | None) -> None:
+    """Note how much faster or slower it was than computed."""
+    found = {one.what: one.measured for one in checked}
+    prefill, decode = plan.raw_speed
+    if prefill and decode and {"prompt", "answer"} <= found.keys():
+        Notes(notes).record(plan.key, prefill=found["prompt"] / prefill, decode=found["answer"] / decode)
+
+
+def _check_llama(plan: Plan, allocated: Mapping[tuple[str, str], int]) -> list[Checked]:
+    """GPU by GPU, then the host; pinned host buffers count there."""
+    on_gpus: dict[int, int] = {}
+    on_host = 0
+    for (backend, _), size in allocated.items():
+        number = backend.removeprefix("CUDA")
+        if backend.startswith("CUDA") and number.isdigit():
+            on_gpus[int(number)] = on_gpus.get(int(number), 0) + size
+        else:
+            on_host += size
+    checked = []
+    for place, device in enumerate(plan.devices):
+        measured = on_host if device.device == "host" else on_gpus.get(place, 0)
+        checked.append(Checked(device.device, "bytes", device.total - device.runtime, measured))
+    return [one for one in checked if one.planned or one.measured]

@@ -1,0 +1,60 @@
+"""From a reference to a plan: reads headers, asks the machine, and remembers what earlier plans got wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from model.errors import UnsupportedOperation
+from model.files import as_path
+from model.open import resolve
+from model.plan.gguf_header import parts
+from model.plan.machine import Machine, disk_rate, this_machine
+from model.plan.notes import Notes
+from model.plan.planner import plan_gguf
+from model.plan.result import Plan
+from model.plan.shape import Shape, read_shape
+from model.settings import ModelSettings
+
+
+def make_plan(
+    reference: str, settings: ModelSettings, notes: Path | None = None, machine: Machine | None = None
+) -> Plan:
+    """How `reference` would be run here, or on another `machine`.
+
+    :raises ModelError: it is unknown, damaged, or no file of this machine.
+    """
+    found = resolve(reference)
+    if found.engine == "remote":
+        raise UnsupportedOperation(f"{reference} runs on another machine, which plans for itself.")
+    target = as_path(str(found.target))
+    if found.engine == "llama":
+        return plan_file(target, settings, reference, notes, machine)
+    from model.plan.torch_plan import plan_torch  # torch, 2 s
+
+    shape = read_shape(target)
+    key = note_key(shape)
+    return plan_torch(reference, target, shape, machine or this_machine(), settings, Notes(notes).errors(key), key)
+
+
+def plan_file(
+    file: Path,
+    settings: ModelSettings,
+    reference: str | None = None,
+    notes: Path | None = None,
+    machine: Machine | None = None,
+) -> Plan:
+    """How llama.cpp would run the GGUF `file`.
+
+    :raises BadCheckpoint: its header is damaged, or a part is missing.
+    """
+    shape = read_shape(file)
+    here = machine or this_machine()
+    if machine is None and shape.weights.bytes > here.host_free + sum(gpu.free for gpu in here.gpus):
+        here = replace(here, disk_bandwidth=disk_rate(parts(file)[0]))
+    key = note_key(shape)
+    return plan_gguf(reference or str(file), shape, here, settings, Notes(notes).errors(key), key)
+
+
+def note_key(shape: Shape) -> str:
+    """Under what a shape's errors are kept: another model of the same architecture and form errs alike, but not
+    exactly, so that its size is in it."""
+    return f"{shape.architecture} {shape.form} {shape.quantization} {shape.weights.numbers}"

@@ -1,0 +1,65 @@
+"""What a context takes beside the weights: cache and intermediate results, as llama.cpp allocates them.
+
+The formulas of intermediate results were read off llama.cpp's own dry allocations (see docs/LOG.md); a machine's
+recorded error corrects them. U tokens are read at once, in a window of n. Pure functions of numbers.
+"""
+
+from model.plan.shape import Dims
+
+CACHE_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""Bytes of a cached number."""
+PADDED = 256
+"""llama.cpp rounds windows up to a multiple of this."""
+
+
+def padded(context: int) -> int:
+    return -(-context // PADDED) * PADDED
+
+
+def cache_layer_bytes(dims: Dims, context: int, cache_type: str) -> int:
+    """Bytes of one layer's cache of a window of `context` tokens."""
+    return round(padded(context) * dims.cached * CACHE_BYTES[cache_type])
+
+
+def compute_bytes(dims: Dims, context: int, batch: int, *, flash: bool, head: bool = True) -> int:
+    """Bytes of a device's intermediate results: the widest of three stages, in float32.
+
+    Without flash attention every head's scores of the whole window are written down. `head`: the device holds the
+    output head.
+    """
+    window = padded(context)
+    tokens = min(batch, window)
+    mask = window * (2 if flash else 4)  # bytes a token, float16 or float32; it lives through all layers
+    scores = 0 if flash else 4 * dims.heads * window
+    attention = _attention_width(dims)
+    widths = [4 * attention + mask + scores, 4 * _feed_forward_width(dims) + mask]
+    if head:
+        widths.append(4 * (dims.vocabulary + 3 * dims.hidden))
+    return tokens * max(widths)
+
+
+def host_input_bytes(dims: Dims, context: int, batch: int) -> int:
+    """Bytes of pinned host memory through which inputs reach a GPU: embedded tokens and the mask."""
+    window = padded(context)
+    return min(batch, window) * (4 * dims.hidden + 2 * window)
+
+
+def output_bytes(dims: Dims) -> int:
+    """The logits of one token, as they are handed out."""
+    return 4 * dims.vocabulary
+
+
+def _attention_width(dims: Dims) -> int:
+    """Numbers that a token's attention holds at its widest."""
+    if not dims.latent_rank:
+        return dims.heads * (dims.key + dims.value) + dims.cached + 4 * dims.hidden
+    # Query, its unrotated part in order, absorbed into the latents, and joined with the rotary part again.
+    unrotated = dims.key - dims.rotary
+    query = dims.key + unrotated + dims.latent_rank + dims.cached
+    return dims.heads * query + 4 * dims.hidden
+
+
+def _feed_forward_width(dims: Dims) -> int:
+    """Numbers that a token's feed-forward holds at its widest: inner widths, or every chosen expert's output twice."""
+    routed = dims.used * max(2 * dims.hidden, 2 * dims.expert_inner + dims.hidden) if dims.experts else 0
+    return max(2 * dims.inner, routed) + 4 * dims.hidden

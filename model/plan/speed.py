@@ -1,0 +1,83 @@
+"""How fast a placed model will be: what must be read, computed and sent for a token, over what devices reach.
+
+Decoding is bound by reading the active weights and the cache once; prompts by arithmetic, or by bringing experts to a
+GPU. The shares of a device's rates that are reached were measured (docs/LOG.md). Pure functions of numbers.
+"""
+
+from dataclasses import dataclass
+
+from model.plan.machine import Machine
+from model.plan.memory import CACHE_BYTES
+from model.plan.place import Placed
+from model.plan.shape import Shape
+
+_GPU_READS, _GPU_COMPUTES = 0.65, 0.35
+_HOST_READS, _HOST_COMPUTES = 0.65, 0.2
+_GPU_LAYER, _HOST_LAYER = 3e-5, 1.5e-5
+"""Seconds of a layer and token beside reading: launches, threads that wait for each other."""
+_BUS = 2.0e10
+"""bytes/s from host memory to a GPU."""
+_CORE_READS = 9e9
+"""bytes/s of weights that a core multiplies at best, by whatever instructions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    prefill: float
+    """tokens/s of a prompt"""
+    decode: float
+    """tokens/s of an answer"""
+    depth: int
+    """tokens that are in the cache then"""
+    bound: str
+    """what takes most of a token's time"""
+
+
+def predict(
+    shape: Shape, placed: Placed, machine: Machine, cache_type: str, batch: int, depth: int, unheld: int = 0
+) -> Speed:
+    """`unheld`: bytes of host weights that memory does not hold, so that they come from the disk each time."""
+    spilled = set(placed.placement.host_experts)
+    first = len(shape.layers) + 1 - placed.placement.gpu_layers
+    share = shape.dims.used / shape.dims.experts if shape.dims.experts else 0.0
+    cached = depth * shape.dims.cached * CACHE_BYTES[cache_type]
+    per_token = 2.0 * shape.active.numbers / max(len(shape.layers), 1)
+
+    times: dict[str, float] = {}
+    seconds, at = 0.0, first
+    for number, own in enumerate(placed.placement.layers_of_gpus):
+        device = machine.gpus[number]
+        layers = [one for one in range(at, at + own) if one < len(shape.layers)]
+        at += own
+        read = sum(shape.layers[one].core.bytes + cached for one in layers)
+        read += sum(shape.layers[one].experts.bytes * share for one in layers if one not in spilled)
+        read += shape.head if own and at > len(shape.layers) else 0
+        times[f"reading {device.name}'s memory"] = times.get(f"reading {device.name}'s memory", 0.0) + read / (
+            device.bandwidth * _GPU_READS
+        )
+        times["launching kernels"] = times.get("launching kernels", 0.0) + len(layers) * _GPU_LAYER
+        seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
+
+    host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
+    host_read = sum(shape.layers[one].core.bytes + cached for one in host_layers)
+    expert_read = sum(shape.layers[one].experts.bytes * share for one in {*host_layers, *spilled})
+    if not placed.placement.gpu_layers:
+        host_read += shape.head
+    reached = min(machine.host_bandwidth * _HOST_READS, machine.cores * _CORE_READS)
+    times["reading host memory"] = (host_read + expert_read) / reached
+    times["threads that wait"] = (len(host_layers) + len(spilled)) * _HOST_LAYER
+    if unheld:
+        missed = min(unheld / max(placed.host.weights, 1), 1.0) * expert_read
+        times["reading the disk"] = missed / (machine.disk_bandwidth or 1e9)
+
+    # Prompts: host layers compute there; experts of GPU layers are computed by the host or brought over, the quicker.
+    host_rate = machine.host_matrix * _HOST_COMPUTES
+    seconds += len(host_layers) * per_token / host_rate
+    if spilled:
+        bytes_there = sum(shape.layers[one].experts.bytes for one in spilled)
+        numbers = sum(shape.layers[one].experts.numbers * share for one in spilled)
+        seconds += min(bytes_there / _BUS / batch, 2.0 * numbers / host_rate)
+    if unheld:
+        seconds += unheld / (machine.disk_bandwidth or 1e9) / batch
+    bound = max(times, key=lambda name: times[name])
+    return Speed(1 / max(seconds, 1e-9), 1 / max(sum(times.values()), 1e-9), depth, bound)

@@ -1,0 +1,102 @@
+"""Headers of GGUF files and of safetensors, and what a machine and earlier plans tell."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from model.errors import BadCheckpoint
+from model.plan.gguf_header import BLOCKS, parts, read_gguf
+from model.plan.machine import Machine, disk_rate, this_machine, visible_gpus
+from model.plan.memory import cache_layer_bytes, compute_bytes
+from model.plan.notes import Errors, Notes
+from model.plan.shape import Dims, read_shape
+from model.random_weights import SHAPES
+from tests.model.plan.headers import gguf_header
+
+GROUPED = Dims(hidden=4096, heads=32, kv_heads=8, key=128, value=128, vocabulary=128256, inner=14336)
+
+
+def test_block_sizes_are_those_of_the_gguf_package() -> None:
+    constants = pytest.importorskip("gguf.constants", reason="the gguf package is not installed (extra gguf)")
+    known = {int(kind): (kind.name, *size) for kind, size in constants.GGML_QUANT_SIZES.items()}
+    assert {number: known[number] for number in BLOCKS} == dict(BLOCKS)
+
+
+def test_a_header_is_read_without_weights(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="the gguf package is not installed (extra gguf)")
+    file = gguf_header(SHAPES["v2-lite"], tmp_path / "lite.gguf", "Q8_0")
+    header = read_gguf(file)
+    assert file.stat().st_size < 100_000
+    assert header.architecture == "deepseek2" and header.number("expert_count") == 64
+    experts = next(one for one in header.tensors if one.name == "blk.1.ffn_gate_exps.weight")
+    assert experts.shape == (2048, 1408, 64) and experts.bytes == 2048 * 1408 * 64 * 34 // 32
+
+
+def test_a_damaged_or_cut_header_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="the gguf package is not installed (extra gguf)")
+    whole = gguf_header(SHAPES["v2-lite"], tmp_path / "lite.gguf").read_bytes()
+    file = tmp_path / "bad.gguf"
+    for content in (b"", b"GGUF", whole[:2000], b"GGML" + whole[4:], whole[:8] + b"\xff" * 16 + whole[24:]):
+        file.write_bytes(content)
+        with pytest.raises(BadCheckpoint, match=r"bad\.gguf"):
+            read_gguf(file)
+    with pytest.raises(BadCheckpoint, match="Finish the download"):
+        parts(tmp_path / "x-00001-of-00002.gguf")
+
+
+def test_a_folder_without_all_its_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SHAPES["v2-lite"].to_json()))
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors"):
+        read_shape(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x05\0\0\0\0\0\0\0{]}  ")
+    with pytest.raises(BadCheckpoint, match="no safetensors file"):
+        read_shape(tmp_path)
+
+
+def test_a_token_in_the_cache_takes_what_its_attention_keeps() -> None:
+    assert GROUPED.attention == "GQA" and cache_layer_bytes(GROUPED, 256, "f16") == 256 * 2 * 8 * 128 * 2
+    assert cache_layer_bytes(GROUPED, 256, "q8_0") * 32 == cache_layer_bytes(GROUPED, 256, "f16") * 17
+    with_scores = compute_bytes(GROUPED, 8192, 512, flash=False)
+    assert with_scores - compute_bytes(GROUPED, 8192, 512, flash=True) > 2 * 512 * 32 * 8192
+
+
+def test_this_machine_is_described() -> None:
+    here: Machine = this_machine()
+    assert 0 < here.host_free <= here.host_total and 1 <= here.cores <= (os.cpu_count() or 1)
+    assert 1e9 < here.host_bandwidth < 5e12 and here.host_matrix > 0
+
+
+def test_gpus_are_those_that_the_environment_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    rows = [f"{number}, GPU-{number}{number}, NVIDIA GeForce RTX 4090, 24564, {24000 - number}" for number in range(3)]
+    tool.write_text("#!/bin/sh\n" + "\n".join(f"echo '{row}'" for row in rows))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [one.free >> 20 for one in visible_gpus()] == [24000, 23999, 23998]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-00")
+    assert [one.free >> 20 for one in visible_gpus()] == [23998, 24000]
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9")
+    assert visible_gpus() == []
+
+
+def test_the_disk_is_timed(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(1 << 20))
+    assert disk_rate(tmp_path / "x") > 0
+
+
+def test_errors_are_kept_and_nonsense_is_not(tmp_path: Path) -> None:
+    notes = Notes(tmp_path / "plans.json")
+    assert notes.errors("a") == Errors()
+    notes.record("a", compute=1.25)
+    notes.record("a", decode=0.5, prefill=1e9)
+    notes.record("b", compute=float("nan"))
+    assert Notes(tmp_path / "plans.json").errors("a") == Errors(compute=1.25, decode=0.5)
+    assert notes.errors("b") == Errors()
+    (tmp_path / "plans.json").write_text('{"a": {"compute": "x", "decode": 2}}')
+    assert notes.errors("a") == Errors(decode=2)
+    (tmp_path / "plans.json").write_text("[")
+    assert notes.errors("a") == Errors()
+    Notes(None).record("a", compute=2.0)

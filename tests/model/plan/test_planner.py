@@ -1,0 +1,192 @@
+"""Plans for published shapes on machines of many sizes: what fits, where it goes, and what is refused for which reason.
+
+The files hold real headers and no weights; the machines are made up.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.config import Config
+from model.plan.machine import GIB, Machine, gpu
+from model.plan.notes import Errors
+from model.plan.planner import plan_gguf
+from model.plan.result import Plan
+from model.plan.shape import Shape, read_shape, scaled
+from model.random_weights import SHAPES
+from model.settings import ModelSettings
+from tests.model.plan.headers import gguf_header, safetensors_headers
+
+pytest.importorskip("gguf", reason="the gguf package is not installed (extra gguf)")
+
+
+def machine(gpus: int, gib: int, host: int) -> Machine:
+    """`gpus` of `gib` GiB each and `host` GiB of host memory, nearly all of it free."""
+    name = "NVIDIA H100 80GB HBM3" if gib >= 80 else "NVIDIA GeForce RTX 4090"
+    one = gpu(name, gib * GIB, int(0.97 * gib * GIB))
+    return Machine((one,) * gpus, host * GIB, int(0.95 * host * GIB), 16, frozenset({"avx2", "avx512f"}), 2e11, 3e9)
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Shape:
+    return read_shape(gguf_header(SHAPES["v2-lite"], tmp_path_factory.mktemp("lite") / "lite.gguf"))
+
+
+@pytest.fixture(scope="module")
+def v3(tmp_path_factory: pytest.TempPathFactory) -> Shape:
+    return read_shape(gguf_header(SHAPES["v3"], tmp_path_factory.mktemp("v3") / "v3.gguf"))
+
+
+def holds(plan: Plan) -> bool:
+    return all(one.total <= one.available for one in plan.devices)
+
+
+def test_the_parts_of_a_published_model_are_told_apart(lite: Shape, v3: Shape) -> None:
+    assert lite.weights.numbers == pytest.approx(15.7e9, rel=0.01)  # as published
+    assert lite.active.numbers == pytest.approx(2.45e9, rel=0.01)
+    assert v3.weights.numbers == pytest.approx(671e9, rel=0.001)
+    assert v3.active.numbers == pytest.approx(36.6e9, rel=0.01)
+    assert (lite.dims.attention, v3.dims.cached, len(v3.layers)) == ("MLA", 576, 61)
+    assert sum(layer.core.bytes + layer.experts.bytes for layer in v3.layers) + v3.head + v3.of("embedding").bytes == (
+        v3.weights.bytes
+    )
+    assert v3.layers[2].experts.bytes == 0 and v3.layers[3].experts.bytes > 5 * GIB
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gib", "host", "experts_on_host"),
+    [
+        (1, 8, 16, range(10, 20)),
+        (1, 12, 32, range(1, 6)),
+        (1, 16, 64, range(1)),
+        (2, 8, 32, range(1)),
+        (4, 24, 64, range(1)),
+        (1, 80, 256, range(1)),
+    ],
+)
+def test_lite_fits_every_machine(lite: Shape, gpus: int, gib: int, host: int, experts_on_host: range) -> None:
+    plan = plan_gguf("lite", lite, machine(gpus, gib, host), ModelSettings())
+    assert plan.fits and holds(plan) and plan.gpu_layers == 28 and plan.streamed == 0
+    assert len(plan.host_experts) in experts_on_host
+    assert plan.context >= 16384 and sum(plan.layers_of_gpus) == 28
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gib", "host", "experts_on_host"),
+    [
+        (1, 24, 512, range(55, 59)),
+        (1, 80, 512, range(46, 52)),
+        (4, 80, 1024, range(8, 16)),
+        (8, 48, 64, range(2, 8)),
+        (8, 80, 256, range(1)),
+    ],
+)
+def test_v3_keeps_attention_on_gpus_and_experts_where_there_is_room(
+    v3: Shape, gpus: int, gib: int, host: int, experts_on_host: range
+) -> None:
+    plan = plan_gguf("v3", v3, machine(gpus, gib, host), ModelSettings(context=16384))
+    assert plan.fits and holds(plan) and plan.gpu_layers == 62
+    assert len(plan.host_experts) in experts_on_host
+    weights = sum(one.weights for one in plan.devices)
+    assert weights == v3.weights.bytes  # every byte is somewhere, and once
+    assert sum(one.cache for one in plan.devices) == 16384 * 61 * 576 * 2
+
+
+@pytest.mark.parametrize(("gpus", "gib", "host"), [(1, 8, 16), (1, 24, 64), (2, 24, 128), (0, 0, 256)])
+def test_v3_is_refused_where_the_weights_do_not_fit(v3: Shape, gpus: int, gib: int, host: int) -> None:
+    plan = plan_gguf("v3", v3, machine(gpus, gib, host), ModelSettings())
+    assert plan.refusal is not None
+    assert (
+        "The weights take 352.1 GiB" in plan.refusal.reason and f"{0.95 * host:.1f} GiB of host" in plan.refusal.reason
+    )
+    smaller = plan.refusal.largest_quantization
+    assert smaller == {16: None, 64: None, 128: "IQ1_M", 256: "Q2_K"}[host]
+    if smaller is None:
+        assert "suggest" in plan.refusal.mend
+    else:
+        assert smaller in plan.refusal.mend
+
+
+def test_a_window_that_does_not_fit_is_refused_with_the_largest_that_does(lite: Shape) -> None:
+    small = replace(machine(0, 0, 14), disk_bandwidth=1e8)
+    settings = ModelSettings(context=131072, cache_type="f16")
+    plan = plan_gguf("lite", lite, small, settings)
+    assert plan.refusal is not None and plan.refusal.largest_context is not None and "cache" in plan.refusal.reason
+    largest = plan.refusal.largest_context
+    fits = [
+        plan_gguf("lite", lite, small, settings.model_copy(update={"context": one})).fits
+        for one in (largest, largest + 256)
+    ]
+    assert fits == [True, False]
+
+
+def test_a_smaller_cache_type_comes_before_a_refusal(lite: Shape) -> None:
+    small = machine(0, 0, 16)
+    plans = [plan_gguf("lite", lite, small, ModelSettings(context=one)) for one in (16384, 131072)]
+    assert [plan.cache_type for plan in plans] == ["f16", "q8_0"]
+
+
+def test_weights_stream_from_a_disk_that_is_fast_enough(lite: Shape) -> None:
+    small = machine(1, 8, 8)
+    wide = scaled(lite, 3.6)  # as in F16
+    slow, fast = (plan_gguf("lite", wide, replace(small, disk_bandwidth=rate), ModelSettings()) for rate in (1e8, 1e10))
+    assert slow.refusal is not None and "From the disk it would write" in slow.refusal.reason
+    assert fast.fits and fast.streamed > 0 and any("from the disk" in one for one in fast.where)
+
+
+def test_the_settings_decide_where_layers_and_experts_go(lite: Shape) -> None:
+    roomy = machine(1, 24, 64)
+    assert plan_gguf("lite", lite, roomy, ModelSettings(gpu_layers=0)).layers_of_gpus == ()
+    told = plan_gguf("lite", lite, roomy, ModelSettings(gpu_layers=10, host_experts=4))
+    assert (told.gpu_layers, told.host_experts, told.host_layers) == (10, (18, 19, 20, 21), 18)
+    tight = plan_gguf("lite", lite, machine(1, 8, 64), ModelSettings(gpu_layers=28, host_experts=0))
+    assert tight.refusal is not None and "GPU 0" in tight.refusal.reason
+
+
+def test_a_plan_says_what_went_where_and_what_would_be_faster(lite: Shape) -> None:
+    plan = plan_gguf("lite", lite, machine(1, 8, 64), ModelSettings(context=16384))
+    assert any("GPU 0 (NVIDIA GeForce RTX 4090) holds attention" in one for one in plan.where)
+    assert any("routed experts of layers" in one and one.startswith("Host memory") for one in plan.where)
+    assert any("GPU memory for all of it" in one for one in plan.faster)
+    more = plan_gguf("lite", lite, machine(1, 24, 64), ModelSettings(context=16384))
+    assert more.decode > 1.3 * plan.decode
+
+
+def test_recorded_errors_correct_the_next_plan(lite: Shape) -> None:
+    here = machine(1, 24, 64)
+    plain = plan_gguf("lite", lite, here, ModelSettings(context=8192))
+    wiser = plan_gguf("lite", lite, here, ModelSettings(context=8192), Errors(compute=1.2, decode=0.5))
+    assert wiser.devices[0].compute == pytest.approx(1.2 * plain.devices[0].compute, rel=1e-6)
+    assert wiser.decode == pytest.approx(plain.decode / 2) and wiser.raw_speed == plain.raw_speed
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gib", "host", "ranks", "expected"),
+    [
+        (1, 80, 128, 1, "All routed experts are on the GPUs."),
+        (2, 24, 64, 2, "All routed experts are on the GPUs."),
+        (1, 24, 64, 1, "wait in pinned host memory"),
+        (0, 0, 64, 1, "Everything is in host memory"),
+    ],
+)
+def test_the_torch_engine_spreads_and_spills_as_it_would(
+    tmp_path: Path, gpus: int, gib: int, host: int, ranks: int, expected: str
+) -> None:
+    plan = plan_folder(SHAPES["v2-lite"], tmp_path, machine(gpus, gib, host), ModelSettings(context=32768))
+    assert plan.fits and plan.ranks == ranks and any(expected in one for one in plan.where)
+    assert all(one.total <= one.available for one in plan.devices)
+    held = sum(one.weights for one in plan.devices)
+    assert 31.4e9 < held < 33e9 + (ranks - 1) * 2e9  # each rank has embedding, norms and routers of its own
+
+
+def test_the_torch_engine_names_a_gguf_that_would_fit(tmp_path: Path) -> None:
+    plan = plan_folder(SHAPES["v2-lite"], tmp_path, machine(0, 0, 16), ModelSettings())
+    assert plan.refusal is not None and plan.refusal.largest_quantization == "Q6_K (GGUF)"
+
+
+def plan_folder(config: Config, folder: Path, here: Machine, settings: ModelSettings) -> Plan:
+    from model.plan.torch_plan import plan_torch
+
+    made = safetensors_headers(config, folder / "model")
+    return plan_torch("folder", made, read_shape(made), here, settings)
