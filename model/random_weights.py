@@ -125,29 +125,33 @@ def random_model(
     check_split(config, shard.size)
     with torch.device("meta"):
         model = DeepseekForCausalLM(config, shard=shard)
-    draw = _Draw(dtype, device, config.fp8_block, torch.Generator(device))
-    std = config.initializer_range
-    into_residual = std / (2 * config.num_hidden_layers) ** 0.5
-    for name, module in model.named_modules():
-        draw.begin(f"{seed} {name} {module.first if isinstance(module, Experts) else 0}")
-        if isinstance(module, Experts):
-            _fill_experts(module, draw, std, into_residual)
-        elif isinstance(module, Linear):
-            if config.tie_word_embeddings and module is model.lm_head:
-                continue
-            last = name.endswith(("o_proj", "down_proj"))
-            _fill_linear(module, f"{name}.weight", draw, into_residual if last else std)
-        elif isinstance(module, nn.Embedding):
-            module.weight = _parameter(draw.plain(module.weight.shape, std))
-        elif isinstance(module, RMSNorm):
-            module.weight = _parameter(torch.ones(module.weight.shape, dtype=dtype, device=device))
-        elif isinstance(module, Router):
-            module.weight = _parameter(draw.plain(module.weight.shape, std, torch.float32))
-            if config.sigmoid_router:
-                module.e_score_correction_bias = torch.zeros(config.n_routed_experts, device=device)
+    draw_weights(model, config, dtype, device, str(seed))
     model.tie()
     model.model.rotary_emb.reset(device)
     return model.eval().requires_grad_(False)
+
+
+def draw_weights(module: nn.Module, config: Config, dtype: torch.dtype, device: torch.device, seed: str) -> None:
+    """Draw what `module`, a part of a model of `config`, holds; see `random_model`."""
+    draw = _Draw(dtype, device, config.fp8_block, torch.Generator(device))
+    std = config.initializer_range
+    into_residual = std / (2 * config.num_hidden_layers) ** 0.5
+    for name, part in module.named_modules():
+        draw.begin(f"{seed} {name} {part.first if isinstance(part, Experts) else 0}")
+        if isinstance(part, Experts):
+            _fill_experts(part, draw, std, into_residual)
+        elif isinstance(part, Linear):
+            if not (name == "lm_head" and config.tie_word_embeddings):
+                last = name.endswith(("o_proj", "down_proj"))
+                _fill_linear(part, f"{name}.weight", draw, into_residual if last else std)
+        elif isinstance(part, nn.Embedding):
+            part.weight = _parameter(draw.plain(part.weight.shape, std))
+        elif isinstance(part, RMSNorm):
+            part.weight = _parameter(torch.ones(part.weight.shape, dtype=dtype, device=device))
+        elif isinstance(part, Router):
+            part.weight = _parameter(draw.plain(part.weight.shape, std, torch.float32))
+            if config.sigmoid_router:
+                part.e_score_correction_bias = torch.zeros(config.n_routed_experts, device=device)
 
 
 class _Draw:

@@ -15,7 +15,8 @@ per message that is 20 + 0.65 N microseconds. In return a rank reads 82 bytes of
 150K + 5K N tokens; memory wins always: 128K tokens are 5 GiB over all ranks together, not on each. To expand, 656
 bytes per token of history come to each rank, per chunk of a prompt: the product that follows takes longer by far.
 
-Data-parallel attention (a rank has all heads, and the caches of its own sequences) is not built. It needs all of
+Data-parallel attention (a rank has all heads, and the caches of its own sequences) is not offered, only measured
+(tests/bench/parallel_apart.py): pages would belong to ranks, and a prompt would occupy one of them. It needs all of
 attention's weights on every rank: 187 MB per layer in FP8 and not 37, hence 9 GB more over 61 layers (room for 230K
 tokens of cache), and 35 microseconds more per layer to read them. It saves both messages above and the first sum. It
 would win from about 25 sequences of like lengths on; one sequence alone would have the memory, and the time, of one
