@@ -127,6 +127,9 @@ class Ask:
     """Collections, the first of which receives what is stored."""
     session: int | None = None
     """Continue this session; None starts one (if `store`)."""
+    history: tuple[tuple[str, str], ...] = ()
+    """Earlier (question, answer) pairs, oldest first, of a door that keeps the conversation itself; they go before
+    the session's."""
     attachments: tuple[tuple[str, str], ...] = ()
     """(name, text) pairs; searched and cited like documents, in this turn alone."""
     documents: tuple[str, ...] = ()

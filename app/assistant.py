@@ -106,11 +106,14 @@ class Assistant:
             turn.kind = "library"  # "translate this" is about what was handed over
 
     def _history(self, turn: Turn) -> list[Exchange]:
-        """Earlier turns of the session, the question as it stood alone."""
+        """Earlier turns of the session, the question as it stood alone; or what the door says came before."""
+        most = self._settings.history_turns
+        if turn.ask.history:
+            return [Exchange(*pair) for pair in turn.ask.history[-most:]] if most else []
         if self._memory is None or turn.ask.session is None:
             return []
         earlier = [one for one in self._memory.turns(turn.ask.session) if one.id != turn.id and one.answer]
-        earlier = earlier[-self._settings.history_turns :] if self._settings.history_turns else []
+        earlier = earlier[-most:] if most else []
         return [Exchange(_standalone_of(one.answer_json) or one.question, one.answer) for one in earlier]
 
     def _ready(self, turn: Turn) -> Iterator[TurnEvent]:

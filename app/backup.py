@@ -24,7 +24,7 @@ from app.answer import Profile
 from app.backup_register import REGISTER, known_backups, no_copies, register, remember_backups
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
-from app.profile import PRIVATE, make_private
+from app.profile import PRIVATE, SERVE_TOKEN, make_private
 from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange
@@ -137,7 +137,7 @@ def _sources(profile: Profile) -> Iterator[tuple[str, Path]]:
                 and not path.name.endswith(PASSING)
                 and inside.parts[0] != "models"
                 and not inside.parts[0].startswith(SCRATCH)
-                and inside.parts[0] != REGISTER
+                and not inside.parts[0].startswith((REGISTER, SERVE_TOKEN))
             ):
                 yield f"{part}/{inside.as_posix()}", path
 

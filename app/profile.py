@@ -11,6 +11,7 @@ from app.swap import recover
 
 DEFAULT = "default"
 PRIVATE = 0o700
+SERVE_TOKEN = "serve-token"
 
 
 def locate_profile(name: str | None = None, home: Path | None = None) -> Profile:
@@ -62,6 +63,11 @@ def config_file(profile: Profile) -> Path:
 def templates(profile: Profile) -> Path:
     """Folder of the templates for `loci ask -t NAME`: files `NAME.txt` or `NAME.md`."""
     return profile.config / "templates"
+
+
+def serve_token(profile: Profile) -> Path:
+    """File of the secret that front ends show to `loci serve`; no part of a backup."""
+    return profile.config / SERVE_TOKEN
 
 
 def said_once(profile: Profile) -> Path:

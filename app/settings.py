@@ -23,6 +23,7 @@ from app.errors import BadSettings
 from app.settings_assistant import AssistantSettings
 from app.settings_errors import hint, meant, takes, violation
 from app.settings_resident import ResidentSettings
+from app.settings_serve import ServeSettings
 from memory.settings import MemorySettings
 from model.errors import why
 from model.settings import ModelSettings
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     model: ModelSettings = Field(default_factory=ModelSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     resident: ResidentSettings = Field(default_factory=ResidentSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
 
     @field_validator("*", mode="before")
     @classmethod

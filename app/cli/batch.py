@@ -115,7 +115,7 @@ def batch(
                 )
             )
 
-        settings = opened.settings.model_dump_json(exclude={"model": _PATIENCE})
+        settings = opened.settings.model_dump_json(exclude={"model": _PATIENCE, "resident": True, "serve": True})
         options = {
             "scope": names,
             "model": info.reference,

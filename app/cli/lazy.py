@@ -27,6 +27,7 @@ HOMES = {
     "model": "models",
     "eval": "evaluate",
     "resident": "resident",
+    "serve": "serve",
 }
 """Module of `app.cli` by command. One that holds a group calls it `app`; others have `register`."""
 

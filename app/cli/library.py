@@ -20,7 +20,8 @@ from app.cli.door import (
     workspace,
     write_exactly,
 )
-from app.cli.show import figures, place
+from app.cli.show import figures
+from app.places import place
 
 if TYPE_CHECKING:
     from app.workspace import Workspace

@@ -1,15 +1,12 @@
 """`loci search`: passages of the library, without a model."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.cli.door import NOTHING, AsJson, In, leave, note, note_empty, print_json, say, scope, sought, workspace
-from app.cli.show import place
-
-if TYPE_CHECKING:
-    from retrieval.types import Passage
+from app.passages import passage_json
+from app.places import place
 
 
 def register(app: typer.Typer) -> None:
@@ -47,15 +44,3 @@ def search(
     if not found:
         note("Nothing found.")
         leave(NOTHING)
-
-
-def passage_json(passage: "Passage") -> dict[str, Any]:
-    """A passage in the shape of `loci search --json`."""
-    row = {name: getattr(passage, name) for name in ("document", "path", "title", "page", "line", "start", "end")}
-    return row | {
-        "locator": asdict(passage.locator),
-        "text": passage.text,
-        "text_sha256": passage.text_sha256,
-        "score": passage.score,
-        "scores": {"dense": passage.dense, "lexical": passage.lexical},
-    }

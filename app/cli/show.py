@@ -4,34 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from app.places import citation_line
+
 if TYPE_CHECKING:
-    from app.answer import Answer, Citation
+    from app.answer import Answer
     from memory.types import Memory, Source
     from model.engine import EngineInfo
-    from retrieval.types import Locator
-
-MARKS = {"verified": "✓", "repaired": "~", "misattributed": "!", "not_found": "✗"}
-"""One sign per status of a citation."""
-
-
-def place(path: str, page: int | None, line: int, locator: "Locator") -> str:
-    """Where a passage stands: `report.pdf, page 3`, `stock.xlsx, Parts!B4`, `notes.md:12, § Stock`."""
-    path = path.replace("\n", "\\n")  # a file's name must not look like another citation's line
-    if locator.cells:
-        return f"{path}, {locator.sheet + '!' if locator.sheet else ''}{locator.cells}"
-    if locator.slide:
-        return f"{path}, slide {locator.slide}"
-    if page:
-        return f"{path}, page {page}"
-    return f"{path}:{line}" + (f", § {locator.section}" if locator.section else "")
-
-
-def citation_line(citation: "Citation") -> str:
-    """`[1] ✓ verified  report.pdf, page 3: “…”`"""
-    where = place(citation.path, citation.page, citation.line, citation.locator)
-    quote = " ".join(citation.quote.split())
-    cut = quote if len(quote) <= 200 else f"{quote[:200]} …"  # a quote that goes on must say so
-    return f"[{citation.n}] {MARKS[citation.status]} {citation.status}  {where}: “{cut}”"
 
 
 def answer_text(answer: "Answer") -> str:

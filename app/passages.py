@@ -1,0 +1,18 @@
+"""A passage as scripts and tools get it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from retrieval.types import Passage
+
+
+def passage_json(passage: Passage) -> dict[str, Any]:
+    """A passage in the shape of `loci search --json`."""
+    row = {name: getattr(passage, name) for name in ("document", "path", "title", "page", "line", "start", "end")}
+    return row | {
+        "locator": asdict(passage.locator),
+        "text": passage.text,
+        "text_sha256": passage.text_sha256,
+        "score": passage.score,
+        "scores": {"dense": passage.dense, "lexical": passage.lexical},
+    }
