@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import sqlite3
 import tempfile
 import zipfile
 import zlib
@@ -24,11 +23,13 @@ from app.answer import Profile
 from app.backup_register import REGISTER, known_backups, no_copies, register, remember_backups
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
+from app.keys import Keys
 from app.profile import PRIVATE, SERVE_TOKEN, make_private
 from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange
 from model.errors import why
+from retrieval.cipher import Key, connect, driver_errors
 from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
@@ -39,9 +40,12 @@ PASSING = ("-wal", "-shm", ".lock", ".journal")
 """Ends of names that belong to a running process; the backup API has folded what they hold into the databases."""
 
 
-def back_up(profile: Profile, file: Path, *, force: bool = False, created: str | None = None) -> dict[str, Any]:
+def back_up(
+    profile: Profile, file: Path, key: Key | None = None, *, force: bool = False, created: str | None = None
+) -> dict[str, Any]:
     """Write the profile to `file`, which appears whole or not at all; returns the manifest.
 
+    :param key: the profile's, if it is encrypted: what is in the file is as well.
     :param created: when it was first made, for one that is packed again; None is now.
     :raises BadInput: there is nothing to back up, or the file exists and `force` is not given.
     :raises DiskFull: the copy or the file has no room.
@@ -63,7 +67,7 @@ def back_up(profile: Profile, file: Path, *, force: bool = False, created: str |
             tempfile.TemporaryDirectory(prefix=SCRATCH, dir=profile.data) as scratch,
         ):
             copies = {
-                name: _copy(path, Path(scratch) / str(index)) for index, (name, path) in enumerate(sources.items())
+                name: _copy(path, Path(scratch) / str(index), key) for index, (name, path) in enumerate(sources.items())
             }
             manifest["files"] = {
                 name: {"bytes": copy.stat().st_size, "sha256": _sha256(copy)} for name, copy in copies.items()
@@ -72,7 +76,7 @@ def back_up(profile: Profile, file: Path, *, force: bool = False, created: str |
                 archive.writestr("manifest.json", json.dumps(manifest, indent=2))
                 for name, copy in copies.items():
                     archive.write(copy, name)
-    except (OSError, sqlite3.Error, DiskFull) as error:
+    except driver_errors(OSError, DiskFull) as error:
         if isinstance(error, DiskFull) or disk_is_full(error, profile.data):
             raise DiskFull(
                 f"{file} was not written.",
@@ -85,8 +89,10 @@ def back_up(profile: Profile, file: Path, *, force: bool = False, created: str |
     return manifest
 
 
-def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, Any]:
+def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bool = False) -> dict[str, Any]:
     """Bring the profile to what `file` holds; returns the manifest.
+
+    What is encrypted in there is opened once with `keys`, to see that it can be.
 
     Everything is unpacked beside the profile and verified first. With `force` an existing profile is replaced, and is
     back in place if that fails.
@@ -105,7 +111,7 @@ def restore(file: Path, profile: Profile, *, force: bool = False) -> dict[str, A
         for part, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
-        manifest = unpack(file, staged)
+        manifest = unpack(file, staged, keys or Keys())
         (staged["data"] / REGISTER).write_bytes(register([file, *known_backups(profile)]))
         stop(Place.of(profile))  # the resident has the stores open that go
         exchange(profile, staged["data"], staged["config"])
@@ -142,16 +148,16 @@ def _sources(profile: Profile) -> Iterator[tuple[str, Path]]:
                 yield f"{part}/{inside.as_posix()}", path
 
 
-def _copy(source: Path, target: Path) -> Path:
+def _copy(source: Path, target: Path, key: Key | None) -> Path:
     if source.suffix != ".db":
         shutil.copyfile(source, target)
         return target
-    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+    with closing(connect(source, key)) as live, closing(connect(target, key)) as copy:
         try:
             live.backup(copy)
             # A copy that says WAL would leave -wal and -shm files beside it when it is checked.
             copy.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.Error as error:
+        except driver_errors() as error:
             # Asked here: the caller looks when the copy is gone and there is room again.
             if disk_is_full(error, target.parent):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
@@ -159,8 +165,10 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def unpack(file: Path, folders: dict[str, Path]) -> dict[str, Any]:
+def unpack(file: Path, folders: dict[str, Path], keys: Keys) -> dict[str, Any]:
     """Lay out the backup `file` in `folders`, its parts `data` and `config`, verified; returns the manifest.
+
+    :raises Locked, WrongKey, EncryptionMissing: it is encrypted, and cannot be opened.
 
     :raises BadInput: it is no backup, or of a newer version.
     :raises DamagedBackup: a hash, a name or a database is not as the manifest says.
@@ -181,10 +189,12 @@ def unpack(file: Path, folders: dict[str, Path]) -> dict[str, Any]:
                     shutil.copyfileobj(source, out, BLOCK)
                 if target.stat().st_size != size or _sha256(target) != sha256:
                     raise DamagedBackup(f"{file}: {name} is not what was backed up.", "Use another backup.")
-                if target.suffix == ".db":
-                    _check_database(file, name, target)
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, EOFError, zlib.error) as error:
         raise DamagedBackup(f"{file} is no whole backup: {error}.", "Give a file that `loci backup` wrote.") from None
+    key = keys.of(Profile(str(manifest.get("profile")), folders["data"], folders["data"], folders["config"]))
+    for name in expected:
+        if name.endswith(".db"):
+            _check_database(file, name, _inside(file, name, folders), key)
     return manifest
 
 
@@ -195,11 +205,11 @@ def _inside(file: Path, name: str, folders: dict[str, Path]) -> Path:
     return folders[part].joinpath(*rest)
 
 
-def _check_database(file: Path, name: str, database: Path) -> None:
+def _check_database(file: Path, name: str, database: Path, key: Key | None) -> None:
     try:
-        with closing(sqlite3.connect(database)) as connection:
+        with closing(connect(database, key)) as connection:
             (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except driver_errors() as error:
         result = str(error)
     if result != "ok":
         raise DamagedBackup(f"{file}: the database {name} is broken ({result}).", "Use another backup.")

@@ -13,8 +13,9 @@ from typing import Literal
 
 from app.answer import Profile
 from app.errors import BadSettings, LociError
-from app.profile import PRIVATE, make_private
+from app.profile import PRIVATE, make_private, shelves
 from app.workspace import Workspace
+from retrieval.cipher import is_encrypted
 
 SPACE = 1 << 30
 """Bytes free from which a profile's disk counts as well."""
@@ -42,6 +43,11 @@ def examine(
     try:
         with opening() as workspace:
             yield Finding("settings", "ok", "")
+            try:
+                yield _encryption(workspace, fix)
+            except LociError as error:
+                yield Finding("encryption", "problem", error.message, error.mend)
+                return
             yield from _rooms(workspace, fix)
     except BadSettings as error:
         yield Finding("settings", "problem", error.message, error.mend)
@@ -97,6 +103,24 @@ def _leftovers(parent: Path, name: str, fix: bool) -> Iterator[Finding]:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             yield Finding("restore", "warning", f"{folder} is left of an interrupted restore", "loci doctor --fix")
+
+
+def _encryption(workspace: Workspace, fix: bool) -> Finding:
+    """Whether the profile is encrypted, can be opened, and has nothing that is not."""
+    if workspace.key is None:
+        return Finding("encryption", "ok", "off; `loci encrypt` turns it on")
+    profile = workspace.profile
+    plain = [file for file in profile.data.glob("*.db") if not is_encrypted(file)]
+    caches = [*profile.cache.glob("vectors-*.faiss"), *shelves(profile).glob("*")]
+    if fix:
+        for file in caches:
+            file.unlink(missing_ok=True)
+    if plain or (caches and not fix):
+        names = ", ".join(file.name for file in (*plain, *caches)[:3])
+        return Finding(
+            "encryption", "problem", f"the profile is encrypted, and these are not: {names}", "loci doctor --fix"
+        )
+    return Finding("encryption", "ok", "AES-256: databases by SQLCipher; no caches are written")
 
 
 def _deletion(workspace: Workspace, fix: bool) -> Iterator[Finding]:

@@ -36,6 +36,13 @@ class BadInput(AppError):
     exit_code = 2
 
 
+class Locked(AppError):
+    """The profile is encrypted, and neither its key nor somebody to ask for the passphrase is at hand."""
+
+    title = "The profile is locked"
+    exit_code = 2
+
+
 class DiskFull(AppError):
     """A file could not be written because its disk has no room left."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app import prompts
 from app.context import SLACK, openings
+from app.keys import is_encrypted
 from app.profile import shelves
 from app.prose import whole_document
 from app.workspace import Workspace
@@ -29,14 +30,14 @@ class Kept:
 def keep(workspace: Workspace, collection: str) -> Kept | None:
     """Let the model read the pinned documents of `collection`, as far as its window has room, and keep that.
 
-    None where there is nothing to keep: no document is pinned or fits, or the model is not one that reads whole
-    documents here.
+    None where there is nothing to keep: no document is pinned or fits, the model is not one that reads whole documents
+    here, or the profile is encrypted.
 
     :raises ModelError: the model cannot be loaded, or there is no room on disk.
     """
     documents = [one for one in workspace.library.documents((collection,)) if one.pinned]
     info = workspace.model_info()
-    if documents and info.engine == "torch" and "chat" in info.capabilities:
+    if documents and info.engine == "torch" and "chat" in info.capabilities and not is_encrypted(workspace.profile):
         engine = workspace.engine()
         passages = [whole_document(one, workspace.library.text(one.id)) for one in documents]
         room = engine.describe().context // 2 - SLACK  # the rest is for question, passages and answer

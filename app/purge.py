@@ -22,6 +22,7 @@ from app.traces import Left, Search, every_file, search
 from app.workspace import Workspace
 from memory.store import MemoryStore
 from memory.types import Purged, joined
+from retrieval.cipher import Key
 from retrieval.library import Library
 
 
@@ -79,7 +80,7 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
 
 def resume(workspace: Workspace) -> Receipt | None:
     """End the deletion that was interrupted; None where there is none."""
-    task = read(workspace.profile)
+    task = read(workspace.profile, workspace.key)
     return _run(workspace, task) if task else None
 
 
@@ -91,7 +92,7 @@ def _run(workspace: Workspace, task: Task) -> Receipt:
     profile = workspace.profile
     with no_copies(profile):
         # 1. What is to go, on disk: from here on it can be taken up again.
-        write(profile, task)
+        write(profile, task, workspace.key)
         # 2. Rows, in one transaction for each database.
         purged = _delete(workspace.memory, workspace.library, task)
         # 3. What models read and may hold of it, and what interrupted copies left.
@@ -112,7 +113,7 @@ def _run(workspace: Workspace, task: Task) -> Receipt:
         if task.documents:
             workspace.library.scrub()
         # 6. The proof.
-        searched += search(every_file(profile), task.texts, purged.words)
+        searched += search(every_file(profile), task.texts, purged.words, workspace.key)
         done(profile)
     return _receipt(purged, [one.id for one in task.documents], rewritten, searched)
 
@@ -134,11 +135,15 @@ def _clean_backup(workspace: Workspace, file: Path, task: Task, words: Sequence[
             folders = {part: Path(scratch) / part for part in ("data", "config", "cache")}
             for folder in folders.values():
                 folder.mkdir()
-            manifest = unpack(file, folders)
+            manifest = unpack(file, folders, workspace.keys)
             inside = Profile(manifest["profile"], folders["data"], folders["cache"], folders["config"])
+            key = workspace.keys.of(inside)  # of its time: the profile may be encrypted now, or no longer
             named = [(f"{file}: {path.relative_to(scratch)}", path) for _, path in every_file(inside)]
-            traces = any(not one.kept for one in search(named, task.texts, words).left)
-            with closing(_memory(workspace, inside)) as memory, closing(_library(workspace, inside)) as library:
+            traces = any(not one.kept for one in search(named, task.texts, words, key).left)
+            with (
+                closing(_memory(workspace, inside, key)) as memory,
+                closing(_library(workspace, inside, key)) as library,
+            ):
                 held = len(library.documents())
                 purged = _delete(memory, library, replace(task, trial=replace(NOTHING, texts=task.trial.texts)))
                 rows = (purged.memories, purged.turns, purged.sessions, purged.feedback)
@@ -146,18 +151,19 @@ def _clean_backup(workspace: Workspace, file: Path, task: Task, words: Sequence[
                 memory.scrub()
                 library.scrub()
             if changed:
-                back_up(inside, file, force=True, created=manifest["created"])
-            return changed, search(named, task.texts, words)
+                back_up(inside, file, key, force=True, created=manifest["created"])
+            return changed, search(named, task.texts, words, key)
     except (*LociError, OSError) as error:
         return False, Search(0, 0, (Left(f"{file}: not searched ({error})", kept=False),))
 
 
-def _memory(workspace: Workspace, profile: Profile) -> MemoryStore:
-    return MemoryStore(profile.data, workspace.settings.memory, workspace.embedder.encode, workspace.embedder.id)
+def _memory(workspace: Workspace, profile: Profile, key: Key | None) -> MemoryStore:
+    embedder = workspace.embedder
+    return MemoryStore(profile.data, workspace.settings.memory, embedder.encode, embedder.id, key)
 
 
-def _library(workspace: Workspace, profile: Profile) -> Library:
-    return Library(profile.data, profile.cache, workspace.settings.retrieval, lambda: workspace.embedder)
+def _library(workspace: Workspace, profile: Profile, key: Key | None) -> Library:
+    return Library(profile.data, profile.cache, workspace.settings.retrieval, lambda: workspace.embedder, key)
 
 
 def _sweep(profile: Profile) -> None:

@@ -13,6 +13,7 @@ from app.files import private_file
 from memory.erase import GoneDocument
 from memory.quoting import Document
 from memory.types import Purged
+from retrieval.cipher import Key
 
 NOTHING = Purged((), (), (), (), (), ())
 
@@ -50,10 +51,11 @@ def journal(profile: Profile) -> Path:
     return profile.data / "purge.journal"
 
 
-def write(profile: Profile, task: Task) -> None:
-    """Put the journal on disk; from here on the deletion can be taken up again."""
+def write(profile: Profile, task: Task, key: Key | None = None) -> None:
+    """Put the journal on disk, under the profile's `key`; from here on the deletion can be taken up again."""
+    content = json.dumps(asdict(task)).encode()
     with private_file(journal(profile), force=True) as out:
-        out.write(json.dumps(asdict(task)).encode())
+        out.write(content if key is None else key.seal(content))
     folder = os.open(profile.data, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -61,12 +63,13 @@ def write(profile: Profile, task: Task) -> None:
         os.close(folder)
 
 
-def read(profile: Profile) -> Task | None:
+def read(profile: Profile, key: Key | None = None) -> Task | None:
     """The deletion that was not ended; None if there is none."""
     try:
-        kept = json.loads(journal(profile).read_bytes())
+        content = journal(profile).read_bytes()
     except FileNotFoundError:
         return None
+    kept = json.loads(content if key is None else key.unseal(content))
     trial = Purged(**{name: tuple(values) for name, values in kept["trial"].items()})
     return Task(tuple(Going(**one) for one in kept["documents"]), trial)
 

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from app.errors import BadSettings
+from app.keys import DESCRIPTOR, PASSPHRASE
 from app.settings_assistant import AssistantSettings
 from app.settings_errors import hint, meant, takes, violation
 from app.settings_resident import ResidentSettings
@@ -30,8 +31,8 @@ from model.settings import ModelSettings
 from retrieval.settings import RetrievalSettings
 
 PREFIX = "LOCI_"
-NOT_SETTINGS = frozenset({"LOCI_HOME", "LOCI_PROFILE", "LOCI_DEBUG", "LOCI_EVAL"})
-"""Environment variables that share the prefix: they choose a profile or serve developers."""
+NOT_SETTINGS = frozenset({"LOCI_HOME", "LOCI_PROFILE", "LOCI_DEBUG", "LOCI_EVAL", PASSPHRASE, DESCRIPTOR})
+"""Environment variables that share the prefix: they choose or unlock a profile, or serve developers."""
 
 
 class Settings(BaseSettings):

@@ -37,8 +37,9 @@ def exchange(profile: Profile, data: Path, config: Path) -> None:
 
 
 def recover(profile: Profile) -> None:
-    """Take back an exchange that was killed before it counted; waits for one that is under way."""
-    if _replaced(profile.data) or _replaced(profile.config):
+    """Take back an exchange that was killed before it counted, and sweep what is left of one that did; waits for one
+    that is under way."""
+    if any(_replaced(one) or _scraps(one) for one in (profile.data, profile.config)):
         with _alone(profile):
             _take_back(profile)
 
@@ -65,8 +66,12 @@ def _discard(profile: Profile) -> None:
 
 def _sweep(profile: Profile) -> None:
     for target in (profile.data, profile.config):
-        for scrap in target.parent.glob(f".{target.name}-restoring-old-*"):
+        for scrap in _scraps(target):
             shutil.rmtree(scrap, ignore_errors=True)
+
+
+def _scraps(target: Path) -> list[Path]:
+    return sorted(target.parent.glob(f".{target.name}-restoring-old-*"))
 
 
 def _replaced(target: Path) -> list[Path]:

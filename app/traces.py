@@ -6,16 +6,17 @@ that was kept and says the same; any other is a trace.
 """
 
 import json
-import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 
 from app.answer import Profile
 from app.purge_journal import journal
 from memory.quoting import holds, said_back, sentences
+from retrieval.cipher import Key, connect, decrypted, is_encrypted
 
 LEAST = 6
 """Bytes from which a word or text is searched as bytes."""
@@ -46,8 +47,13 @@ class Search:
         return Search(self.files + other.files, self.bytes + other.bytes, left)
 
 
-def search(files: Iterable[tuple[str, Path]], texts: Sequence[str], words: Sequence[str]) -> Search:
-    """Read `files`, each with the name that a person knows it by, for `texts` and `words` in any case of letters."""
+def search(
+    files: Iterable[tuple[str, Path]], texts: Sequence[str], words: Sequence[str], key: Key | None = None
+) -> Search:
+    """Read `files`, each with the name that a person knows it by, for `texts` and `words` in any case of letters.
+
+    Encrypted databases are read through `key`, with the pages that they no longer use.
+    """
     needles = _needles(texts, [word for word in words if len(word.encode()) >= LEAST])
     short = [word for word in words if len(word.encode()) < LEAST]
     found: list[Left] = []
@@ -55,12 +61,13 @@ def search(files: Iterable[tuple[str, Path]], texts: Sequence[str], words: Seque
     for name, file in files:
         try:
             size += file.stat().st_size
-            hits = _hits(file, needles)
+            own = key if key is not None and _is_under_key(file) else None
+            hits = _hits(decrypted(file, own) if own else _blocks(file), needles)
         except FileNotFoundError:
             continue  # a log that went when its database was closed
         count += 1
         if file.suffix == ".db":
-            with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            with closing(connect(file, own, read_only=True)) as db:
                 found += [left for hit in hits for left in _explained(name, db, hit)]
                 found += _in_full_text(name, db, short)
         elif hits:
@@ -83,16 +90,28 @@ def every_file(profile: Profile) -> Iterator[tuple[str, Path]]:
                 yield str(file), file
 
 
-def _hits(file: Path, needles: Sequence[bytes]) -> list[bytes]:
+def _is_under_key(file: Path) -> bool:
+    """Whether it is an encrypted database or the WAL of one."""
+    return is_encrypted(file.with_name(file.name.removesuffix("-wal"))) if ".db" in file.suffix else False
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as handle:
+        while block := handle.read(_BLOCK):
+            yield block
+
+
+def _hits(blocks: Iterable[bytes], needles: Sequence[bytes]) -> list[bytes]:
     wanted, found = list(needles), []
     overlap = max((len(needle) for needle in wanted), default=1) - 1
     tail = b""
-    with file.open("rb") as handle:
-        while wanted and (block := handle.read(_BLOCK)):
-            data = tail + block.lower()
-            found += [needle for needle in wanted if needle in data]
-            wanted = [needle for needle in wanted if needle not in found]
-            tail = data[-overlap:] if overlap else b""
+    for block in blocks:
+        data = tail + block.lower()
+        found += [needle for needle in wanted if needle in data]
+        wanted = [needle for needle in wanted if needle not in found]
+        if not wanted:
+            break
+        tail = data[-overlap:] if overlap else b""
     return found
 
 
@@ -119,12 +138,12 @@ def _forms(text: str) -> Iterator[bytes]:
         yield normal.lower().encode()
 
 
-def _explained(name: str, db: sqlite3.Connection, hit: bytes) -> Iterator[Left]:
+def _explained(name: str, db: Connection, hit: bytes) -> Iterator[Left]:
     rows = [Left(f"{name}: {row}", kept=True) for row in _rows_with(db, hit.decode().lower())]
     yield from rows or [Left(name, kept=False)]
 
 
-def _rows_with(db: sqlite3.Connection, text: str) -> Iterator[str]:
+def _rows_with(db: Connection, text: str) -> Iterator[str]:
     """Rows of ordinary tables that hold `text`, up to three of each; the schema's own words are such a place, too."""
     db.create_function("low", 1, lambda value: str(value).lower(), deterministic=True)
     tables = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -141,7 +160,7 @@ def _rows_with(db: sqlite3.Connection, text: str) -> Iterator[str]:
                 yield f"{table} {row}"
 
 
-def _in_full_text(name: str, db: sqlite3.Connection, words: Sequence[str]) -> Iterator[Left]:
+def _in_full_text(name: str, db: Connection, words: Sequence[str]) -> Iterator[Left]:
     tables = db.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%fts5%'").fetchall()
     for (table,) in tables:
         for word in words:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from app.answer import Profile
+from app.keys import Keys, is_encrypted
 from app.profile import config_file, open_profile, plan_notes, shelves
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from memory.store import MemoryStore
     from model.engine import Engine, EngineInfo
     from model.settings import ModelSettings
+    from retrieval.cipher import Key
     from retrieval.embedder import Embedder
     from retrieval.library import Library
     from retrieval.types import Passage
@@ -29,6 +31,7 @@ class Workspace:
         """`flags` by dotted key go over the settings of the profile."""
         self.profile = profile
         self._flags = flags
+        self.keys = Keys()
         self.loading: Callable[[int, int], None] | None = None
         """Called with the bytes read and those to read, where an engine tells while its model loads."""
         self._engine: Engine | None = None
@@ -53,6 +56,14 @@ class Workspace:
         return load_settings(config_file(self.profile), self._flags)
 
     @cached_property
+    def key(self) -> "Key | None":
+        """What the profile is encrypted with; None where it is not.
+
+        :raises Locked, WrongKey, EncryptionMissing: as `Keys.of`.
+        """
+        return self.keys.of(self.profile)
+
+    @cached_property
     def embedder(self) -> "Embedder":
         from retrieval.embedder import load_embedder
 
@@ -62,13 +73,14 @@ class Workspace:
     def library(self) -> "Library":
         from retrieval.library import Library
 
-        return Library(self.profile.data, self.profile.cache, self.settings.retrieval, lambda: self.embedder)
+        return Library(self.profile.data, self.profile.cache, self.settings.retrieval, lambda: self.embedder, self.key)
 
     @cached_property
     def memory(self) -> "MemoryStore":
         from memory.store import MemoryStore
 
-        return MemoryStore(self.profile.data, self.settings.memory, self.embedder.encode, self.embedder.id)
+        embedder = self.embedder
+        return MemoryStore(self.profile.data, self.settings.memory, embedder.encode, embedder.id, self.key)
 
     def search(
         self, query: str, collections: Sequence[str], limit: int, documents: Sequence[str] | None
@@ -85,9 +97,9 @@ class Workspace:
             from model.open import open_engine
 
             model = self.settings.model
-            self._engine = open_engine(
-                model.reference, model, self.loading, shelves(self.profile), plan_notes(self.profile)
-            )
+            # What a model read of texts would lie on disk as it is.
+            folder = None if is_encrypted(self.profile) else shelves(self.profile)
+            self._engine = open_engine(model.reference, model, self.loading, folder, plan_notes(self.profile))
         return self._engine
 
     def load(self) -> "EngineInfo":

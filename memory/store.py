@@ -27,6 +27,7 @@ from memory.sessions import SessionLog
 from memory.settings import MemorySettings
 from memory.transfer import export_store, import_store, parse, without_secrets
 from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
+from retrieval.cipher import Key
 from retrieval.scrub import scrub
 from retrieval.sqlite import open_database, reading, writing
 
@@ -56,10 +57,12 @@ class MemoryStore(SessionLog, RetentionDesk):
         settings: MemorySettings,
         embed: Callable[[Sequence[str]], NDArray[np.float32]],
         embedder_id: str,
+        key: Key | None = None,
     ) -> None:
+        """With a `key`, the file is encrypted."""
         self.settings = settings
         self.embedder_id = embedder_id
-        self.engine = open_database(folder / "memory.db", MIGRATIONS)
+        self.engine = open_database(folder / "memory.db", MIGRATIONS, key=key)
         self._embed = embed
         self._cache = RecallCache(embedder_id)
         self.ghosts = forgetting.Ghosts(embedder_id)

@@ -60,3 +60,15 @@ class LibraryChanged(RetrievalError):
     """Documents were removed or replaced since the epoch that a search was pinned to."""
 
     title = "The library changed meanwhile"
+
+
+class WrongKey(RetrievalError):
+    """A passphrase or key does not open what was encrypted."""
+
+    title = "The key does not fit"
+
+
+class EncryptionMissing(RetrievalError):
+    """A profile is encrypted, and the packages that can open it are not installed."""
+
+    title = "Encryption is not installed"

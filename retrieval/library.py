@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, text, upda
 
 from retrieval import chunker, documents
 from retrieval.check import find_problems
+from retrieval.cipher import Key
 from retrieval.embedder import Embedder, load_embedder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
@@ -35,18 +36,26 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 class Library:
     """`library.db` in `folder`, with its vector cache in `cache`. Safe to use from several threads and processes.
 
+    With a `key` the database is encrypted, and the vectors, which tell of the texts, are indexed in memory alone.
+
     The embedder is loaded on first need; `embedder` replaces the one that the settings name.
 
     :raises DatabaseProblem: the database is damaged, of a newer version, or cannot be written.
     """
 
     def __init__(
-        self, folder: Path, cache: Path, settings: RetrievalSettings, embedder: Callable[[], Embedder] | None = None
+        self,
+        folder: Path,
+        cache: Path,
+        settings: RetrievalSettings,
+        embedder: Callable[[], Embedder] | None = None,
+        key: Key | None = None,
     ) -> None:
         self.folder = folder
         self.cache = cache
         self.settings = settings
-        self.engine = open_database(folder / "library.db", _MIGRATIONS)
+        self.engine = open_database(folder / "library.db", _MIGRATIONS, key=key)
+        self._cached_in = cache if key is None else None
         self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
         self._searcher = Searcher(self.engine, settings)
 
@@ -129,7 +138,7 @@ class Library:
             "reader": READER_VERSION,
         }
         source = ChunkRows(self.engine, embedder.dimension)
-        return VectorIndex(self.cache, source, embedder.dimension, identity, self.settings.rebuild_after)
+        return VectorIndex(self._cached_in, source, embedder.dimension, identity, self.settings.rebuild_after)
 
     def forget_index(self) -> None:
         """Drop what this process holds of the vectors, after they were made anew."""

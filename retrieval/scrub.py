@@ -3,13 +3,13 @@
 SQLite 3.40 has no secure-delete for FTS5, so the index is rebuilt whole.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from retrieval.cipher import driver_errors
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import BUSY_SECONDS, disk_is_full, writing
 
@@ -39,7 +39,7 @@ def scrub(engine: Engine, fts_tables: Sequence[str]) -> None:
         try:
             raw.execute("VACUUM")
             busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.OperationalError as error:
+        except driver_errors() as error:
             if disk_is_full(error, file.parent):
                 raise DatabaseProblem(
                     f"The disk is full: {file} could not be rewritten, and still has what was deleted in free pages.",

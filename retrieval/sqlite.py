@@ -7,7 +7,6 @@ Knows nothing about documents or memories. A migrations folder is an Alembic scr
 import errno
 import fcntl
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
+from retrieval.cipher import Key, connect, driver, driver_errors
 from retrieval.errors import DatabaseProblem
 from retrieval.fulltext import TOKENIZE, fts_query, fts_terms, fts_text
 
@@ -41,17 +41,19 @@ _FULL_BYTES = 1 << 20
 """With less than this free, an I/O error that SQLite does not explain is a full disk."""
 
 
-def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECONDS) -> Engine:
-    """Open or create the database `file`, brought to the newest schema of `migrations`.
+def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECONDS, key: Key | None = None) -> Engine:
+    """Open or create the database `file`, brought to the newest schema of `migrations`; with a `key`, encrypted.
 
     WAL lets readers go on beside one writer. `synchronous=FULL` because what was acknowledged must survive a power
     cut: under WAL, NORMAL may lose the last commits. Migrations run under an exclusive lock on `FILE.lock`.
 
-    :raises DatabaseProblem: damaged, of a newer schema, not writable, locked for too long, or the disk is full.
+    :raises DatabaseProblem: damaged, under another key, of a newer schema, not writable, locked for too long, or the
+        disk is full.
+    :raises EncryptionMissing: a key is given and the extra is not installed.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return _open(file, migrations, busy_seconds)
+        return _open(file, migrations, busy_seconds, key)
     except OSError as error:
         if disk_is_full(error, file.parent):
             raise _full(file) from error
@@ -60,10 +62,10 @@ def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECON
         ) from error
 
 
-def _open(file: Path, migrations: Path, busy_seconds: float) -> Engine:
+def _open(file: Path, migrations: Path, busy_seconds: float, key: Key | None) -> Engine:
     # The lock also covers the first connection: two processes that create the file must not both set WAL.
     with _in_words(file), _exclusive(file.with_name(file.name + ".lock")):
-        engine = _engine(file, busy_seconds)
+        engine = _engine(file, busy_seconds, key)
         try:
             _upgrade(engine, file, migrations)
         except BaseException:
@@ -102,13 +104,16 @@ def _file_of(engine: Engine) -> Path:
     return Path(str(engine.url.database))
 
 
-def _engine(file: Path, busy_seconds: float) -> Engine:
-    engine = create_engine(f"sqlite+pysqlite:///{file}", connect_args={"timeout": busy_seconds})
+def _engine(file: Path, busy_seconds: float, key: Key | None) -> Engine:
+    # The driver's own BEGIN comes late and is never IMMEDIATE: `connect` turns it off, transactions are begun below.
+    engine = create_engine(
+        f"sqlite+pysqlite:///{file}",
+        module=driver(key),
+        creator=lambda: connect(file, key, timeout=busy_seconds, check_same_thread=False),
+    )
 
     @event.listens_for(engine, "connect")
-    def _(connection: sqlite3.Connection, record: Any) -> None:
-        # The driver's own BEGIN comes late and is never IMMEDIATE: transactions are begun below instead.
-        connection.isolation_level = None
+    def _(connection: Any, record: Any) -> None:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -186,7 +191,7 @@ def _in_words(file: Path) -> Iterator[None]:
         if problem is None:
             raise
         raise problem from error
-    except sqlite3.DatabaseError as error:
+    except driver_errors() as error:
         problem = _problem(file, error)
         if problem is None:
             raise
@@ -223,7 +228,7 @@ def _problem(file: Path, error: BaseException) -> DatabaseProblem | None:
         return DatabaseProblem(f"{file} is in use by another process.", "Wait for it to end, then try again.")
     if "malformed" in said or "not a database" in said:
         return DatabaseProblem(
-            f"{file} is damaged ({message}).",
+            f"{file} is damaged, or is encrypted with another key ({message}).",
             "Restore a backup (`loci restore FILE`), or move the file away and ingest anew.",
         )
     if "readonly" in said or "unable to open" in said or "disk i/o error" in said:

@@ -39,13 +39,18 @@ class VectorSource(Protocol):
 
 
 class VectorIndex:
-    """Inner-product search over a source's rows, cached in `folder`.
+    """Inner-product search over a source's rows, cached in `folder`, or where that is None in this process alone.
 
     `identity` says what the vectors are made by (embedder, chunker, ...): a cache with another one is not used.
     """
 
     def __init__(
-        self, folder: Path, source: VectorSource, dimension: int, identity: Mapping[str, Any], rebuild_after: int = 5000
+        self,
+        folder: Path | None,
+        source: VectorSource,
+        dimension: int,
+        identity: Mapping[str, Any],
+        rebuild_after: int = 5000,
     ) -> None:
         self._folder = folder
         self._source = source
@@ -109,6 +114,8 @@ class VectorIndex:
         self._version = version
 
     def _load(self) -> None:
+        if self._folder is None:
+            return
         manifest_file = self._folder / "manifest.json"
         try:
             manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
@@ -126,7 +133,8 @@ class VectorIndex:
         self._highest = int(manifest["highest"])
 
     def _build(self, version: tuple[int, str]) -> None:
-        """Index all rows and leave the result for the next process; one builder at a time writes."""
+        """Index all rows and leave the result for the next process, if there is a folder; one builder at a time
+        writes."""
         import faiss
 
         ids, vectors = self._source.rows_after(0)
@@ -134,6 +142,8 @@ class VectorIndex:
         index.add_with_ids(vectors, ids)
         self._index, self._highest = index, int(ids[-1])
         self._ids, self._vectors = ids[:0], vectors[:0]
+        if self._folder is None:
+            return
         with _exclusive(self._folder):
             name = f"vectors-{version[0]}-{version[1]}.faiss"
             digest = _write(self._folder / name, faiss.serialize_index(index).tobytes())

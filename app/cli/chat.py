@@ -42,6 +42,7 @@ def chat(
         if plain or as_json or not has_screen():
             _plain(opened, names, session, incognito=incognito, as_json=as_json)
         else:
+            _ = opened.key  # asked for, if at all, while there is a terminal to ask in
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.workspace import WorkspaceBackend
 

@@ -80,7 +80,17 @@ def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iter
         if alone and stop(Place.of(opened.profile), at_once=False):
             note("The resident has ended: this command loads models itself.")
         opened.loading = moved
+        opened.keys.ask = asker()
         yield opened
+
+
+def asker() -> "Callable[[str], str] | None":
+    """Asks the person for a passphrase, unseen; None where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from getpass import getpass
+
+    return lambda question: getpass(plain(question), sys.stderr)
 
 
 def _note_new(name: str | None) -> None:

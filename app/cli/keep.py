@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import AsJson, Force, Yes, confirm, counted, note, print_json, profile_name
+from app.cli.door import AsJson, Force, Yes, asker, confirm, counted, note, print_json, profile_name
 
 
 def register(app: typer.Typer) -> None:
@@ -24,12 +24,15 @@ def backup(
     \b
     loci backup loci-2026-01-31.zip
 
-    Documents' texts, memories, sessions and settings are in it; models and caches are not.
+    Documents' texts, memories, sessions and settings are in it; models and caches are not. The backup of an encrypted
+    profile is encrypted, and opens with the passphrase of its time.
     """
     from app.backup import back_up
+    from app.keys import Keys
     from app.profile import locate_profile
 
-    manifest = back_up(locate_profile(profile_name(ctx)), file, force=force)
+    profile = locate_profile(profile_name(ctx))
+    manifest = back_up(profile, file, Keys(asker()).of(profile), force=force)
     _report(f"{file}: {counted(len(manifest['files']), 'file')}, {file.stat().st_size / 1e6:.1f} MB", manifest, as_json)
 
 
@@ -50,6 +53,7 @@ def restore(
     """
     from app.backup import restore as bring_back
     from app.errors import BadInput
+    from app.keys import Keys
     from app.profile import locate_profile
 
     if not file.is_file():
@@ -57,7 +61,7 @@ def restore(
     profile = locate_profile(profile_name(ctx))
     if force:
         confirm(f"Replace the profile {profile.name!r}?", yes)
-    manifest = bring_back(file, profile, force=force)
+    manifest = bring_back(file, profile, Keys(asker()), force=force)
     _report(f"Restored {profile.name!r} as of {manifest['created']}", manifest, as_json)
 
 

@@ -18,6 +18,8 @@ HOMES = {
     "feedback": "feedback",
     "backup": "keep",
     "restore": "keep",
+    "encrypt": "encryption",
+    "decrypt": "encryption",
     "settings": "settings",
     "doctor": "doctor",
     "demo": "demo",

@@ -35,8 +35,12 @@ def main(name: str, data: str, cache: str, config: str, runtime: str, identity: 
     faulthandler.enable()  # on stderr, which is the log
     from app.resident.server import serve  # with pydantic, 0.3 s: who loses the lock need not wait for it
     from app.workspace import Workspace
+    from retrieval.cipher import Key
 
     workspace = Workspace(Profile(name, Path(data), Path(cache), Path(config)))
+    if secret := sys.stdin.buffer.read():
+        workspace.keys.add(Key(secret))
+        _ = workspace.key  # while the door waits: one that is not the profile's ends here
     workspace.settings = _anchored(workspace.settings)
     os.chdir("/")  # whose folder this is may want to remove or unmount it
     serve(workspace, place, identity, lock)

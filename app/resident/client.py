@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from app.answer import Profile
 from app.errors import ResidentEnded, ResidentFailed
 from app.profile import make_private
 from app.resident.failures import unpack_error
-from app.resident.identity import identity
+from app.resident.identity import UNLOCKING, identity
 from app.resident.place import Place
 from app.resident.wire import PROTOCOL, Frame, Line
 
@@ -41,13 +41,19 @@ class Resident:
     """The resident of one profile, as seen by one door. Each order is a connection of its own: threads may share it."""
 
     def __init__(
-        self, profile: Profile, may_start: Callable[[], object] = lambda: None, command: Sequence[str] = COMMAND
+        self,
+        profile: Profile,
+        may_start: Callable[[], object] = lambda: None,
+        command: Sequence[str] = COMMAND,
+        secret: Callable[[], bytes] = lambda: b"",
     ) -> None:
-        """`may_start` is called before one is started, and raises if none can be."""
+        """`may_start` is called before one is started, and raises if none can be; so is `secret`, for the key of an
+        encrypted profile."""
         self.profile = profile
         self.place = Place.of(profile)
         self.identity = identity(profile)  # of this door as it started: what changes later is not what it runs
         self._may_start = may_start
+        self._secret = secret
         self._command = command
         self._starting = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -131,21 +137,25 @@ class Resident:
         if self._child is not None and self._child.returncode and not self._met:
             raise ResidentFailed(f"The resident did not start: {self._last_words()}", "--no-resident does without.")
         self._may_start()
+        secret = self._secret()
         make_private(self.place.folder)
         root = str(Path(__file__).resolve().parents[2])
         paths = [str(Path(path).absolute()) for path in sys.path if path]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths if root in paths else [root, *paths])}
+        environment = {name: value for name, value in os.environ.items() if name not in UNLOCKING}
+        environment["PYTHONPATH"] = os.pathsep.join(paths if root in paths else [root, *paths])
         profile = self.profile
         folders = (profile.data, profile.cache, profile.config)
         with self.place.log.open("ab") as log:
             self._child = subprocess.Popen(
                 [*self._command, profile.name, *map(str, folders), str(self.place.folder), self.identity],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # brings the key: others see arguments and environment
                 stdout=log,
                 stderr=log,
                 env=environment,
                 start_new_session=True,  # the terminal's Ctrl+C is the door's
             )
+        with suppress(BrokenPipeError), closing(cast(IO[bytes], self._child.stdin)) as pipe:
+            pipe.write(secret)
         self._met = False
 
     def _end_loser(self, pid: int) -> None:
@@ -220,6 +230,18 @@ def tell_to_forget(profile: Profile) -> None:
             if "result" in frame:
                 return
             frame = line.receive()
+
+
+def held_key(profile: Profile) -> bytes | None:
+    """The key that the resident, if there is one, holds in memory; it tells its owner alone, who owns its socket."""
+    connection = Place.of(profile).connect()
+    if connection is None:
+        return None
+    connection.settimeout(_ACCEPTED_WITHIN)
+    with closing(Line(connection)) as line, suppress(ConnectionError):
+        line.send({"protocol": PROTOCOL, "identity": "", "op": "key"})
+        return bytes.fromhex((_first(line) or {}).get("key") or "") or None
+    return None
 
 
 def status(place: Place) -> Frame | None:

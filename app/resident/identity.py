@@ -21,7 +21,10 @@ _PREFIXES = (
 _SUFFIXES = ("_API_KEY", "_PROXY", "_proxy")
 """Keys of remote models, and the way to them. Not all that ends in _KEY: shells have some that differ by window."""
 _NAMES = frozenset({"TZ", "LD_LIBRARY_PATH", "LD_PRELOAD"})
-_OWN = frozenset({"LOCI_HOME", "LOCI_PROFILE", "LOCI_DEBUG", "LOCI_EVAL", "LOCI_RESIDENT__ENABLED"})
+UNLOCKING = frozenset({"LOCI_PASSPHRASE", "LOCI_PASSPHRASE_FD"})
+"""What opens an encrypted profile; nothing that is started needs to see it."""
+
+_OWN = UNLOCKING | frozenset({"LOCI_HOME", "LOCI_PROFILE", "LOCI_DEBUG", "LOCI_EVAL", "LOCI_RESIDENT__ENABLED"})
 """Variables that say which profile is meant, or nothing about how it answers."""
 
 

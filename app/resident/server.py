@@ -123,6 +123,9 @@ class Server:
         """Do what a door asks; whether its connection stays open until the end."""
         if frame["op"] == "status":
             line.send(self._status())
+        elif frame["op"] == "key":
+            key = self._workspace.key
+            line.send(self._hello() | {"key": key and key.secret.hex()})
         elif frame["op"] == "stop":
             line.send(self._hello())
             self._last.append(line)

@@ -1,8 +1,8 @@
 """Frames between a door and the resident, and the rows that cross as they are: one JSON object a line.
 
 A door sends one frame, its order, and reads frames until one says `result` or `failed`; it cancels by closing. Whatever
-a version changes, the order's keys `protocol`, `identity` and `op` stay, and the ops `status`, `stop` and
-`forget_sessions`.
+a version changes, the order's keys `protocol`, `identity` and `op` stay, and the ops `status`, `stop`, `key`
+and `forget_sessions`.
 """
 
 import json

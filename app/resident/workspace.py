@@ -44,7 +44,9 @@ class ResidentWorkspace(Workspace):
     @cached_property
     def resident(self) -> Resident | None:
         """The resident, which need not run yet; None where the settings want none."""
-        found = Resident(self.profile, may_start=lambda: self.settings)
+        found = Resident(
+            self.profile, may_start=lambda: self.settings, secret=lambda: self.key.secret if self.key else b""
+        )
         return found if found.running() or self.settings.resident.enabled else None
 
     @cached_property
