@@ -210,7 +210,6 @@ class Assistant:
             remembered = self._memory.observe(
                 turn.id, turn.ask.question, recalled=turn.memories, cited=sorted(turn.cited), scope=turn.ask.scope[0]
             )
-            self._memory.consolidate(limit=1)
         if turn.kind == "statement":
             turn.text = _acknowledged(remembered, stored=turn.id is not None)
         return remembered

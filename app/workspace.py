@@ -1,12 +1,13 @@
 """One opened profile: its library, memory, model and assistant, each made when first asked for and closed together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from app.answer import Profile
+from app.errors import LociError
 from app.keys import Keys, is_encrypted
 from app.profile import config_file, open_profile, plan_notes, shelves
 
@@ -35,6 +36,7 @@ class Workspace:
         self.loading: Callable[[int, int], None] | None = None
         """Called with the bytes read and those to read, where an engine tells while its model loads."""
         self._engine: Engine | None = None
+        self._answers = False
 
     @classmethod
     def open(cls, name: str | None = None, flags: Mapping[str, Any] | None = None) -> Self:
@@ -160,6 +162,7 @@ class Workspace:
         """The one turn's owner, over this profile; as cheap as its rooms, which it opens when they are needed."""
         from app.assistant import Assistant
 
+        self._answers = True
         memory = self.memory if self.settings.memory.enabled else None
         return Assistant(self.engine, self.library, memory, self.settings.assistant)
 
@@ -182,4 +185,15 @@ class Workspace:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._tidy()
         self.close()
+
+    def _tidy(self) -> None:
+        """What the turns that this process answered have left to do; what fails is done after a later one."""
+        if self._answers and "memory" in self.__dict__:
+            from app.upkeep import tidy
+
+            with suppress(*LociError):
+                for _ in tidy(self.memory):
+                    pass

@@ -46,7 +46,7 @@ def observe(
         # 2. exposures, which retention learns from: labels first, for their features are those of before
         still_there = records.get_many(connection, [found.memory.id for found in recalled])  # one may be purged by now
         used_ids = still_there.keys() & set(cited)
-        store.learn_from(connection, {"cited": used_ids, "unused": still_there.keys() - used_ids}, at)
+        store.label(connection, {"cited": used_ids, "unused": still_there.keys() - used_ids}, at)
         for rank, found in enumerate(recalled, 1):
             if found.memory.id not in still_there:
                 continue
@@ -83,7 +83,7 @@ def observe(
             source = Source("extracted", turn.session, turn_id, *(told if exact else (None, None)))
             draft = store.draft(texts[-1], "episode", scope, source, embedded[-1])
             records.add(connection, draft, at, store.settings.duplicate_similarity)
-        store.learn_from(connection, {"confirmed": confirmed}, at)
+        store.label(connection, {"confirmed": confirmed}, at)
     return stored
 
 
@@ -127,7 +127,7 @@ def feedback(store: "MemoryStore", turn_id: int | None, verdict: str, text: str 
                     records.change(connection, old, valid_to=at, superseded_by=correction)
         shown = sa.select(exposures.c.memory).where(exposures.c.turn == turn_id, exposures.c.cited)
         judged = wrong if verdict == "correct" else connection.execute(shown).scalars().all()
-        store.learn_from(connection, {"corrected" if verdict == "correct" else verdict: judged}, at)
+        store.label(connection, {"corrected" if verdict == "correct" else verdict: judged}, at)
         row = sa.insert(feedback_table).values(turn=turn_id, at=at, verdict=verdict, text=text, correction=correction)
         connection.execute(row)
 

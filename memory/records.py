@@ -149,22 +149,21 @@ def unindex_text(connection: Connection, memory_id: int) -> None:
 
 def change(connection: Connection, memory_id: int, **columns: Any) -> None:
     """Set columns of one memory and let caches know; full text follows the state."""
-    values = columns | {"revision": bump(connection)}
-    connection.execute(sa.update(memories).where(memories.c.id == memory_id).values(values))
-    if columns.get("state") == "active":
-        index_text(connection, memory_id, get(connection, memory_id).text)
-    elif "state" in columns:
-        unindex_text(connection, memory_id)
+    change_all(connection, [memory_id], **columns)
 
 
-def archive(connection: Connection, ids: Sequence[int]) -> None:
-    """Take many memories out of recall at once: state, full text, and one word to the caches."""
+def change_all(connection: Connection, ids: Sequence[int], **columns: Any) -> None:
+    """The same of many memories at once, with one word to the caches."""
     if not ids:
         return
     keys = [{"key": memory_id} for memory_id in ids]
-    left = sa.update(memories).where(memories.c.id == sa.bindparam("key"))
-    connection.execute(left.values(state="archived", revision=bump(connection)), keys)
-    connection.exec_driver_sql("DELETE FROM memories_fts WHERE rowid = :key", keys)
+    changed = sa.update(memories).where(memories.c.id == sa.bindparam("key"))
+    connection.execute(changed.values(columns | {"revision": bump(connection)}), keys)
+    if columns.get("state") == "active":
+        for key, one in get_many(connection, ids).items():
+            index_text(connection, key, one.text)
+    elif "state" in columns:
+        connection.exec_driver_sql("DELETE FROM memories_fts WHERE rowid = :key", keys)
 
 
 def delete(connection: Connection, ids: Sequence[int]) -> None:

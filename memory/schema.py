@@ -190,4 +190,4 @@ retention_state = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )
-"""The price below which memories leave, under `price`."""
+"""The price below which memories leave, under `price`; the last label that was learned from, under `learned`."""

@@ -20,6 +20,9 @@ class MemorySettings(BaseModel):
     """Keep passwords, keys, card and account numbers and the like out of what is stored."""
     episodes: bool = True
     """Keep what the user tells beside clear facts, as episodes."""
+    background_reads: int = Field(default=2, ge=0, le=100)
+    """Messages that a model other than the embedded one reads after an answer, while nothing is asked, for what the
+    rules missed; 0: none."""
     budget_tokens: int | None = Field(default=1_000_000, ge=100)
     """Tokens of all memories that are recalled, in every collection; beyond, the least useful are archived."""
     budget_rows: int | None = Field(default=100_000, ge=1)

@@ -4,6 +4,7 @@ A door has one order under way for each of its connections, so first come, first
 between two rows of a batch there is room for a question. Knows nothing about what an order is.
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -27,8 +28,16 @@ class Order:
 class Lane:
     """A thread that does orders one after the other. Native libraries tie some of their state to a thread."""
 
-    def __init__(self, name: str, do: Callable[[Order], Generator[Frame, None, None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        do: Callable[[Order], Generator[Frame, None, None]],
+        rest: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """`rest` is called while nothing waits, after an order: it does a piece of work of its own, and returns the
+        seconds until the next; None: there is none."""
         self._do = do
+        self._rest = rest
         self._waiting: deque[Order] = deque()
         self._changed = threading.Condition()
         self._current: Order | None = None
@@ -56,6 +65,11 @@ class Lane:
                 if order is not None:
                     order.frames.put(frame)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a door waits, or the end: what is done meanwhile should leave off."""
+        return bool(self._waiting) or self._closing
+
     def __len__(self) -> int:
         """Orders under way and waiting."""
         with self._changed:
@@ -77,17 +91,29 @@ class Lane:
         self._thread.join()
 
     def _run(self) -> None:
+        pause: float | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
+                self._changed.wait_for(lambda: self._waiting or self._closing, pause)
+                if not self._waiting and self._closing:
                     break
-                self._current = order = self._waiting.popleft()
+                self._current = order = self._waiting.popleft() if self._waiting else None
+            if order is None:
+                pause = self._rested()
+                continue
             if not order.cancelled:
                 self._serve(order)
             with self._changed:
                 self._current = None
+            pause = 0.0
         self._last()
+
+    def _rested(self) -> float | None:
+        try:
+            return self._rest()
+        except Exception as error:  # noqa: BLE001  nobody waits for it, and the next order begins it anew
+            print(f"After an answer: {type(error).__name__}", file=sys.stderr)
+            return None
 
     def _serve(self, order: Order) -> None:
         try:

@@ -6,12 +6,13 @@ Knows nothing about sockets and processes.
 import base64
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from app.answer import Ask, Assists
 from app.resident.desk import Order
 from app.resident.wire import Frame, pack, unpack
+from app.upkeep import upkeep
 from app.workspace import Workspace
 from model.open import EMBEDDED
 from model.settings import ModelSettings
@@ -25,11 +26,16 @@ _TOLD_EVERY = 0.1
 class Operations:
     """The rooms of one profile, opened once. `model_lane` and `search_lane` are each called by one thread."""
 
-    def __init__(self, workspace: Workspace, tell: Callable[[Frame], None]) -> None:
-        """`tell` reaches every door that waits for the model."""
+    def __init__(
+        self, workspace: Workspace, tell: Callable[[Frame], None], wanted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`tell` reaches every door that waits for the model; `wanted` says whether one does."""
         self._workspace = workspace
         self._settings = workspace.settings.model
         self._tell = tell
+        self._wanted = wanted
+        self._left: Iterator[float] = iter(())
+        """What turns have left to do."""
         self._assistant: Assists | None = None
         self._opening = threading.Lock()
         self._data = _identity(workspace.profile.data)
@@ -52,6 +58,10 @@ class Operations:
         }[order.frame["op"]]
         yield from operation(order.frame)
 
+    def rest(self) -> float | None:
+        """Do a piece of what turns have left to do; the seconds until the next, None where nothing is left."""
+        return next(self._left, None)
+
     def search_lane(self, order: Order) -> Frames:
         """Operations that take the embedder alone, and need not wait for an answer to end."""
         operation = {"search": self._search, "encode": self._encode}[order.frame["op"]]
@@ -71,6 +81,8 @@ class Operations:
                 told = True
                 yield {"model": pack(self._workspace.model_info())}
             yield {"event": type(event).__name__, "is": pack(event)}
+        if ask.store and self._workspace.settings.memory.enabled:
+            self._left = upkeep(self._workspace, self._wanted)
         yield {"result": None}
 
     def _load(self, frame: Frame) -> Frames:
@@ -133,6 +145,7 @@ class Operations:
 
     def _close_stores(self) -> None:
         self._assistant = None
+        self._left = iter(())
         with self._opening:
             self._workspace.close_stores()
 

@@ -44,8 +44,8 @@ class Server:
         self._identity = identity
         self._lock = lock
         self._idle = workspace.settings.resident.idle_seconds
-        self._operations = Operations(workspace, lambda frame: self._model.tell(frame))
-        self._model = Lane("model", self._operations.model_lane)
+        self._operations = Operations(workspace, lambda frame: self._model.tell(frame), lambda: self._model.wanted)
+        self._model = Lane("model", self._operations.model_lane, self._operations.rest)
         self._search = Lane("search", self._operations.search_lane)
         self._started = self._used = time.time()
         self._wake, self._woken = socket.socketpair()

@@ -34,6 +34,18 @@ class RetentionDesk:
                 connection.rollback()
         return done
 
+    def tidy(self, now: datetime | None = None) -> Pass | None:
+        """What waits until an answer is out: the model learns from new labels, and a pass is made if the budget is
+        exceeded, which takes seconds in a store of 100,000 memories. None where there was none."""
+        at = stamp(now)
+        budgets = self.settings.budget_tokens, self.settings.budget_rows
+        with writing(self.engine) as connection:
+            model.learn_new(connection, at)
+            if not forgetting.over_budget(connection, *budgets):
+                return None
+            rows.catch_up(connection, self.embedder_id)
+            return forgetting.forget_least(connection, at, *budgets, False)
+
     def train(self, now: datetime | None = None) -> model.Model | None:
         """Judge and refit the retention model on what was labelled; None while that is too little."""
         with writing(self.engine) as connection:
@@ -54,16 +66,11 @@ class RetentionDesk:
 
     # --- for the parts of this room
 
-    def learn_from(self, connection: Connection, causes: Mapping[str, Collection[int]], at: str) -> None:
-        """Labels by cause, a refitted model, and a pass if the budget is exceeded."""
+    def label(self, connection: Connection, causes: Mapping[str, Collection[int]], at: str) -> None:
+        """Note by cause what came of memories; `tidy` learns from it."""
         rows.catch_up(connection, self.embedder_id)
         for cause, ids in causes.items():
             model.label(connection, ids, cause, at)
-        if any(causes.values()):
-            model.learn(connection, at)
-        budgets = self.settings.budget_tokens, self.settings.budget_rows
-        if forgetting.over_budget(connection, *budgets):
-            forgetting.forget_least(connection, at, *budgets, False)
 
     def _summon(self, query: NDArray[np.float32], scopes: Sequence[str], best: float, now: datetime | None) -> bool:
         """Bring back archived memories that are nearer to a question than all that was found. Whether any came."""

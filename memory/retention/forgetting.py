@@ -131,7 +131,7 @@ def _write(
     scored = sa.update(memories).where(memories.c.id == sa.bindparam("key")).values(retention=sa.bindparam("chance"))
     if len(p):
         connection.execute(scored, [{"key": int(k), "chance": float(c)} for k, c in zip(table.ids, p, strict=True)])
-    records.archive(connection, [one.id for one in evicted])
+    records.change_all(connection, [one.id for one in evicted], state="archived")
     if evicted:
         rows_of = [
             {"memory": one.id, "at": at, "probability": one.probability, "worth": one.worth, "price": price}
@@ -193,8 +193,7 @@ def bring_back(connection: Connection, ids: Sequence[int], at: str) -> list[int]
     )
     archived = sa.select(memories.c.id).where(memories.c.id.in_(away), memories.c.state == "archived")
     back = [int(key) for key in connection.execute(archived).scalars()]
-    for key in back:
-        records.change(connection, key, state="active")
+    records.change_all(connection, back, state="active")
     mark_restored(connection, back, at)
     return back
 

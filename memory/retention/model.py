@@ -21,13 +21,15 @@ from memory.retention.features import HISTORY, NAMES, Floats
 from memory.retention.gate import Verdict, judge
 from memory.retention.learner import HELD_OUT, WINDOW, learned
 from memory.retention.scorer import Scorer, fit
-from memory.schema import retention_labels, retention_models
+from memory.schema import retention_labels, retention_models, retention_state
 
 VERSIONS = 20
 """Models that are kept to go back to."""
 WEIGHTS = {"cited": 1.0, "unused": 1.0, "corrected": 2.0, "confirmed": 0.5, "good": 0.5, "bad": 0.5}
 """How much each cause of a label counts. Showings count alike, used or in vain: weights would bend probabilities, and
 of .1, .3 and 1 for those in vain none kept more."""
+_LEARNED = "learned"
+"""The entry of `retention_state` with the highest label that was learned from."""
 _USED = {"cited", "confirmed", "good"}
 _INCUMBENT = tuple(NAMES.index(name) for name in (*HISTORY, "younger_than"))
 
@@ -61,6 +63,16 @@ def label(connection: Connection, ids: Collection[int], cause: str, at: str) -> 
     ]
     if made:
         connection.execute(sa.insert(retention_labels), made)
+
+
+def learn_new(connection: Connection, at: str) -> None:
+    """`learn` if labels have come since the last time."""
+    newest = connection.execute(sa.select(sa.func.max(retention_labels.c.id))).scalar() or 0
+    known = sa.select(retention_state.c.value).where(retention_state.c.name == _LEARNED)
+    if newest > (connection.execute(known).scalar() or 0):
+        learn(connection, at)
+        stored = sa.insert(retention_state).prefix_with("OR REPLACE")
+        connection.execute(stored.values(name=_LEARNED, value=newest))
 
 
 def learn(connection: Connection, at: str) -> Model | None:

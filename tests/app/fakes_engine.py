@@ -165,9 +165,6 @@ class FakeMemory:
         found = sorted(scored, key=lambda r: -r.score)
         return (found if budget is None else within(found, budget))[:limit]
 
-    def consolidate(self, limit: int) -> list[Memory]:
-        return []
-
     def start_session(self, scope: str) -> int:
         return 1
 

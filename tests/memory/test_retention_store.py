@@ -190,12 +190,25 @@ def test_a_purge_takes_features_labels_and_the_ghost(opener: Callable[..., Memor
         assert connection.execute(kept).first() is None
 
 
-def test_over_budget_a_turn_ends_with_a_pass(opener: Callable[..., MemoryStore]) -> None:
+def test_over_budget_a_pass_waits_until_the_turn_has_ended(opener: Callable[..., MemoryStore]) -> None:
     store = opener(budget_rows=5, budget_tokens=None)
     for number in range(10):
         store.add(f"thing{number} of word{number}", source=COMMAND, now=NOW + number * DAY)
     take_turn(store, "What of thing9?", day=11)
-    assert len(store.list()) <= 5
+    assert len(store.list()) == 10
+    done = store.tidy(NOW + 11 * DAY)
+    assert done is not None and len(store.list()) == done.kept <= 5
+    assert store.tidy(NOW + 11 * DAY) is None
+
+
+def test_new_labels_are_learned_from_once(store: MemoryStore) -> None:
+    with_labels(store)
+    for _ in range(2):
+        store.tidy(NOW)
+        assert len(store.stats()["retention"]["versions"]) == 1
+    take_turn(store, "What of thing9?")
+    store.tidy(NOW)
+    assert len(store.stats()["retention"]["versions"]) == 2
 
 
 def test_the_shipped_prior_knows_every_feature() -> None:
