@@ -55,6 +55,7 @@ def serve(
     given = {"host": host, "port": port, "hosts": _given(allowed_host), "origins": _given(origin), "remember": remember}
     flags: dict[str, Any] = {f"serve__{name}": value for name, value in given.items()}
     with workspace(ctx, model__reference=model, **flags) as opened:
+        _ = opened.key  # asked for, if at all, before somebody waits for an answer
         if mcp:
             _speak_mcp(opened, scope(collections))
         else:
