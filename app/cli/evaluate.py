@@ -1,4 +1,4 @@
-"""`loci eval`: measure a room on a published data set, or a model on long texts."""
+"""`loci eval`: measure a room on a published data set, or a model on long texts and on tasks of your own."""
 
 from collections.abc import Callable
 from functools import partial
@@ -109,6 +109,42 @@ def grounding(
         # Without a model to be had, the rule alone is measured; one that was named must be there.
         named = opened.settings.model.reference != "embedded"
         _run(partial(evaluate, engine=opened.engine) if named else evaluate, dataset, path, limit, as_json)
+
+
+@app.command()
+def model(
+    ctx: typer.Context,
+    tasks: Annotated[list[str], typer.Argument(metavar="TASK", help="Names of tasks.", show_default=False)],
+    path: Annotated[
+        Path, typer.Option("--path", metavar="FOLDER", help="Where the tasks' YAML files are.", show_default=False)
+    ],
+    reference: Model = None,
+    shots: Annotated[int | None, typer.Option("--shots", min=0, help="Worked examples before each question.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask in messages, by the model's own template.")] = False,
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of examples and sampling.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model itself on tasks of lm-evaluation-harness: your task files, your data.
+
+    \b
+    loci eval model my_task --path tasks --model hf:ORG/NAME --limit 100
+    loci eval model my_task --path tasks --model http://host:8000/v1#name --chat
+
+    A task's dataset_path is json or csv, with data_files on this machine. A remote model only writes: tasks that
+    compare log-probabilities need a local one.
+    """
+    from app.errors import BadInput
+    from app.evaluation.harness import HarnessOptions, evaluate
+
+    if not path.is_dir():
+        raise BadInput(f"{path} is no folder.", "Give the folder that holds the tasks' YAML files.")
+    with workspace(ctx, alone=True, model__reference=reference) as opened:
+        found = evaluate(tasks, path, opened.engine(), HarnessOptions(shots, chat, limit, seed))
+    if as_json:
+        print_json(found)
+    else:
+        table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in found["metrics"].items()])
 
 
 app.command()(context)
