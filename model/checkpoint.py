@@ -63,9 +63,7 @@ def load_model(
     config = read_config(folder)
     check_split(config, shard.size)
     files = WeightFiles(folder)
-    predictors = _predictors(config)
-    if not any(predictors.match(name) for name in files.headers):
-        config = replace(config, num_nextn_predict_layers=0)
+    config = _as_held(config, files)
     with torch.device("meta"):
         whole = DeepseekForCausalLM(config)
         model = whole if shard.size == 1 else DeepseekForCausalLM(config, shard=shard)
@@ -86,8 +84,11 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.float32]]:
-    """Reads one tensor at a time by its published name, FP8 expanded, as float32: for converters."""
+def tensor_reader(folder: Path, config: Config) -> tuple[Config, Callable[[str], NDArray[np.float32]]]:
+    """For converters: what reads one tensor at a time by its published name, FP8 expanded, as float32.
+
+    The config comes back without predictors where it announces some that the files do not hold.
+    """
     files = WeightFiles(folder)
 
     def read(name: str) -> NDArray[np.float32]:
@@ -97,7 +98,14 @@ def tensor_reader(folder: Path, config: Config) -> Callable[[str], NDArray[np.fl
         values: NDArray[np.float32] = found.float().numpy()
         return values
 
-    return read
+    return _as_held(config, files), read
+
+
+def _as_held(config: Config, files: WeightFiles) -> Config:
+    predictors = _predictors(config)
+    if any(predictors.match(name) for name in files.headers):
+        return config
+    return replace(config, num_nextn_predict_layers=0)
 
 
 def _keep_fp8(model: DeepseekForCausalLM, files: WeightFiles, changed: Container[str]) -> None:

@@ -1,7 +1,10 @@
 """Writes a checkpoint of this architecture as a GGUF file that llama.cpp runs (`deepseek2`), in F32 or F16.
 
-Tensors are streamed one layer's worth at a time. Layout and keys follow llama.cpp's own loader; the rotary dimensions
-need no permutation, since both sides pair neighbours. Knows nothing about running the file.
+Predictors are written as `nextn` layers after the main ones, where llama.cpp leaves them out of ordinary passes.
+
+Tensors are streamed one layer's worth at a time. Layout and keys follow llama.cpp's own loader, which pairs
+neighbouring rotary dimensions: where a checkpoint pairs halves, its rows change places. Knows nothing about running
+the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,8 +58,6 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
     from model.checkpoint import tensor_reader
 
     config = read_config(folder)
-    if not config.rope_interleave:
-        raise UnsupportedArchitecture("Half-split rotary dimensions have no place in llama.cpp's deepseek2.")
     if config.attention_bias:
         raise UnsupportedArchitecture("Attention biases have no place in llama.cpp's deepseek2.")
     if config.n_group > config.topk_group and not config.sigmoid_router:
@@ -64,10 +65,11 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
             "llama.cpp scores expert groups as V3 does, by their two best; V2's groups, scored by the best, would "
             "route differently."
         )
+    config, read = tensor_reader(folder, config)
     unfinished = file.with_name(file.name + ".part")
     writer = GGUFWriter(unfinished, "deepseek2")
     try:
-        _write_config(writer, config, folder.name, type)
+        _write_config(writer, config, str(read_object(folder / "loci.json").get("name") or folder.name), type)
         _write_tokenizer(writer, folder, config)
         plan = list(_tensors(config, type))
         for tensor in plan:
@@ -75,7 +77,6 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        read = tensor_reader(folder, config)
         for index, tensor in enumerate(plan):
             array = np.ascontiguousarray(tensor.make(read), dtype=tensor.dtype)
             if array.shape != tensor.shape:
@@ -110,7 +111,9 @@ def _write_config(writer: "GGUFWriter", config: Config, name: str, type: Type) -
 
     writer.add_name(name)
     writer.add_file_type(LlamaFileType.ALL_F32 if type == "f32" else LlamaFileType.MOSTLY_F16)
-    writer.add_block_count(config.num_hidden_layers)
+    writer.add_block_count(config.num_hidden_layers + config.num_nextn_predict_layers)
+    if config.num_nextn_predict_layers:
+        writer.add_nextn_predict_layers(config.num_nextn_predict_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -213,19 +216,29 @@ def _tensors(config: Config, type: Type) -> Iterator[_Tensor]:
         small = len(shape) == 1 or "ffn_gate_inp" in name
         return _Tensor(name, shape, full if small else matrix, lambda read: read(source))
 
+    def rotated(name: str, source: str, parts: int, *shape: int) -> _Tensor:
+        # Rows of `parts` heads, each of which ends with the rotary ones.
+        if config.rope_interleave:
+            return plain(name, source, *shape)
+        width = config.qk_rope_head_dim
+        return _Tensor(name, shape, matrix, lambda read: _paired(read(source), parts, width))
+
     yield plain("token_embd.weight", "model.embed_tokens.weight", config.vocab_size, dim)
-    for layer in range(config.num_hidden_layers):
+    for layer in range(config.num_hidden_layers + config.num_nextn_predict_layers):
         block, source = f"blk.{layer}", f"model.layers.{layer}"
         attention = f"{source}.self_attn"
         yield plain(f"{block}.attn_norm.weight", f"{source}.input_layernorm.weight", dim)
         if config.q_lora_rank is None:
-            yield plain(f"{block}.attn_q.weight", f"{attention}.q_proj.weight", heads * config.qk_head_dim, dim)
+            query = heads * config.qk_head_dim, dim
+            yield rotated(f"{block}.attn_q.weight", f"{attention}.q_proj.weight", heads, *query)
         else:
             q_rank = config.q_lora_rank
             yield plain(f"{block}.attn_q_a.weight", f"{attention}.q_a_proj.weight", q_rank, dim)
             yield plain(f"{block}.attn_q_a_norm.weight", f"{attention}.q_a_layernorm.weight", q_rank)
-            yield plain(f"{block}.attn_q_b.weight", f"{attention}.q_b_proj.weight", heads * config.qk_head_dim, q_rank)
-        yield plain(f"{block}.attn_kv_a_mqa.weight", f"{attention}.kv_a_proj_with_mqa.weight", config.latent_dim, dim)
+            query = heads * config.qk_head_dim, q_rank
+            yield rotated(f"{block}.attn_q_b.weight", f"{attention}.q_b_proj.weight", heads, *query)
+        latents = f"{attention}.kv_a_proj_with_mqa.weight"
+        yield rotated(f"{block}.attn_kv_a_mqa.weight", latents, 1, config.latent_dim, dim)
         yield plain(f"{block}.attn_kv_a_norm.weight", f"{attention}.kv_a_layernorm.weight", rank)
 
         parts = partial(_kv_b, name=f"{attention}.kv_b_proj.weight", shape=(heads, nope + value, rank))
@@ -247,9 +260,21 @@ def _tensors(config: Config, type: Type) -> Iterator[_Tensor]:
         if config.n_shared_experts:
             shared = f"{source}.mlp.shared_experts"
             yield from _mlp(plain, block, "_shexp", shared, dim, inner * config.n_shared_experts)
+        if layer >= config.num_hidden_layers:  # a predictor: its block stands after the main ones
+            yield plain(f"{block}.nextn.eh_proj.weight", f"{source}.eh_proj.weight", dim, 2 * dim)
+            for name, norm in (("enorm", "enorm"), ("hnorm", "hnorm"), ("shared_head_norm", "shared_head.norm")):
+                yield plain(f"{block}.nextn.{name}.weight", f"{source}.{norm}.weight", dim)
     yield plain("output_norm.weight", "model.norm.weight", dim)
     if not config.tie_word_embeddings:
         yield plain("output.weight", "lm_head.weight", config.vocab_size, dim)
+
+
+def _paired(weight: Array, parts: int, width: int) -> Array:
+    """[parts * rows, columns] with the last `width` rows of each part in the order 0, width/2, 1, width/2 + 1, ..."""
+    rows = weight.reshape(parts, -1, weight.shape[-1]).copy()
+    halves = rows[:, -width:].reshape(parts, 2, width // 2, -1)  # [parts, half, frequency, columns]
+    rows[:, -width:] = halves.transpose(0, 2, 1, 3).reshape(parts, width, -1)
+    return rows.reshape(weight.shape)
 
 
 def _kv_b(read: Read, name: str, shape: tuple[int, int, int]) -> Array:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, cast
 
 import typer
 
@@ -70,22 +70,33 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of safetensors.", show_default=False)],
     file: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.", show_default=False)],
-    type: Annotated[Literal["f32", "f16"], typer.Option("--type", help="Of the weights.")] = "f16",
+    type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Of the weights: f16, q8_0, q4_k_m, ...")] = "f16",
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint as GGUF, for llama.cpp.
 
+    Types: f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_0, q4_k_m, q4_k_s, q4_0, iq4_nl, iq4_xs, q3_k_l, q3_k_m,
+    q3_k_s, q2_k. Rows that a K-quant (_k) does not divide keep the next larger type. Ctrl-C leaves nothing behind.
+
     \b
-    loci model convert ~/models/DeepSeek-V2-Lite-Chat lite.gguf --type f16
+    loci model convert ~/models/DeepSeek-V2-Lite-Chat lite.gguf --type q4_k_m
     """
     from app.errors import BadInput
-    from model.gguf import export
+    from model.quantise import TYPES, Type
+    from model.quantise import convert as write
 
     if file.exists() and not force:
         raise BadInput(f"{file} exists.", "Give --force to replace it, or another name.")
+    if type.lower() not in TYPES:
+        raise BadInput(f"{type!r} is no type that is written.", f"Give one of {', '.join(TYPES)}.")
     with progress("Converting", "tensors") as advance:
-        export(folder, file, type, lambda done, total: advance(done, total, ""))
-    note(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+        made = write(folder, file, cast(Type, type.lower()), advance)
+    if as_json:
+        print_json(asdict(made) | {"file": str(made.file)})
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in made.types.items())
+    note(f"{file}: {made.bytes / 1e6:,.1f} MB, {made.bits:.2f} bits a weight; matrices: {kinds}")
 
 
 @app.command()

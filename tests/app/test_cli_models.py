@@ -122,3 +122,15 @@ def test_grounding_is_measured_with_the_model_that_is_named(
     command = ("eval", "grounding", "--dataset", "xquad", "--path", tmp_path, "--json")
     assert loci(*command).json["settings"] == {"engine": None}
     assert loci(*command, "--model", "other.gguf").json["settings"] == {"engine": "FakeEngine"}
+
+
+def test_a_model_is_converted_to_a_type_that_is_told(loci: Run, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (extra gguf)")
+    from model.open import embedded_folder
+
+    file = tmp_path / "embedded.gguf"
+    told = loci("model", "convert", embedded_folder(), file, "--type", "Q8_0", "--json").json
+    assert told["bytes"] == file.stat().st_size and told["types"]["Q8_0"] > 50 and 8 < told["bits"] < 9
+    assert loci("model", "convert", embedded_folder(), file).code == 2  # it exists
+    unknown = loci("model", "convert", embedded_folder(), tmp_path / "x.gguf", "--type", "q9")
+    assert unknown.code == 2 and "q4_k_m" in unknown.err

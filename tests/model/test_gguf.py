@@ -23,6 +23,8 @@ FORMS = {
     "v3": (3, {}),
     "v3-no-q-lora-plain-rope": (3, {"q_lora_rank": None, "rope_scaling": None}),
     "v3-tied": (3, {"tie_word_embeddings": True}),
+    "v3-half-split": (3, {"rope_interleave": False}),
+    "glm": (4, {"n_group": 1, "topk_group": 1, "rope_scaling": None, "num_nextn_predict_layers": 0}),
     "v2-lite-like": (2, {"q_lora_rank": None, "topk_method": "greedy", "n_group": 1, "topk_group": 1}),
 }
 
@@ -142,12 +144,6 @@ def test_an_unknown_way_of_splitting_text_is_refused(folder: Path, tmp_path: Pat
 def test_groups_scored_as_in_v2_are_refused(make_checkpoint: Make, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedArchitecture, match="groups"):
         export(make_checkpoint(2)[0], tmp_path / "x.gguf")
-
-
-def test_half_split_rotary_dimensions_are_refused(make_checkpoint: Make, tmp_path: Path) -> None:
-    folder = make_checkpoint(3, rope_interleave=False)[0]
-    with pytest.raises(UnsupportedArchitecture, match="rotary"):
-        export(folder, tmp_path / "x.gguf")
 
 
 def test_describes_itself(engine: LlamaEngine, folder: Path) -> None:
