@@ -126,7 +126,7 @@ def _attention(
     )
     attended = shape
     if cache.shard.size > 1:
-        queries = cache.shard.collect(queries).transpose(0, 1).flatten(1, 2)  # [M, H of all ranks, C]
+        queries = cache.shard.collect(queries).transpose(0, 1).flatten(1, 2).contiguous()  # [M, H of all ranks, C]
         attended = shape._replace(heads=queries.shape[1])
     sequences = len(step.lengths)
     splits = _splits(sequences, len(x) // sequences * attended.heads, processors(x.device))

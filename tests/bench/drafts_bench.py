@@ -3,18 +3,27 @@
     PYTHONPATH=. python tests/bench/drafts_bench.py FOLDER --text validation.txt.xz --out rows.jsonl
 
 Each prompt is the beginning of a document, continued greedily through the engine: without drafts, then with them. Where
-texts part, the gap between the two tokens' log-probabilities tells rounding from a fault.
+texts part, the gap between the two tokens' log-probabilities tells rounding from a fault. On a GPU, `costs` are
+milliseconds on the device: `step` is a step of one token, `verify` one of a token and its drafts (both to the likeliest
+tokens), `draft` the predictor alone, `round` all of a round; `driven` is a round that the host asks for and waits for.
 """
 
 import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from model.cache import PAGE
 from model.engine import Delta, Finished, Logprobs, Request, Sampling
+from model.runner import Runner
 from model.settings import ModelSettings
+from model.step import Reading, make_step
 from model.tokenizer import Tokenizer
 from model.torch_engine import TorchEngine
 from model.train.corpus import documents
@@ -56,6 +65,53 @@ def gap(engine: TorchEngine, prompt: list[int], one: list[int], other: list[int]
     event = next(event for event in engine.generate(request) if isinstance(event, Logprobs))
     known = {token.id: token.logprob for token in event.likeliest}
     return round(abs(known.get(one[at], -99.0) - known.get(other[at], -99.0)), 4)
+
+
+@torch.inference_mode()
+def costs(runner: Runner, drafts: int, context: int, repeats: int = 300) -> dict[str, float]:
+    """Milliseconds of a round and of its parts, one sequence with `context` tokens before it; empty without a GPU.
+
+    What the cache holds is lost.
+    """
+    graphs = runner._graphs
+    if graphs is None:
+        return {}
+    from model import fast_decode, fast_rounds  # need Triton
+
+    vocabulary = runner.model.config.vocab_size
+    pages = list(range(-(-(context + 2 * drafts + 1) // PAGE)))
+
+    def one(count: int) -> list[Reading]:
+        return [Reading(list(range(7, 7 + count)), context, pages)]
+
+    single, several = make_step(one(1), runner.device), make_step(one(1 + drafts), runner.device)
+    hidden = torch.zeros(1 + drafts, runner.model.config.hidden_size, dtype=runner.dtype, device=runner.device)
+
+    def verify() -> Tensor:
+        return fast_decode.logits(runner.model, fast_decode.decode(runner.model, several, runner.cache)).max(-1).indices
+
+    def advance(step: Any, count: int) -> Tensor:
+        return fast_rounds.advance(runner.model, step, runner.cache, count, vocabulary)
+
+    parts = {"step": graphs._record(partial(advance, single, 0))}
+    driven = {"step": partial(runner.advance_all, [], one(1), 0, vocabulary)}
+    if drafts:
+        parts["verify"] = graphs._record(verify)
+        parts["draft"] = graphs._record(
+            partial(fast_rounds.draft, runner.model, several, hidden, runner.cache, drafts, vocabulary)
+        )
+        parts["round"] = graphs._record(partial(advance, several, drafts))
+        driven["round"] = partial(runner.advance_all, [], one(1 + drafts), drafts, vocabulary)
+    found: dict[str, float] = {}
+    for name, work in [*parts.items(), *((f"driven_{name}", work) for name, work in driven.items())]:
+        work()
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        torch.cuda.synchronize()
+        found[name] = round((time.perf_counter() - begun) / repeats * 1e3, 4)
+    return found
 
 
 def main() -> None:
@@ -102,6 +158,7 @@ def main() -> None:
             "speedup": round(own_rate / rate, 3),
             "acceptance": round(sum(one.accepted for one in usages) / max(drafted, 1), 4),
             "drafted": drafted, "same_text": len(prompts) - len(parted), "gaps_where_parted": parted,
+            "costs": costs(engine._loaded(), drafts, options.length),
             "device": engine.describe().devices[0], "quantization": engine.describe().quantization,
             "seconds": round(time.perf_counter() - started, 1),
         }  # fmt: skip

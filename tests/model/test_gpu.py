@@ -18,10 +18,12 @@ from model.moe import Experts
 from model.runner import Runner
 from model.saving import save_model
 from model.settings import ModelSettings
+from model.speculate import keep
 from model.spill import spilled_layers
 from model.step import Reading, make_step
 from model.torch_engine import TorchEngine
 from tests.model.conftest import write_tokenizer
+from tests.model.test_drafting import PROMPTS, with_predictor
 
 pytestmark = [
     pytest.mark.gpu,
@@ -137,6 +139,91 @@ def test_recorded_decode_steps_are_as_exact_as_the_plain_path(fp8: bool, make_ch
     fast, slow = (max(one) for one in zip(*errors[1:], strict=True))
     print(f"fp8 {fp8}: largest relative error {fast:.1e}, of the plain path {slow:.1e}")
     assert fast < 1.5 * slow
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("drafts", [0, 1, 3])
+@pytest.mark.parametrize("fp8", [False, True])
+def test_recorded_rounds_take_what_float32_takes(fp8: bool, drafts: int, make_checkpoint: Make, tmp_path: Path) -> None:
+    """Each token found, and each first draft, has nearly the largest logit of float32 over the same tokens."""
+    changes = {"qk_rope_head_dim": 16, "n_routed_experts": 4, "num_experts_per_tok": 4, "n_group": 1, "topk_group": 1}
+    folder = with_predictor(make_checkpoint(3, **changes)[0], tmp_path / "wise", 0.95)
+    if fp8:
+        model = load_model(folder, torch.float32, CPU)
+        save_model(model, tmp_path / "fp8", torch.bfloat16, fp8_block=(128, 128))
+        folder = tmp_path / "fp8"
+    runner = Runner(load_model(folder, torch.bfloat16, GPU), torch.bfloat16, GPU)
+    runner.open_cache(12, fp8=False)
+    exact = load_model(folder, torch.float32, GPU, keep_fp8=False)
+    cache = LatentCache(exact.config, 13, torch.float32, GPU)
+    tables, spare = [[5], [4], [9]], [[2, 7], [0], [1]]
+    draw = random.Random(0)
+    prompts = [[draw.randrange(6, 320) for _ in range(length)] for length in (62, 3, 30)]
+    readings = [Reading(tokens, 0, pages) for tokens, pages in zip(prompts, tables, strict=True)]
+    states = runner.read([], readings, False)
+    exact.step(make_step(readings, GPU), cache)
+    following = [Reading([*tokens[1:], 7], 0, pages) for tokens, pages in zip(prompts, tables, strict=True)]
+    if drafts:
+        runner.follow(following, states)
+    held, last = [len(tokens) for tokens in prompts], [7, 7, 7]
+    ahead: list[list[int]] = [[], [11][:drafts], []]
+    texts = [[*tokens, 7] for tokens in prompts]
+    gaps, ahead_gaps, kept, drafted = [], [], 0, 0
+    for _ in range(20):
+        for row in range(3):
+            if held[row] + 1 + 2 * drafts > 64 * len(tables[row]):
+                tables[row].append(spare[row].pop())
+        readings = [Reading([one, *own], at, of) for one, own, at, of in zip(last, ahead, held, tables, strict=True)]
+        found = runner.advance_all([], readings, drafts, 300)
+        for row, one in enumerate(readings):
+            logits = exact.logits(exact.step(make_step([one], GPU), cache))[:, :300]
+            drawn = [own.token for own in keep(found[row], one.tokens[1:], frozenset())]
+            gaps += [_gap(logits[n], token) for n, token in enumerate(drawn)]
+            kept, drafted = kept + len(drawn) - 1, drafted + len(one.tokens) - 1
+            texts[row] += drawn
+            held[row], last[row], ahead[row] = held[row] + len(drawn), drawn[-1], found[row][1 + drafts :]
+            if drafts:
+                whole = torch.tensor([texts[row]], device=GPU)
+                hidden = exact.draft_whole(0, whole[:, 1:], exact.hidden(whole[:, :-1])[0])
+                ahead_gaps.append(_gap(exact.logits(hidden)[0, -1, :300], ahead[row][0]))
+    for what, own in (("tokens", gaps), ("first drafts", ahead_gaps)):
+        same = sum(gap == 0 for gap in own)
+        print(
+            f"fp8 {fp8}, {drafts} drafts: {what}: {same} of {len(own)} the same, largest gap {max(own, default=0):.2f}"
+        )
+        assert all(gap < 0.5 for gap in own) and same >= 0.8 * len(own)
+    print(f"fp8 {fp8}, {drafts} drafts: {kept} of {drafted} kept")
+    assert kept > drafted / 3 or not drafts
+
+
+def _gap(logits: torch.Tensor, token: int) -> float:
+    """How far `token` is from the likeliest, in standard deviations."""
+    return float((logits.max() - logits[token]) / logits.std())
+
+
+@pytest.mark.parametrize("drafts", [1, 3])
+def test_an_engine_that_drafts_on_the_gpu_writes_the_same(drafts: int, make_checkpoint: Make, tmp_path: Path) -> None:
+    """Alone and together; where texts part, rounding in passes of different lengths may be why, so most must be one."""
+    folder = with_predictor(make_checkpoint(3, qk_rope_head_dim=16)[0], tmp_path / "wise", 0.95)
+    requests = [Request(prompt, Sampling(max_tokens=40)) for prompt in PROMPTS]
+    requests += [Request(PROMPT, Sampling(max_tokens=40, seed=seed, temperature=0.7)) for seed in range(3)]
+    found = []
+    for count in (0, drafts):
+        engine = TorchEngine(folder, ModelSettings(device="cuda", dtype="bfloat16", speculate=count))
+        alone, drafted, accepted = [], 0, 0
+        for request in requests:
+            *events, last = engine.generate(request)
+            assert isinstance(last, Finished)
+            alone.append("".join(event.text for event in events if isinstance(event, Delta)))
+            drafted, accepted = drafted + last.usage.drafted, accepted + last.usage.accepted
+        together = [""] * len(requests)
+        for number, event in engine.generate_all(requests):
+            together[number] += event.text if isinstance(event, Delta) else ""
+        engine.close()
+        found += [alone, together]
+    same = [sum(a == b for a, b in zip(found[0], own, strict=True)) for own in found[1:]]
+    print(f"{drafts} drafts: {accepted} of {drafted} kept; {same} of {len(requests)} texts as alone without drafts")
+    assert accepted > drafted / 3 and min(same) > len(requests) / 2
 
 
 @torch.inference_mode()
