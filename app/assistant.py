@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from app import catalogue
 from app.answer import Answer, Ask, Completed, Found, Packed, Started, Text, TurnEvent
 from app.chooser import Chooser, distinct
+from app.earlier import CANDIDATES
 from app.prose import Prose, Rate
 from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
 from app.settings_assistant import AssistantSettings
@@ -26,6 +27,8 @@ from retrieval.types import Passage
 if TYPE_CHECKING:
     from memory.store import MemoryStore
 
+_FOLLOWED = 6
+"""Latest turns in which a follow-up's "it" is looked for."""
 _SAVE_EVERY = 0.5
 """Seconds between two writes of a partial answer: a killed process loses at most this much of it."""
 
@@ -94,7 +97,7 @@ class Assistant:
         turn.standalone = turn.ask.question
         turn.kind = kind_of(turn.ask.question)
         if turn.kind in ("library", "memory"):  # a greeting or a statement leans on nothing
-            turn.standalone = standalone(turn.ask.question, turn.history)
+            turn.standalone = standalone(turn.ask.question, turn.history[-_FOLLOWED:])
             turn.kind = kind_of(turn.standalone)
         if turn.kind == "catalogue":
             if not turn.ask.use_library or turn.ask.attachments:
@@ -107,14 +110,19 @@ class Assistant:
 
     def _history(self, turn: Turn) -> list[Exchange]:
         """Earlier turns of the session, the question as it stood alone; or what the door says came before."""
-        most = self._settings.history_turns
+        if not self._settings.history_turns:
+            return []
         if turn.ask.history:
-            return [Exchange(*pair) for pair in turn.ask.history[-most:]] if most else []
+            told = list(enumerate(turn.ask.history, 1))[-CANDIDATES:]
+            return [Exchange(question, answer, number) for number, (question, answer) in told]
         if self._memory is None or turn.ask.session is None:
             return []
-        earlier = [one for one in self._memory.turns(turn.ask.session) if one.id != turn.id and one.answer]
-        earlier = earlier[-most:] if most else []
-        return [Exchange(_standalone_of(one.answer_json) or one.question, one.answer) for one in earlier]
+        earlier = list(enumerate(self._memory.turns(turn.ask.session), 1))[-CANDIDATES:]
+        return [
+            Exchange(_standalone_of(one.answer_json) or one.question, one.answer, number)
+            for number, one in earlier
+            if one.id != turn.id and one.answer
+        ]
 
     def _ready(self, turn: Turn) -> Iterator[TurnEvent]:
         """Load the model if this is the first question; a model that writes may restate a follow-up better than the
@@ -125,7 +133,7 @@ class Assistant:
                 self._loaded = self._load()
         turn.describe(self._loaded.describe())
         if self._writes and turn.kind in ("library", "memory"):
-            turn.standalone = standalone_by(self._loaded, turn.ask.question, turn.history)
+            turn.standalone = standalone_by(self._loaded, turn.ask.question, turn.history[-_FOLLOWED:])
 
     @property
     def _writes(self) -> bool:

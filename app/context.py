@@ -1,17 +1,19 @@
 """Packs one prompt inside the model's window and inside a budget of seconds for reading it.
 
 Parts are taken in the order of their worth: the question and the rules always; memories; whole documents that the user
-asked for; passages by rank; history newest first. What does not fit is left out and named. Knows nothing about
-retrieval.
+asked for; passages by rank; earlier turns by their use to the question. What does not fit is left out and named. Knows
+nothing about retrieval.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from app import prompts
 from app.answer import LeftOut, Used, Window
+from app.earlier import by_use, named
 from app.grounding import Source
 from app.places import within
+from app.query import Exchange
 from memory.types import Recalled
 from model.engine import EngineInfo, Message, Prompt
 from model.errors import PromptTooLong
@@ -21,6 +23,8 @@ SLACK = 16
 """Tokens kept free: templates differ by a few between counting and reading."""
 _HISTORY_SHARE = 0.25
 """Most of the budget that earlier turns may take."""
+_MISFITS = 3
+"""Turns that are tried in vain before the rest is left out: each try counts the prompt's tokens."""
 _WHOLE_UNDER = 6000
 """Characters under which a document that holds most of the best passages is taken whole."""
 
@@ -70,7 +74,8 @@ def pack(
     passages: Sequence[Passage],
     wholes: Sequence[Whole] = (),
     memories: Sequence[Recalled] = (),
-    history: Sequence[tuple[str, str]] = (),
+    history: Sequence[Exchange] = (),
+    turns: int = 6,
     count: Callable[[Prompt], int],
     window: int,
     limit: int,
@@ -79,7 +84,7 @@ def pack(
 ) -> Packed:
     """One prompt of at most `limit` tokens (but never without question and rules, which only the `window` bounds).
 
-    `history` is (question, answer) from the oldest to the newest; `passages` are best first.
+    `history` goes from the oldest to the newest, and at most `turns` of it enter; `passages` are best first.
 
     :raises PromptTooLong: the question and the rules alone overflow the window.
     """
@@ -106,13 +111,30 @@ def pack(
             continue
         if not draft.take(passages=[*draft.passages, passage]):
             left.append(LeftOut(f"{passage.title or passage.path}, line {passage.line}", why))
-    room = draft.size + int(_HISTORY_SHARE * draft.limit)
-    for turn in reversed(history):
-        if not draft.take(history=[turn, *draft.history], most=room):
-            older = len(history) - len(draft.history)
-            left.append(LeftOut(f"{older} earlier turn{'s' * (older > 1)} of this session", why))
-            break
+    left += _take_earlier(draft, question, history, turns, why)
     return draft.packed(window, left)
+
+
+def _take_earlier(
+    draft: "_Draft", question: str, history: Sequence[Exchange], turns: int, why: str
+) -> Iterator[LeftOut]:
+    """Take earlier turns by their use to the question; what stays out is named, and comes back when one needs it."""
+    room = draft.size + int(_HISTORY_SHARE * draft.limit)
+    taken: list[int] = []
+    waiting = by_use(question, history)
+    misfits: list[int] = []
+    while waiting and len(taken) < turns and len(misfits) < _MISFITS:
+        place = waiting.pop(0)
+        fits = draft.take(history=[history[one] for one in sorted([*taken, place])], most=room)
+        (taken if fits else misfits).append(place)
+    if len(misfits) == _MISFITS:  # no room is left: those that were not tried are out for the same reason
+        misfits, waiting = [*misfits, *waiting], []
+    for places, reason in ((misfits, why), (waiting, f"at most {turns} enter (assistant.history_turns)")):
+        if places:
+            yield LeftOut(
+                named(history[place] for place in places),
+                f"{reason}; what is there is likelier to be of use, and others come back when a question needs them",
+            )
 
 
 class _Draft:
@@ -123,7 +145,7 @@ class _Draft:
         self.memories: list[Recalled] = []
         self.passages: list[Passage] = []
         self.wholes: frozenset[str] = frozenset()
-        self.history: list[tuple[str, str]] = []
+        self.history: list[Exchange] = []
         self.size = self._size()
 
     def take(
@@ -132,7 +154,7 @@ class _Draft:
         memories: list[Recalled] | None = None,
         passages: list[Passage] | None = None,
         wholes: frozenset[str] | None = None,
-        history: list[tuple[str, str]] | None = None,
+        history: list[Exchange] | None = None,
         most: int | None = None,
     ) -> bool:
         """Grow if the prompt as a whole still fits; else stay as it was."""
@@ -175,7 +197,7 @@ class _Draft:
             memories=sum(self.count(text) for text in memories),
             passages=part[False],
             documents=part[True],
-            history=sum(self.count(q) + self.count(a) for q, a in self.history),
+            history=sum(self.count(one.question) + self.count(one.answer) for one in self.history),
             question=self.count(self.question),
         )
         # The template's own tokens count with the system text, so that the parts add up to the prompt.
@@ -195,7 +217,7 @@ def openings(system: str, wholes: Sequence[Passage]) -> list[tuple[Message, ...]
     return [
         _messages(system, [], "Who?", [], [], documents),
         _messages(system, [], "Where?", [prompts.memory(1, "one")], [], documents),
-        _messages(system, [("Hello", "Yes?")], "When?", [], [], documents),
+        _messages(system, [Exchange("Hello", "Yes?")], "When?", [], [], documents),
     ]
 
 
@@ -205,14 +227,16 @@ def _rendered(n: int, passage: Passage) -> str:
 
 def _messages(
     system: str,
-    history: Sequence[tuple[str, str]],
+    history: Sequence[Exchange],
     question: str,
     memories: Sequence[str],
     passages: Sequence[str],
     documents: Sequence[str] = (),
 ) -> tuple[Message, ...]:
     opening = prompts.documents(documents) if documents else ""
-    turns = [message for asked, said in history for message in (Message("user", asked), Message("assistant", said))]
+    turns = [
+        message for one in history for message in (Message("user", one.question), Message("assistant", one.answer))
+    ]
     if turns and opening:
         turns[0] = Message("user", f"{opening}\n\n{turns[0].content}")
         opening = ""

@@ -23,6 +23,8 @@ class Exchange:
 
     question: str
     answer: str
+    number: int = 1
+    """which turn of its session it was"""
 
 
 # ---- kind -----------------------------------------------------------------------------------------

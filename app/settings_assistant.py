@@ -13,7 +13,7 @@ class AssistantSettings(BaseModel):
     memories: int = Field(default=6, ge=0, le=50)
     """Memories recalled for one question."""
     history_turns: int = Field(default=6, ge=0, le=100)
-    """Earlier turns of the session that may enter the prompt, newest first."""
+    """Earlier turns of the session that may enter the prompt: the last two, and those likeliest to be of use."""
     prefill_seconds: float = Field(default=10.0, gt=0)
     """Longest time to spend reading the prompt; passages that would take longer are left out, and named."""
     abstain_below: float = Field(default=0.25, ge=0, le=1)

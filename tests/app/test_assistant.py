@@ -184,3 +184,14 @@ def test_an_invented_answer_is_flagged_and_a_models_refusal_is_one() -> None:
     invented = one.ask(Ask("What does the dock take?", store=False))
     assert not invented.grounded and invented.unsupported and invented.citations[0].status == "not_found"
     assert one.ask(Ask("What does the dock take?", store=False)).abstained
+
+
+def test_a_long_chat_brings_back_the_turn_that_a_question_needs_and_says_what_left() -> None:
+    engine, memory = FakeEngine(*["Yes."] * 9), FakeMemory()
+    one, _ = assistant(engine, memory, history_turns=3)
+    for question in ("Write a name for my boat: Tern", *(f"Write the number {n}" for n in range(7))):
+        one.ask(Ask(question, session=1, use_library=False))
+    answer = one.ask(Ask("Write what my boat is called", session=1, use_library=False))
+    asked = [message.content for message in engine.requests[-1].prompt if message.role == "user"]  # type: ignore[union-attr]
+    assert asked[:-1] == ["Write a name for my boat: Tern", "Write the number 5", "Write the number 6"]
+    assert [left.what for left in answer.context.left_out] == ["turns 2 to 6 of this session"]

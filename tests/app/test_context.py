@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app import prompts
 from app.context import SLACK, Whole, budget, pack
 from app.marks import marks
+from app.query import Exchange
 from memory.types import Recalled
 from model.errors import PromptTooLong
 from retrieval.types import Locator, Passage
@@ -48,7 +49,8 @@ def packed(question: str = "Why?", **given: Any):
 def test_a_prompt_never_overflows_and_nothing_vanishes_unnamed(found, known, history, limit) -> None:  # type: ignore[no-untyped-def]
     passages = [passage(d, 1000 * n, text) for d, n, text in {(d, n): (d, n, t) for d, n, t in found}.values()]
     memories = [Recalled(memory(n, text), 1.0, None, None) for n, text in enumerate(known)]
-    result = packed(passages=passages, memories=memories, history=history, limit=limit)
+    earlier = [Exchange(*pair, number) for number, pair in enumerate(history, 1)]
+    result = packed(passages=passages, memories=memories, history=earlier, limit=limit)
     size = COUNT(result.messages)
     assert size <= limit
     assert size + 100 + SLACK <= 2000
@@ -69,12 +71,28 @@ def test_passages_stand_in_document_order_and_are_numbered_so() -> None:
     ]
 
 
-def test_history_is_kept_from_the_newest_and_the_rest_is_counted() -> None:
-    history = [(f"question {n} " + "x" * 300, "answer") for n in range(10)]
-    result = packed(history=history, limit=600)
-    kept = [m.content for m in result.messages if m.content.startswith("question")]
-    assert kept and kept == [q for q, _ in history[-len(kept) :]]
-    assert result.window.left_out[0].what == f"{10 - len(kept)} earlier turns of this session"
+def questions(result: Any) -> list[str]:
+    return [message.content for message in result.messages[1:-1] if message.role == "user"]
+
+
+def test_the_last_turns_and_those_the_question_needs_stay_in_order_and_the_rest_is_named() -> None:
+    told = ["My boat Tern needs paint", "What is for lunch?", "Is it raining?", "Who won?", "And the score?", "Thanks"]
+    history = [Exchange(question, "Noted.", number) for number, question in enumerate(told, 1)]
+    result = packed("What paint does the boat need?", history=history, turns=3)
+    assert questions(result) == [told[0], told[4], told[5]]
+    [left] = result.window.left_out
+    assert left.what == "turns 2 to 4 of this session" and "at most 3 enter" in left.why
+    assert questions(packed("Did it rain?", history=history, turns=3)) == [told[2], told[4], told[5]]
+    assert packed(history=history).window.left_out == ()
+
+
+def test_a_full_window_lets_go_of_the_turns_of_least_use() -> None:
+    history = [Exchange(f"question {n} " + "x" * 60, "answer", n + 1) for n in range(10)]
+    result = packed("What was question 4?", history=history, limit=600)
+    kept = questions(result)
+    assert history[4].question in kept and history[9].question in kept and len(kept) < 6
+    [left] = result.window.left_out
+    assert left.why.startswith("full;") and left.what.startswith("turns 1 to 4") and " 5" not in left.what
 
 
 def test_a_whole_document_replaces_its_passages_where_it_fits() -> None:
