@@ -54,8 +54,8 @@ class Patience:
 
 def delay(attempt: int, after: float | None) -> float:
     """Seconds before the try after `attempt` (from 0): what the server asked and up to a quarter more, else full
-    jitter."""
-    if after is not None:
+    jitter. Servers that ask for 0 are not asked again at once for ever."""
+    if after:
         return min(after, MOST) * random.uniform(1.0, 1.25)
     return random.uniform(0.0, min(MOST, _FIRST * 2.0 ** min(attempt, 10)))
 

@@ -82,7 +82,7 @@ class RemoteServer:
         :raises RemoteFailed: every other refusal.
         """
         with self._failures(), self._http.stream("POST", f"{self._base}/{path}", json=body) as response:
-            if response.status_code >= 400:
+            if response.status_code >= 300:
                 self._refuse(response, _bounded(response))
             ended = False
             for data in events(response.iter_bytes(), self._settings.timeout):
@@ -132,7 +132,7 @@ class RemoteServer:
         """The content of an answer that is no stream."""
         with self._http.stream(method, url, json=body) as response:
             content = _bounded(response)
-            if response.status_code >= 400:
+            if response.status_code >= 300:
                 self._refuse(response, content)
             return content
 
@@ -143,6 +143,11 @@ class RemoteServer:
         :raises RemoteFailed: for every other refusal.
         """
         status = response.status_code
+        if status < 400:  # not followed: the key is for the host that was named
+            where = self._said(response.headers.get("location", "elsewhere"))
+            raise RemoteFailed(
+                f"{response.request.url} sends requests on to {where}.", "Give that URL, if you trust it."
+            )
         try:
             said = self._said(_message(json.loads(content)))
         except (ValueError, RecursionError):

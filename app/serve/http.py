@@ -153,11 +153,17 @@ async def _kept_alive(events: AsyncIterator[str]) -> AsyncIterator[str]:
         waiting.cancel()
 
 
+def _own(problem: Exception) -> bool:
+    """Whether it is the request that must be changed."""
+    return getattr(problem, "exit_code", 1) != 1 or isinstance(problem, PromptTooLong)
+
+
 def _kind(problem: Exception) -> str:
-    return "context_length_exceeded" if isinstance(problem, PromptTooLong) else "server_error"
+    if isinstance(problem, PromptTooLong):
+        return "context_length_exceeded"
+    return "invalid_request_error" if _own(problem) else "server_error"
 
 
 def _failed(problem: Exception) -> Response:
-    """What a person may meet, as a status: 400 where the request is to be changed, else 500."""
-    own = getattr(problem, "exit_code", 1) == 2 or isinstance(problem, PromptTooLong)
-    return refusal(400 if own else 500, str(problem), kind=_kind(problem))
+    """What a person may meet, as a status."""
+    return refusal(400 if _own(problem) else 500, str(problem), kind=_kind(problem))

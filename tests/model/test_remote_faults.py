@@ -76,6 +76,7 @@ def test_waits_grow_and_are_spread_and_what_the_server_asks_is_kept(monkeypatch:
         assert max(drawn) <= most and min(drawn) < most / 4 and max(drawn) > most * 3 / 4
     asked = [patience.delay(0, 2.0) for _ in range(100)]
     assert 2.0 <= min(asked) < max(asked) <= 2.5
+    assert max(patience.delay(5, 0.0) for _ in range(100)) > 1.0
 
 
 def test_retry_after_is_read_in_both_forms() -> None:
@@ -212,6 +213,14 @@ def test_a_url_with_a_key_in_it_is_refused_without_repeating_it() -> None:
     with pytest.raises(UnknownModel) as caught:
         resolve("https://me:sk-secret@host/v1#m")
     assert "sk-secret" not in str(caught.value)
+
+
+def test_a_redirection_is_not_followed_with_the_key(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    faulty.replies = [reply(307, "", {"Location": f"{faulty.url}/other/chat/completions"}), GOOD]
+    with pytest.raises(RemoteFailed, match="sends requests on to"):
+        whole(faulty)
+    assert len(faulty.keys) == 1
 
 
 # ---- dialects --------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+import uvicorn
 
 from app.answer import Answer, Ask, Completed, Started, Text, TurnEvent
 from app.serve.http import Served
@@ -47,6 +50,45 @@ class Talker:
             raise
 
 
+class Stage:
+    """Endpoints that stay for the whole run, one for each set of options; who talks behind them changes."""
+
+    def __init__(self) -> None:
+        self.talker = Talker()
+        self._running: dict[str, tuple[str, uvicorn.Server, threading.Thread]] = {}
+
+    def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
+        return self.talker.turn(ask)
+
+    def start(self, alone: bool = False, **options: Any) -> str:
+        """The URL of the endpoint with these options."""
+        key = repr((alone, sorted(options.items())))
+        if key not in self._running:
+            given = {"token": TOKEN, "store": False} | options
+            served = Served(Turns(self.turn, alone), lambda: ["main", "work"], **given)
+            listener = listen("127.0.0.1", 0)
+            listener.listen()
+            made = server(served)
+            thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
+            thread.start()
+            self._running[key] = (url_of(listener), made, thread)
+        return self._running[key][0]
+
+    def close(self) -> None:
+        for _, made, _ in self._running.values():
+            made.should_exit = True
+        for _, _, thread in self._running.values():
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def talker() -> Talker:
     return Talker()
@@ -56,23 +98,7 @@ Serve = Callable[..., str]
 
 
 @pytest.fixture
-def serve(talker: Talker) -> Iterator[Serve]:
-    """Start the endpoint; the URL."""
-    running: list[tuple[object, threading.Thread]] = []
-
-    def start(alone: bool = False, **options: object) -> str:
-        given = {"token": TOKEN, "store": False} | options
-        served = Served(Turns(talker.turn, alone), lambda: ["main", "work"], **given)  # type: ignore[arg-type]
-        listener = listen("127.0.0.1", 0)
-        listener.listen()
-        made = server(served)
-        thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
-        thread.start()
-        running.append((made, thread))
-        return url_of(listener)
-
-    yield start
-    for made, thread in running:
-        made.should_exit = True  # type: ignore[attr-defined]
-        thread.join(10)
-        assert not thread.is_alive()
+def serve(stage: Stage, talker: Talker) -> Serve:
+    """Have the talker behind an endpoint; the URL."""
+    stage.talker = talker
+    return stage.start

@@ -13,6 +13,7 @@ import pytest
 from app.errors import ResidentEnded
 from app.serve import http
 from model.errors import PromptTooLong, UnsupportedConstraint
+from retrieval.errors import NoSuchDocument
 from tests.app.fakes import make_answer
 from tests.app.serve.conftest import TOKEN, Serve, Talker
 
@@ -192,7 +193,8 @@ def test_a_request_without_end_is_cut_off(serve: Serve, monkeypatch: pytest.Monk
     [
         (ResidentEnded("It was ended.", "Ask again."), 500, "server_error"),
         (PromptTooLong("9 tokens in a window of 8."), 400, "context_length_exceeded"),
-        (UnsupportedConstraint("No schema."), 400, "server_error"),
+        (UnsupportedConstraint("No schema."), 400, "invalid_request_error"),
+        (NoSuchDocument("There is no document d9."), 400, "invalid_request_error"),
     ],
 )
 def test_what_goes_wrong_is_told_in_both_forms(

@@ -62,3 +62,12 @@ def test_the_command_shows_it_and_a_backup_does_not_hold_it(loci: Run, read: Pat
 def test_no_token_goes_with_the_loopback_alone(loci: Run) -> None:
     ran = loci("serve", "--no-token", "--host", "0.0.0.0", "--port", 0)
     assert ran.code == 2 and "--no-token" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--allow-host", "*"), ("--allow-host", "a*.b"), ("--origin", "https://chat.example/"),
+                          ("--origin", "chat.example")],
+)  # fmt: skip
+def test_a_wildcard_and_an_origin_that_no_browser_sends_are_refused(loci: Run, option: str, value: str) -> None:
+    ran = loci("serve", "--port", 0, option, value)
+    assert ran.code == 2 and "serve." in ran.err
