@@ -29,12 +29,16 @@ _MOST_SPLITS = 128
 """Beyond which merging the parts costs more than it saves."""
 
 
-def decode(model: DeepseekForCausalLM, step: Step, cache: LatentCache) -> Tensor:
+Rope = tuple[Tensor, Tensor]
+"""What `model.rotary_emb` makes of a step's positions; whoever has it already passes it on."""
+
+
+def decode(model: DeepseekForCausalLM, step: Step, cache: LatentCache, rope: Rope | None = None) -> Tensor:
     """Read M new tokens, the same number of each sequence, into `cache`; final hidden states [M, D].
 
     Uses only the step's device tensors.
     """
-    rope = model.model.rotary_emb(step.positions)
+    rope = rope or model.model.rotary_emb(step.positions)
     step = replace(step, slots=cache.place(step.slots))
     x = model.model.embed_tokens(step.tokens)
     for layer in model.model.layers:
@@ -43,13 +47,15 @@ def decode(model: DeepseekForCausalLM, step: Step, cache: LatentCache) -> Tensor
     return normed
 
 
-def predict(model: DeepseekForCausalLM, step: Step, hidden: Tensor, cache: LatentCache) -> Tensor:
+def predict(
+    model: DeepseekForCausalLM, step: Step, hidden: Tensor, cache: LatentCache, rope: Rope | None = None
+) -> Tensor:
     """The first predictor's hidden states [M, D], as `DeepseekForCausalLM.draft` has them.
 
     `hidden` [M, D] are the model's at the step's positions, and the step's tokens those that follow these positions.
     """
     predictor = cast(MultiTokenPredictor, model.mtp[0])
-    rope = model.model.rotary_emb(step.positions)
+    rope = rope or model.model.rotary_emb(step.positions)
     step = replace(step, slots=cache.place(step.slots))
     embedded = model.model.embed_tokens(step.tokens)
     joined = _apply(predictor.eh_proj, torch.cat([predictor.enorm(embedded), predictor.hnorm(hidden)], dim=-1))
@@ -62,7 +68,7 @@ def logits(model: DeepseekForCausalLM, hidden: Tensor) -> Tensor:
     return model.shard.gather(_apply(model.lm_head, hidden), model.config.vocab_size)
 
 
-def _layer(layer: DecoderLayer, x: Tensor, rope: tuple[Tensor, Tensor], step: Step, cache: LatentCache) -> Tensor:
+def _layer(layer: DecoderLayer, x: Tensor, rope: Rope, step: Step, cache: LatentCache) -> Tensor:
     """Of a part of a model, the first rank's sums hold the residual, too, so that one sum over the ranks is all."""
     shard, norm = layer.shard, layer.post_attention_layernorm
     residual = x if shard.first else None
@@ -106,7 +112,7 @@ def _attention(
     norm: RMSNorm,
     x: Tensor,
     residual: Tensor | None,
-    rope: tuple[Tensor, Tensor],
+    rope: Rope,
     step: Step,
     cache: LatentCache,
 ) -> Tensor:

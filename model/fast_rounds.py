@@ -30,7 +30,8 @@ def advance(model: DeepseekForCausalLM, step: Step, cache: LatentCache, drafts: 
     numbers. The predictor must have read all before the step; it then has read every token that stays.
     """
     tokens = step.tokens.view(len(step.lengths), -1)  # [N, Q]
-    hidden = decode(model, replace(step, tokens=step.tokens.clamp(min=0)), cache)
+    rope = model.model.rotary_emb(step.positions)
+    hidden = decode(model, replace(step, tokens=step.tokens.clamp(min=0)), cache, rope)
     best, found = logits(model, hidden)[:, :vocabulary].max(-1)
     answer = torch.where(best.abs() < math.inf, found, -1).view_as(tokens)
     if not drafts:
@@ -38,9 +39,9 @@ def advance(model: DeepseekForCausalLM, step: Step, cache: LatentCache, drafts: 
     # The predictor reads the likeliest token after every position. From the first draft that does not stay on these
     # are no part of the answer: what they leave in its cache is written over before anything attends to it.
     kept = (found.view_as(tokens)[:, :-1] == tokens[:, 1:]).cumprod(1).sum(1)  # [N]
-    states = predict(model, replace(step, tokens=found), hidden, cache)
-    rows = _rows(tokens, kept)
-    return torch.cat([answer, extend(model, step, states[rows], step.positions[rows], cache, drafts, vocabulary)], 1)
+    states = predict(model, replace(step, tokens=found), hidden, cache, rope)
+    following = extend(model, step, states, _rows(tokens, kept), cache, drafts, vocabulary)
+    return torch.cat([answer, *(own[:, None] for own in following)], 1)
 
 
 def draft(
@@ -53,32 +54,33 @@ def draft(
     tokens = step.tokens.view(len(step.lengths), -1)  # [N, Q]
     states = predict(model, replace(step, tokens=step.tokens.clamp(min=0)), hidden, cache)
     rows = _rows(tokens, (tokens != NO_DRAFT).sum(1) - 1)
-    return extend(model, step, states[rows], step.positions[rows], cache, drafts, vocabulary)
+    return torch.stack(extend(model, step, states, rows, cache, drafts, vocabulary), 1)
 
 
 def extend(
     model: DeepseekForCausalLM,
     step: Step,
     states: Tensor,
-    places: Tensor,
+    rows: Tensor,
     cache: LatentCache,
     drafts: int,
     vocabulary: int,
-) -> Tensor:
-    """int64 [N, K]: what the predictor, whose states [N, D] at `places` [N] are given, drafts after them.
+) -> list[Tensor]:
+    """K times int64 [N]: drafts after what the predictor has read, whose states [N * Q, D] count at N of its `rows`.
 
     For every draft after the first it reads its own, at the places that follow; `step` says in which pages they lie.
     """
+    states = states[rows]
     found = [logits(model, states)[:, :vocabulary].argmax(-1)]
     while len(found) < drafts:
-        places = places + 1
+        places = step.positions[rows] + len(found)
         pages = step.tables.gather(1, (places // PAGE)[:, None])[:, 0]
         ahead = replace(
             step, tokens=found[-1], positions=places, slots=pages * PAGE + places % PAGE, lengths=(places + 1).int()
         )
         states = predict(model, ahead, states, cache)
         found.append(logits(model, states)[:, :vocabulary].argmax(-1))
-    return torch.stack(found, 1)
+    return found
 
 
 def _rows(tokens: Tensor, columns: Tensor) -> Tensor:

@@ -32,22 +32,25 @@ class _Recording:
     def __init__(self, sequences: int, new: int, width: int, spare: int, device: torch.device) -> None:
         self.new, self._spare = new, spare
         count = sequences * new
-        self._inputs = torch.zeros(3 * count, dtype=torch.int64, device=device)
-        tokens, positions, slots = self._inputs.view(3, count)
+        # Tokens, positions and slots, and lengths as half as wide numbers: one copy brings them all.
+        size = 3 * count + -(-sequences // 2)
+        self._inputs = torch.zeros(size, dtype=torch.int64, device=device)
+        tokens, positions, slots = self._inputs[: 3 * count].view(3, count)
         self.step = Step(
             tokens=tokens,
             positions=positions,
             slots=slots.fill_(spare * PAGE),
             tables=torch.full((sequences, width), spare, dtype=torch.int32, device=device),
-            lengths=torch.full((sequences,), new, dtype=torch.int32, device=device),
+            lengths=self._inputs[3 * count :].view(torch.int32)[:sequences].fill_(new),
             new=(new,) * sequences,
             totals=(),
             pages=(),
             decoding=(),
         )
         pinned = device.type == "cuda"
-        self._next_inputs = torch.empty(3 * count, dtype=torch.int64, pin_memory=pinned)
-        self._next_lengths = torch.empty(sequences, dtype=torch.int32, pin_memory=pinned)
+        self._next = torch.zeros(size, dtype=torch.int64, pin_memory=pinned)
+        self._next_inputs = self._next[: 3 * count].numpy()
+        self._next_lengths = self._next[3 * count :].view(torch.int32)[:sequences].numpy()
         self._copied = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._pages: list[list[int]] = [[spare] for _ in range(sequences)]
         self.replay: Callable[[], Tensor] = torch.Tensor
@@ -75,10 +78,9 @@ class _Recording:
                 self._pages[row] = used
         if self._copied is not None:
             self._copied.synchronize()  # the last copy may still be on its way
-        self._next_inputs.copy_(torch.tensor(tokens + places + slots))
-        self._next_lengths.copy_(torch.tensor([one.held + self.new for one in readings]))
-        self._inputs.copy_(self._next_inputs, non_blocking=True)
-        self.step.lengths.copy_(self._next_lengths, non_blocking=True)
+        self._next_inputs[:] = tokens + places + slots
+        self._next_lengths[:] = [one.held + self.new for one in readings]
+        self._inputs.copy_(self._next, non_blocking=True)
         if self._copied is not None:
             self._copied.record()
 
