@@ -17,11 +17,11 @@ from app.backup import SCRATCH, back_up, unpack
 from app.backup_register import REGISTER, known_backups, no_copies
 from app.errors import LociError
 from app.pinned import forget, forget_sessions
-from app.purge_journal import NOTHING, Going, Task, done, journal, read, write
+from app.purge_journal import Ending, Going, Task, done, journal, read, write
 from app.traces import Left, Search, every_file, search
 from app.workspace import Workspace
 from memory.store import MemoryStore
-from memory.types import Purged, joined
+from memory.types import NOTHING, Purged, joined
 from retrieval.cipher import Key
 from retrieval.library import Library
 
@@ -44,6 +44,8 @@ class Receipt:
     files: int
     bytes: int
     left: tuple[Left, ...]
+    ended: tuple[int, ...] = ()
+    """Sessions that were deleted, with their turns."""
 
     @property
     def clean(self) -> bool:
@@ -76,6 +78,17 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
         for one in found
     )
     return _run(workspace, Task(documents=going))
+
+
+def purge_session(workspace: Workspace, id: int) -> Receipt:
+    """Delete a session with its turns, feedback and episodes; facts learned from it stay.
+
+    :raises NoSuchSession: there is no such session.
+    :raises DatabaseProblem: as for a memory.
+    """
+    memory = workspace.memory
+    told = memory.delete_session(id, elsewhere=workspace.library.holds, dry_run=True)
+    return _run(workspace, Task(sessions=(Ending(id, memory.session(id).started, told),)))
 
 
 def resume(workspace: Workspace) -> Receipt | None:
@@ -115,7 +128,7 @@ def _run(workspace: Workspace, task: Task) -> Receipt:
         # 6. The proof.
         searched += search(every_file(profile), task.texts, purged.words, workspace.key)
         done(profile)
-    return _receipt(purged, [one.id for one in task.documents], rewritten, searched)
+    return _receipt(purged, [one.id for one in task.documents], rewritten, searched, [one.id for one in task.sessions])
 
 
 def _delete(memory: MemoryStore, library: Library, task: Task) -> Purged:
@@ -125,7 +138,9 @@ def _delete(memory: MemoryStore, library: Library, task: Task) -> Purged:
         if id := there.get((document.collection, document.path)):
             library.remove(id)
     gone = [one.gone() for one in task.documents]
-    return joined([task.trial, *memory.erase(task.trial.texts, gone, elsewhere=library.holds)])
+    ended = [one.gone() for one in task.sessions]
+    found = memory.erase(task.trial.texts, gone, ended, elsewhere=library.holds)
+    return joined([task.trial, *(one.trial for one in task.sessions), *found])
 
 
 def _clean_backup(workspace: Workspace, file: Path, task: Task, words: Sequence[str]) -> tuple[bool, Search]:
@@ -145,7 +160,9 @@ def _clean_backup(workspace: Workspace, file: Path, task: Task, words: Sequence[
                 closing(_library(workspace, inside, key)) as library,
             ):
                 held = len(library.documents())
-                purged = _delete(memory, library, replace(task, trial=replace(NOTHING, texts=task.trial.texts)))
+                sessions = tuple(replace(one, trial=NOTHING) for one in task.sessions)
+                anew = replace(task, trial=replace(NOTHING, texts=task.trial.texts), sessions=sessions)
+                purged = _delete(memory, library, anew)
                 rows = (purged.memories, purged.turns, purged.sessions, purged.feedback)
                 changed = traces or any(rows) or held > len(library.documents())
                 memory.scrub()
@@ -176,11 +193,13 @@ def _sweep(profile: Profile) -> None:
             begun.unlink(missing_ok=True)
 
 
-def _receipt(purged: Purged, documents: Iterable[str], backups: Iterable[str], searched: Search) -> Receipt:
+def _receipt(
+    purged: Purged, documents: Iterable[str], backups: Iterable[str], searched: Search, ended: Sequence[int] = ()
+) -> Receipt:
     return Receipt(
         purged.memories,
         purged.turns,
-        purged.sessions,
+        tuple(id for id in purged.sessions if id not in ended),
         purged.feedback,
         tuple(documents),
         tuple(backups),
@@ -189,4 +208,5 @@ def _receipt(purged: Purged, documents: Iterable[str], backups: Iterable[str], s
         searched.files,
         searched.bytes,
         searched.left,
+        tuple(ended),
     )

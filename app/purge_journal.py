@@ -7,15 +7,15 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from app.answer import Profile
 from app.files import private_file
+from memory.ended import GoneSession
 from memory.erase import GoneDocument
 from memory.quoting import Document
-from memory.types import Purged
+from memory.types import NOTHING, Purged
 from retrieval.cipher import Key
-
-NOTHING = Purged((), (), (), (), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,30 @@ class Going:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A session on its way out, as a trial found what would go."""
+
+    id: int
+    started: str
+    trial: Purged
+
+    def gone(self) -> GoneSession:
+        return GoneSession(self.id, self.started)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """One deletion: of documents, or of memories, as a trial found what would go."""
+    """One deletion: of documents, of sessions, or of memories, as a trial found what would go."""
 
     documents: tuple[Going, ...] = ()
     trial: Purged = NOTHING
+    sessions: tuple[Ending, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
-        return (*self.trial.texts, *(one.text for one in self.documents))
+        """All that is to be looked for afterwards."""
+        ended = (text for one in self.sessions for text in one.trial.texts)
+        return (*self.trial.texts, *(one.text for one in self.documents), *ended)
 
 
 def journal(profile: Profile) -> Path:
@@ -70,8 +85,12 @@ def read(profile: Profile, key: Key | None = None) -> Task | None:
     except FileNotFoundError:
         return None
     kept = json.loads(content if key is None else key.unseal(content))
-    trial = Purged(**{name: tuple(values) for name, values in kept["trial"].items()})
-    return Task(tuple(Going(**one) for one in kept["documents"]), trial)
+    sessions = tuple(Ending(one["id"], one["started"], _purged(one["trial"])) for one in kept.get("sessions", ()))
+    return Task(tuple(Going(**one) for one in kept["documents"]), _purged(kept["trial"]), sessions)
+
+
+def _purged(kept: dict[str, Any]) -> Purged:
+    return Purged(**{name: tuple(values) for name, values in kept.items()})
 
 
 def done(profile: Profile) -> None:

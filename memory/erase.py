@@ -16,10 +16,7 @@ from memory.blotting import Blotter
 from memory.quoting import Document, Quoted, Statement, standing
 from memory.schema import exposures, feedback, memories, sessions, turns
 from memory.sessions import index_turn, opening
-from memory.types import Purged
-
-Elsewhere = Callable[[str], bool]
-"""Whether a word stands in what is not deleted and this room does not see, such as the library."""
+from memory.types import Elsewhere, Purged
 
 
 def nowhere(term: str) -> bool:

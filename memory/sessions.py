@@ -8,16 +8,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from memory import records
 from memory.blotting import Blotter
 from memory.clock import stamp
 from memory.errors import NoSuchSession
 from memory.redact import Exactly, redact
-from memory.schema import FTS_TABLES, memories, sessions, turns
+from memory.schema import sessions, turns
 from memory.settings import MemorySettings
 from memory.types import Session, Turn, TurnFound
 from retrieval.fulltext import fts_query, fts_text
-from retrieval.scrub import scrub
 from retrieval.sqlite import reading, writing
 
 
@@ -150,25 +148,6 @@ class SessionLog:
             ],
         }
         return json.dumps(document, ensure_ascii=False, indent=2)
-
-    def delete_session(self, session_id: int) -> None:
-        """Really delete a session: turns, feedback, its episodes (they are its words), their bytes in the file.
-
-        Facts learned from it stay, without their provenance; `forget` or `purge` them by themselves.
-        Raises NoSuchSession.
-        """
-        with writing(self.engine) as connection:
-            _get_session(connection, session_id)
-            own = sa.select(turns.c.id).where(turns.c.session == session_id)
-            from_here = sa.or_(memories.c.session == session_id, memories.c.turn.in_(own))
-            episodes = sa.select(memories.c.id).where(from_here, memories.c.kind == "episode")
-            records.delete(connection, connection.execute(episodes).scalars().all())
-            connection.execute(sa.update(memories).where(from_here).values(start=None, end=None))
-            connection.exec_driver_sql(
-                "DELETE FROM turns_fts WHERE rowid IN (SELECT id FROM turns WHERE session = ?)", (session_id,)
-            )
-            connection.execute(sa.delete(sessions).where(sessions.c.id == session_id))
-        scrub(self.engine, FTS_TABLES)
 
 
 def opening(question: str) -> str:

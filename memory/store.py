@@ -15,7 +15,8 @@ from memory.cache import RecallCache
 from memory.clock import stamp, utc
 from memory.consolidation import consolidate, unsay
 from memory.dates import find_date
-from memory.erase import Elsewhere, GoneDocument, nowhere, purge, purge_document
+from memory.ended import GoneSession, purge_session
+from memory.erase import GoneDocument, nowhere, purge, purge_document
 from memory.profile import profile
 from memory.reading import Complete, read_turns
 from memory.recall import recall
@@ -26,7 +27,7 @@ from memory.schema import FTS_TABLES, memories
 from memory.sessions import SessionLog
 from memory.settings import MemorySettings
 from memory.transfer import export_store, import_store, parse, without_secrets
-from memory.types import ImportReport, Kind, Memory, Purged, Recalled, Source, State
+from memory.types import NOTHING, Elsewhere, ImportReport, Kind, Memory, Purged, Recalled, Source, State
 from retrieval.cipher import Key
 from retrieval.scrub import scrub
 from retrieval.sqlite import open_database, reading, writing
@@ -171,17 +172,39 @@ class MemoryStore(SessionLog, RetentionDesk):
             self.scrub()
         return purged
 
+    def delete_session(self, session_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
+        """Really delete a session: turns, feedback, its episodes (they are its words), their bytes in the file.
+
+        Facts learned from it stay, without their provenance; `forget` or `purge` them by themselves.
+        Raises NoSuchSession, and DatabaseProblem as `purge` does.
+        """
+        gone = GoneSession(session_id, self.session(session_id).started)
+        with writing(self.engine) as connection:
+            purged = purge_session(connection, gone, elsewhere)
+            if dry_run:
+                connection.rollback()
+        if not dry_run:
+            self.scrub()
+        return purged or NOTHING
+
     def erase(
-        self, texts: Sequence[str], documents: Sequence[GoneDocument], *, elsewhere: Elsewhere = nowhere
+        self,
+        texts: Sequence[str],
+        documents: Sequence[GoneDocument],
+        sessions: Sequence[GoneSession] = (),
+        *,
+        elsewhere: Elsewhere = nowhere,
     ) -> Erased:
-        """Delete whatever says one of `texts`, and what turns have of deleted `documents`; may be done again.
+        """Delete whatever says one of `texts`, what turns have of deleted `documents`, and `sessions`; may be done
+        again.
 
         The freed bytes stay in the file until `scrub`.
         """
         with writing(self.engine) as connection:
             known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
             said = [purge(connection, known, texts, elsewhere)] if texts else []
-            return [*said, *(purge_document(connection, one, elsewhere) for one in documents)]
+            ended = [purged for one in sessions if (purged := purge_session(connection, one, elsewhere))]
+            return [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]
 
     def scrub(self) -> None:
         """Rewrite memory.db without the bytes of what was deleted. Raises DatabaseProblem as `purge` does."""

@@ -1,6 +1,6 @@
 """The plain rows that leave this room. Times are UTC, ISO 8601 with a `Z`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -116,6 +116,10 @@ class ImportReport:
     """Rows added that are no memories: sessions, turns, what was shown when, ..."""
 
 
+Elsewhere = Callable[[str], bool]
+"""Whether a word stands in what is not deleted and this room does not see, such as the library."""
+
+
 @dataclass(frozen=True, slots=True)
 class Purged:
     """What a purge deleted, and where it blotted words out."""
@@ -123,12 +127,15 @@ class Purged:
     memories: tuple[int, ...]
     turns: tuple[int, ...]
     sessions: tuple[int, ...]
-    """By their titles."""
+    """By their titles, or as a whole."""
     feedback: tuple[int, ...]
     texts: tuple[str, ...]
     """What was deleted, to look for what is left of it. It must not be stored."""
     words: tuple[str, ...]
     """Words of it that stand nowhere else."""
+
+
+NOTHING = Purged((), (), (), (), (), ())
 
 
 def joined(parts: Iterable[Purged]) -> Purged:

@@ -12,13 +12,16 @@ from app.cli.door import PARTIAL, AsJson, Force, leave, note, print_json, worksp
 
 def export(
     ctx: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Default, and -: stdout.", show_default=False)
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write the memory whole as JSON lines; the file is for its owner alone (mode 0600).
 
     \b
     loci memory export memories.jsonl
+    loci memory export - | gzip > memories.jsonl.gz
 
     Sessions, turns and feedback are in it: nothing but the vectors is lost, and those are made anew.
     """
@@ -26,7 +29,7 @@ def export(
 
     with workspace(ctx) as opened:
         rows = opened.memory.export()
-        if file is None:
+        if file is None or str(file) == "-":
             for row in rows:
                 write_exactly(_line(row))
         else:

@@ -1,4 +1,5 @@
-"""The receipt of a deletion for good, as `loci memory purge` and `loci library remove --purge` print it."""
+"""The receipt of a deletion for good, as `loci memory purge`, `loci library remove --purge` and `loci sessions
+delete` print it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def purging(opened: "Workspace", as_json: bool) -> "Iterator[tuple[Callable[[Rec
 def lines(receipt: "Receipt", dry_run: bool) -> Iterator[str]:
     """The receipt in words."""
     gone = [
+        *_named("session", "sessions", receipt.ended),
         *_named("memory", "memories", receipt.memories),
         *_named("document", "documents", receipt.documents),
         *_named("words in turn", "words in turns", receipt.turns),

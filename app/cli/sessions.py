@@ -99,7 +99,9 @@ def search(
 def export(
     ctx: typer.Context,
     id: Id,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: stdout.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Default, and -: stdout.", show_default=False)
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="To read, in place of JSON.")] = False,
     force: Force = False,
 ) -> None:
@@ -113,7 +115,7 @@ def export(
 
     with workspace(ctx) as opened:
         text = opened.memory.export_session(id, "markdown" if markdown else "json")
-    if file is None:
+    if file is None or str(file) == "-":
         write_exactly(text + "\n")
     else:
         with private_file(file, force=force) as out:
@@ -123,21 +125,29 @@ def export(
 
 @app.command()
 def delete(
-    ctx: typer.Context, ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)], yes: Yes = False
+    ctx: typer.Context,
+    ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)],
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete sessions for good: turns, feedback, episodes. Facts learned from them stay.
 
     \b
     loci sessions delete 3 --yes
+
+    They go from the backups that this profile knows, too, and a receipt tells of a search of every byte: what it
+    names as kept says the same and was not deleted. Exit code 4: something of them is left.
     """
-    from app.pinned import forget_sessions
+    from app.cli.purging import purging
+    from app.purge import purge_session
 
     with workspace(ctx) as opened:
-        for session in [opened.memory.session(id) for id in ids]:
+        found = [opened.memory.session(id) for id in ids]
+        for session in found:
             confirm(f"Delete session {session.id}, “{session.title}”?", yes)
-            opened.memory.delete_session(session.id)
-            forget_sessions(opened)
-            note(f"Deleted: session {session.id}, “{session.title}”.")
+        with purging(opened, as_json) as (report, _):
+            for session in found:
+                report(purge_session(opened, session.id), False)
 
 
 def _minute(stamp: str) -> str:

@@ -48,7 +48,9 @@ def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
     assert loci("memory", "restore", edited["id"], "--json").json["state"] == "active"
     exported = loci("memory", "export", tmp_path / "m.jsonl")
     assert exported.code == 0 and "3 memories are written" in exported.err  # of more lines, with what belongs to them
-    assert loci("memory", "export").out == (tmp_path / "m.jsonl").read_text("utf-8")
+    assert (
+        loci("memory", "export").out == loci("memory", "export", "-").out == (tmp_path / "m.jsonl").read_text("utf-8")
+    )
     imported = loci("--profile", "second", "memory", "import", tmp_path / "m.jsonl", "--json").json
     assert imported["added"] >= 2 and imported["bad"] == []
     with (tmp_path / "m.jsonl").open("a") as file:
@@ -137,6 +139,7 @@ def test_session_commands_go_round(loci: Run, tmp_path: Path) -> None:
     assert loci("sessions", "search", "ferry", "--json").json[0]["turn"]["id"] == turn
     assert loci("sessions", "search", "ferry", "--in", "work").code == 3
     loci("sessions", "export", session, tmp_path / "s.json")
+    assert loci("sessions", "export", session, "-").out == loci("sessions", "export", session).out
     assert "At nine." in json.dumps(json.loads((tmp_path / "s.json").read_text()))
     assert loci("feedback", "last", "--good").err == "Noted.\n"
     assert loci("feedback", "last").code == 2

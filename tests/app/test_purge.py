@@ -91,6 +91,32 @@ def test_forgetting_can_be_for_good(loci: Run, home: Path) -> None:
     assert b"whimbrelonde" not in every_byte(home)
 
 
+def test_a_session_is_gone_from_profile_and_backups_and_its_facts_stay(loci: Run, home: Path, tmp_path: Path) -> None:
+    with Workspace.open() as opened:
+        session = opened.memory.start_session()
+        said = "My office is in B12. I walked along Kvistholmen with Anna yesterday evening."
+        turn = opened.memory.begin_turn(session, said)
+        answer = "Noted: Zanzibarquay is near Kvistholmen."
+        opened.memory.finish_turn(turn, answer, json.dumps({"answer": answer}), True)
+        opened.memory.observe(turn, said, recalled=[], cited=[], scope="main")
+        opened.memory.feedback(turn, "bad", "Not Zanzibarquay at all")
+        other = opened.memory.begin_turn(opened.memory.start_session(), "How are you?")
+    loci("memory", "purge", 2, "--yes")  # the event, which is a fact of its own
+    loci("backup", tmp_path / "b.zip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.purge, "search", killed)
+        assert loci("sessions", "delete", session, "--yes").code == 130
+    assert b"zanzibarquay" in every_byte(tmp_path / "b.zip")
+    ran = loci("sessions", "delete", other, "--yes", "--json")
+    [receipt, second] = ran.json
+    assert ran.code == 0 and receipt["clean"] and second["clean"]
+    assert receipt["ended"] == [session] and second["ended"] == [other] and receipt["turns"] == []
+    assert receipt["backups"] == [str(tmp_path / "b.zip")] and receipt["words"] >= 1
+    assert b"zanzibarquay" not in every_byte(home, tmp_path / "b.zip")
+    assert [one["text"] for one in loci("memory", "list", "--json").json] == ["My office is in B12"]
+    assert loci("sessions", "list", "--json").json == []
+
+
 def test_what_says_the_same_and_was_not_deleted_is_named(loci: Run, tmp_path: Path) -> None:
     (tmp_path / "boats.md").write_text(f"# Boats\n\n{SECRET}, he said.\n")
     loci("ingest", tmp_path / "boats.md")
