@@ -37,7 +37,7 @@ def keep(workspace: Workspace, collection: str) -> Kept | None:
     """
     documents = [one for one in workspace.library.documents((collection,)) if one.pinned]
     info = workspace.model_info()
-    if documents and info.engine == "torch" and "chat" in info.capabilities and not is_encrypted(workspace.profile):
+    if documents and info.engine != "remote" and "chat" in info.capabilities and not is_encrypted(workspace.profile):
         engine = workspace.engine()
         passages = [whole_document(one, workspace.library.text(one.id)) for one in documents]
         room = engine.describe().context // 2 - SLACK  # the rest is for question, passages and answer

@@ -5,9 +5,9 @@ grammar. Knows nothing about documents or what prompts mean.
 """
 
 import hashlib
-import json
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,34 +16,35 @@ from numpy.typing import NDArray
 
 from model.chat_template import ChatTemplate
 from model.engine import (
+    SESSION,
     Capability,
-    Choice,
-    Constraint,
     EngineInfo,
     Event,
     Finished,
-    Grammar,
-    JsonSchema,
     Logprobs,
     Message,
     Prefilling,
     Prompt,
     Request,
-    Sampling,
     Score,
     TokenLogprob,
     Usage,
 )
 from model.errors import (
     BadCheckpoint,
+    ModelError,
     NotEnoughMemory,
     PromptTooLong,
     UnfitSetting,
     UnsupportedAdapter,
     UnsupportedConstraint,
+    UnsupportedOperation,
 )
 from model.files import Progress, as_path
-from model.llama_native import CacheType, NativeModel, Rope, Stage
+from model.llama_native import CacheType, NativeModel, Rope
+from model.llama_sampling import grammar_of, stages_of
+from model.llama_sequence import LlamaSequence, common
+from model.llama_shelves import LlamaShelves
 from model.plan.check import record_allocation
 from model.plan.machine import this_machine
 from model.plan.make import plan_file
@@ -72,11 +73,13 @@ class LlamaEngine:
         settings: ModelSettings,
         reference: str | None = None,
         progress: Progress | None = None,
+        shelves: Path | None = None,
         notes: Path | None = None,
     ) -> None:
         """Load it as its plan says, telling `progress` the bytes read and those to read.
 
-        What the plan got wrong is recorded in the file `notes`, from which later plans learn.
+        Beginnings of prompts that the folder `shelves` has are read from there, not by the model. What the plan got
+        wrong is recorded in the file `notes`, from which later plans learn.
         """
         if not file.is_file():
             raise BadCheckpoint(f"{file} does not exist.", "Check the path.")
@@ -108,8 +111,6 @@ class LlamaEngine:
             progress=progress and (lambda share: progress(int(share * size), size)),
         )
         record_allocation(plan, self._native.allocated, notes)
-        # A step that takes seconds could not be cancelled: where prompts are read slowly, less is read at a time.
-        self._step = max(_LEAST_STEP, min(plan.batch, int(plan.prefill)))
         source = self._native.chat_template
         self._template = source and ChatTemplate(
             source,
@@ -118,7 +119,18 @@ class LlamaEngine:
             eos_token=self._native.special_text("eos"),
             control=self._native.control_tokens(),
         )
-        self._read_tokens: list[int] = []
+        # 3. What was read: in the cache, and on shelves.
+        self._mark = _fingerprint(file)
+        self._drafts = settings.speculate if settings.speculate != "auto" and self._native.rewinds else 0
+        self._shelf_tokens, self._keep_session = settings.shelf_tokens, True
+        self._shelves: LlamaShelves | None = None
+        if shelves is not None:
+            form = f"{plan.cache_type} {settings.rope_base} {settings.rope_scale} {adapter}"
+            per_token = plan.cache_per_token[plan.cache_type]
+            self._shelves = LlamaShelves(shelves, settings.shelf_gib, f"llama {self._mark} {form}", per_token)
+        # A step that takes seconds could not be cancelled: where prompts are read slowly, less is read at a time.
+        step = max(_LEAST_STEP, min(plan.batch, int(plan.prefill)))
+        self._sequence = LlamaSequence(self._native, step, self._shelves)
 
     @property
     def allocated(self) -> dict[tuple[str, str], int]:
@@ -151,13 +163,13 @@ class LlamaEngine:
         # 1. Everything that can be refused is refused before the first token is read.
         sampling = request.sampling
         tokens = self._fitting(request.prompt, sampling.max_tokens)
-        stages = _stages(sampling, tokens, (self._native.vocabulary, self._native.context_length))
-        sampler = self._native.sampler(stages, _grammar(request.constraint))
+        stages = stages_of(sampling, tokens, (self._native.vocabulary, self._native.context_length))
+        sampler = self._native.sampler(stages, grammar_of(request.constraint))
         try:
             # 2. Read what the cache does not hold yet.
             started = time.perf_counter()
-            cached = self._rewind_to_common(tokens)
-            for done in self._prefill(tokens):
+            cached = self._sequence.keep(tokens)
+            for done in self._sequence.read(tokens):
                 yield Prefilling(done, len(tokens))
             prefilled = time.perf_counter()
 
@@ -165,8 +177,7 @@ class LlamaEngine:
             detokenizer = Detokenizer(self._decode)
             stream = TextStream(sampling.stop, _opens_with_reasoning(self._decode(tokens[-8:])))
             made, ended = 0, False
-            while made < sampling.max_tokens and not stream.stopped:
-                token = sampler.sample()
+            for token in self._sequence.draw(sampler, sampling.max_tokens, self._drafts):
                 if self._native.ends(token):
                     ended = True
                     break
@@ -174,9 +185,8 @@ class LlamaEngine:
                 if sampling.logprobs:
                     yield self._logprobs(token, sampling.logprobs)
                 yield from stream.push(detokenizer.push(token))
-                if made < sampling.max_tokens and not stream.stopped:
-                    self._last = self._native.decode([token], len(self._read_tokens))
-                    self._read_tokens.append(token)
+                if stream.stopped:
+                    break
             if not stream.stopped:
                 yield from stream.push(detokenizer.flush())
                 yield from stream.flush()
@@ -184,51 +194,84 @@ class LlamaEngine:
             # 4. Account.
             yield Finished(
                 reason="stop" if ended or stream.stopped else "length",
-                usage=Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=made),
+                usage=Usage(len(tokens), cached, made, self._sequence.drafted, self._sequence.accepted),
                 prefill_ms=(prefilled - started) * 1e3,
                 decode_ms=(time.perf_counter() - prefilled) * 1e3,
             )
         finally:
             sampler.close()
+            self._sequence.forget_drafts()
 
     def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
         rows = [self._native.tokenize(candidate) for candidate in candidates]
         tokens = self._fitting(prompt, max((len(row) for row in rows), default=0))
         if not tokens:
             raise UnsupportedConstraint("Candidates need a prompt to follow.")
-        first = self._read_all(tokens)
+        first = self._sequence.read_all(tokens)
         scores: list[Score] = []
         for row in rows:
             if self._native.rewind(len(tokens)) != len(tokens):
-                self._read_tokens.clear()
-                self._read_all(tokens)
-            logits = np.concatenate([first, self._decode_every(row[:-1], len(tokens))])
+                self._sequence.tokens.clear()
+                self._sequence.read_all(tokens)
+            logits = np.concatenate([first, self._sequence.read_every(row[:-1], len(tokens))])
             total = float(_log_softmax(logits)[np.arange(len(row)), row].sum()) if row else 0.0
             scores.append(Score(total, len(row)))
-        self._read_tokens = tokens[: self._native.rewind(len(tokens))]
+        self._sequence.tokens = tokens[: self._native.rewind(len(tokens))]
         return scores
 
     def save_prefix(self, prompt: Prompt, file: Path) -> None:
         tokens = self._fitting(prompt, 0)
-        self._read_all(tokens)
+        self._sequence.read_all(tokens)
         unfinished = file.with_name(file.name + ".part")
         try:
-            self._native.save_state([*self._mark(), *tokens], unfinished)
+            self._native.save_state([*self._mark, *tokens], unfinished)
             unfinished.replace(file)
         finally:
             unfinished.unlink(missing_ok=True)
 
     def load_prefix(self, file: Path) -> int:
-        self._read_tokens.clear()
+        self._sequence.tokens.clear()
         saved = self._native.load_state(file, room=_MARK_TOKENS)
-        if saved[:_MARK_TOKENS] != self._mark():
+        if saved[:_MARK_TOKENS] != self._mark:
             self._native.rewind(0)
             raise BadCheckpoint(f"{file} was saved by another model.", "Delete it; it will be made again.")
-        self._read_tokens = saved[_MARK_TOKENS:]
-        return len(self._read_tokens)
+        self._sequence.tokens = saved[_MARK_TOKENS:]
+        return len(self._sequence.tokens)
+
+    def shelve(self, prompts: Sequence[Prompt], label: str) -> int:
+        """As `KeepsShelves.shelve`.
+
+        :raises UnsupportedOperation: the engine was opened without a folder for shelves.
+        :raises NotEnoughSpace: the disk budget has no room for it.
+        """
+        if self._shelves is None:
+            raise UnsupportedOperation("The engine was opened without a folder for shelves.")
+        rows = [self._fitting(prompt, 0) for prompt in prompts]
+        common = next((n for n, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), None)
+        tokens = rows[0][: min(map(len, rows)) if common is None else common]
+        self._sequence.read_all(tokens)
+        self._shelves.keep(tokens, label, self._native, pinned=True)
+        return len(tokens)
+
+    def at_hand(self, prompt: Prompt) -> int:
+        tokens = self._tokens(prompt)
+        found = self._shelves.find(tokens) if self._shelves is not None else 0
+        return max(common(self._sequence.tokens, tokens), found)
+
+    def forget_sessions(self) -> None:
+        self._keep_session = False
+        if self._shelves is not None:
+            self._shelves.discard(SESSION)
 
     def close(self) -> None:
-        self._native.close()
+        read, self._sequence.tokens = self._sequence.tokens, []
+        try:
+            worth = self._keep_session and self._shelf_tokens is not None and len(read) >= self._shelf_tokens
+            if worth and self._shelves is not None:
+                with suppress(ModelError):  # a full disk, say: the answers were given all the same
+                    self._shelves.keep(read, SESSION, self._native)
+        finally:
+            self._native.close()
 
     def _devices(self) -> tuple[str, ...]:
         """`cuda:0`, ... as far as they hold layers; the host where it holds more than the embedding."""
@@ -256,43 +299,9 @@ class LlamaEngine:
             )
         return tokens
 
-    def _rewind_to_common(self, tokens: Sequence[int]) -> int:
-        """Keep what the cache shares with `tokens`, all but the last of them; the number kept."""
-        common = 0
-        for ours, theirs in zip(self._read_tokens, tokens[:-1], strict=False):
-            if ours != theirs:
-                break
-            common += 1
-        kept = self._native.rewind(common)
-        del self._read_tokens[kept:]
-        return kept
-
-    def _prefill(self, tokens: Sequence[int]) -> Iterator[int]:
-        """Read the rest of `tokens`, yielding how many are read after each batch."""
-        while (read := len(self._read_tokens)) < len(tokens):
-            batch = tokens[read : read + self._step]
-            self._last = self._native.decode(batch, read)
-            self._read_tokens.extend(batch)
-            yield len(self._read_tokens)
-
-    def _read_all(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Logits [1, vocabulary] after `tokens`."""
-        self._rewind_to_common(tokens)
-        for _ in self._prefill(tokens):
-            pass
-        return self._last
-
-    def _decode_every(self, tokens: Sequence[int], start: int) -> NDArray[np.float32]:
-        """Logits [T, vocabulary] of a candidate's tokens."""
-        size = self._native.batch
-        rows = [
-            self._native.decode(tokens[at : at + size], start + at, every=True) for at in range(0, len(tokens), size)
-        ]
-        return np.concatenate(rows) if rows else np.empty((0, self._native.vocabulary), np.float32)
-
     def _logprobs(self, token: int, most: int) -> Logprobs:
         """How sure the model was of `token` after what was read last."""
-        likely = _log_softmax(self._last)[0]
+        likely = _log_softmax(self._sequence.last)[0]
         best = np.argsort(-likely, kind="stable")[:most].tolist()
         own, *likeliest = [TokenLogprob(self._decode([one]), float(likely[one]), one) for one in (token, *best)]
         return Logprobs(own, tuple(likeliest))
@@ -313,59 +322,17 @@ class LlamaEngine:
         layers = number("block_count") - number("leading_dense_block_count")
         return layers * (experts - used) * 3 * width * number("embedding_length") if experts else 0
 
-    def _mark(self) -> list[int]:
-        """The model's fingerprint as small integers: size, header and 64 evenly spaced pages of the file."""
-        digest = hashlib.sha256()
-        size = self._file.stat().st_size
-        digest.update(str(size).encode())
-        with self._file.open("rb") as stream:
-            for page in range(64):
-                stream.seek(size * page // 64)
-                digest.update(stream.read(4096))
-        return [int.from_bytes(digest.digest()[2 * i : 2 * i + 2]) for i in range(_MARK_TOKENS)]
 
-
-def _stages(sampling: Sampling, prompt: Sequence[int], size: tuple[int, int]) -> list[Stage]:
-    """llama.cpp's samplers for our settings, in our order; `size`: vocabulary, and how far penalties look back."""
-    stages: list[Stage] = []
-    if sampling.repetition_penalty != 1:
-        stages.append(Stage("penalties", (*size, sampling.repetition_penalty, 0.0, 0.0), prompt))
-    if sampling.frequency_penalty or sampling.presence_penalty:
-        stages.append(Stage("penalties", (*size, 1.0, sampling.frequency_penalty, sampling.presence_penalty)))
-    if sampling.temperature <= 0:
-        return [*stages, Stage("greedy")]
-    stages.append(Stage("temp", (sampling.temperature,)))
-    if sampling.top_k:
-        stages.append(Stage("top_k", (sampling.top_k,)))
-    if sampling.top_p < 1:
-        stages.append(Stage("top_p", (sampling.top_p, 1)))
-    if sampling.min_p:
-        stages.append(Stage("min_p", (sampling.min_p, 1)))
-    return [*stages, Stage("dist", (sampling.seed & 0xFFFFFFFF,))]
-
-
-def _grammar(constraint: Constraint | None) -> str | None:
-    """Every constraint as GBNF.
-
-    :raises UnsupportedConstraint: no options, or a schema that cannot be read.
-    """
-    match constraint:
-        case None:
-            return None
-        case Grammar(gbnf):
-            return gbnf
-        case Choice(options):
-            if not options or not all(options):
-                raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
-            # GBNF literals take JSON's escapes.
-            return "root ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
-        case JsonSchema(schema):
-            from llama_cpp.llama_grammar import json_schema_to_gbnf
-
-            try:
-                return str(json_schema_to_gbnf(schema))
-            except Exception as error:
-                raise UnsupportedConstraint(f"The JSON schema cannot be turned into a grammar: {error}.") from error
+def _fingerprint(file: Path) -> list[int]:
+    """What tells models apart, as small integers: size, header and 64 evenly spaced pages of the file."""
+    digest = hashlib.sha256()
+    size = file.stat().st_size
+    digest.update(str(size).encode())
+    with file.open("rb") as stream:
+        for page in range(64):
+            stream.seek(size * page // 64)
+            digest.update(stream.read(4096))
+    return [int.from_bytes(digest.digest()[2 * i : 2 * i + 2]) for i in range(_MARK_TOKENS)]
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

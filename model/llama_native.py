@@ -192,6 +192,12 @@ class NativeModel:
         """Whether this build can place layers on a GPU."""
         return bool(self.native.llama_supports_gpu_offload())
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether the last tokens can be taken back; a recurrent state cannot be rewound."""
+        native, model = self.native, self._model
+        return not (native.llama_model_is_recurrent(model) or native.llama_model_is_hybrid(model))
+
     def control_tokens(self) -> list[str]:
         """Texts of the tokens that steer the model; a document must not contain them."""
         found = (token for token in range(self.vocabulary) if self.native.llama_vocab_is_control(self._vocab, token))

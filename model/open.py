@@ -89,7 +89,7 @@ def open_engine(
     if found.engine == "llama":
         from model.llama_engine import LlamaEngine
 
-        return LlamaEngine(Path(found.target), settings, reference, progress, notes)
+        return LlamaEngine(Path(found.target), settings, reference, progress, shelves, notes)
     from model.torch_engine import TorchEngine
 
     return TorchEngine(Path(found.target), settings, reference, progress, shelves)

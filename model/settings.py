@@ -10,7 +10,7 @@ _MOST_GIB = float(1 << 20)
 _LLAMA = frozenset(
     {
         "reference", "adapter", "context", "threads", "gpu_layers", "host_experts", "cache_type", "rope_base",
-        "rope_scale",
+        "rope_scale", "speculate", "shelf_gib", "shelf_tokens",
     }
 )  # fmt: skip
 """What the engine of GGUF models reads."""
@@ -65,10 +65,10 @@ class ModelSettings(BaseModel):
     cache_gib: float | None = Field(default=None, gt=0, le=_MOST_GIB)
     """Memory of the torch engine's cache in GiB; unset, several windows where there is room."""
     speculate: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
-    """Tokens drafted before each pass by the model's own prediction layers (torch engine); 0 is off, `auto` is 1 where
-    the checkpoint has such layers."""
+    """Tokens drafted before each pass; 0 is off. In the torch engine the model's own prediction layers draft, and
+    `auto` is 1 where it has some; for a GGUF model, what followed the same words before, and `auto` is off."""
     shelf_gib: float = Field(default=8.0, ge=0, le=_MOST_GIB)
-    """Disk that read beginnings of prompts may take, in GiB (torch engine): pinned documents, and sessions if kept."""
+    """Disk that read beginnings of prompts may take, in GiB: pinned documents, and sessions if kept."""
     shelf_tokens: int | None = Field(default=None, ge=64)
     """Keep what was read and answered on disk when the engine closes, from so many tokens on; unset, only what is
     pinned is kept."""

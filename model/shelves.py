@@ -91,7 +91,7 @@ class Shelves:
         if not blocks.grow(own, common):
             return False
         try:
-            prefix = open_prefix(self._data(shelf.key), self.identity, runner.cache)
+            prefix = open_prefix(self.data(shelf.key), self.identity, runner.cache)
             if prefix.tokens[:common] != own.tokens:
                 raise BadCheckpoint(f"{prefix.file} holds other tokens than its manifest says.")
             runner.restore(prefix, own.pages, common)
@@ -104,13 +104,24 @@ class Shelves:
         if own.followed is not None:
             own.followed = common - 1
         blocks.close(own)
-        self._touch(shelf)
+        self.touch(shelf)
         return True
 
     def store(self, sequence: TokenSequence, cache: LatentCache, label: str, pinned: bool = False) -> Shelf | None:
+        """As `keep`, of what `sequence` holds in the torch engine's cache."""
+        tokens = sequence.tokens[: sequence.held]
+        size = len(tokens) * (cache.storage[:, 0, 0].numel() * cache.storage.element_size() + 4)
+        return self.keep(
+            sequence, label, pinned, size, lambda file: write_prefix(file, self.identity, tokens, cache, sequence.pages)
+        )
+
+    def keep(
+        self, sequence: TokenSequence, label: str, pinned: bool, size: int, write: Callable[[Path], int]
+    ) -> Shelf | None:
         """Keep what `sequence` holds; the shelf that has it, or None where the budget has no room for one.
 
-        What was pinned under `label` before goes, of any model: it may hold what is not to be kept any more.
+        `write` puts about `size` bytes into the file that it is given, whole or not at all, and returns how many. What
+        was pinned under `label` before goes, of any model: it may hold what is not to be kept any more.
 
         :raises ModelError: it cannot be written.
         """
@@ -126,11 +137,10 @@ class Shelves:
         for shelf in mine:
             if shelf.key == key or (not pinned and _common(shelf, sequence) >= len(tokens)):
                 return self._pin(shelf, label) if pinned and not shelf.pinned else shelf
-        size = len(tokens) * (cache.storage[:, 0, 0].numel() * cache.storage.element_size() + 4)
         if not self._make_room(size):
             return None
         _private(self.folder)
-        written = write_prefix(self._data(key), self.identity, tokens, cache, sequence.pages)
+        written = write(self.data(key))
         pages = tuple(sequence.digest(n + 1).hex() for n in range(full))
         shelf = Shelf(key, self.identity, label, len(tokens), written, pages, tail, 1.0, self._now(), pinned)
         self._write(shelf)
@@ -151,7 +161,7 @@ class Shelves:
         """:raises ModelError: the folder cannot be written."""
         try:
             self._manifest(key).unlink(missing_ok=True)
-            self._data(key).unlink(missing_ok=True)
+            self.data(key).unlink(missing_ok=True)
         except OSError as error:
             raise ModelError(
                 f"A shelf cannot be removed: {why(error)}.", f"Mend that, or remove the folder {self.folder}."
@@ -188,7 +198,8 @@ class Shelves:
             except OSError:
                 continue  # another process was faster, or it is none of ours
 
-    def _touch(self, shelf: Shelf) -> None:
+    def touch(self, shelf: Shelf) -> None:
+        """It was of use."""
         now = self._now()
         try:
             self._write(replace(shelf, uses=shelf.faded(now) + 1.0, used=now))
@@ -215,7 +226,8 @@ class Shelves:
     def _manifest(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def _data(self, key: str) -> Path:
+    def data(self, key: str) -> Path:
+        """The file of a shelf; a GGUF model's holds llama.cpp's own form under the same name."""
         return self.folder / f"{key}.safetensors"
 
 

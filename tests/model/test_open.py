@@ -80,7 +80,7 @@ def test_unknown_settings_are_refused() -> None:
 def test_settings_that_an_engine_does_not_read_are_told() -> None:
     given = ModelSettings(threads=2, gpu_layers=3, speculate=0, cache_type="q8_0", timeout=9, retries=2)  # 2 is usual
     assert given.without_effect("torch") == ["cache_type", "gpu_layers", "timeout"]
-    assert given.without_effect("llama") == ["speculate", "timeout"]
+    assert given.without_effect("llama") == ["timeout"]
     assert given.without_effect("remote") == ["cache_type", "gpu_layers", "speculate", "threads"]
     assert ModelSettings(cache_type="fp8").without_effect("torch") == []
 
