@@ -135,10 +135,9 @@ class Part:
             whole()
         with self.choices.repeated() if quiet else nullcontext():
             self.work = _captured(whole)
-        self.work()
-        self._wait()
+        finite = bool(self.work().isfinite().all())
         total, most = self.choices.experts(self.shard.size, self.model.config.n_routed_experts)
-        return {"path": "graph", "experts": round(total, 1), "busiest": round(most, 1)}
+        return {"path": "graph", "finite": finite, "experts": round(total, 1), "busiest": round(most, 1)}
 
     def prepare_round(self, cell: Cell, drafts: int) -> None:
         """The step is a round with drafts: to judge those of last time, and to make as many."""
