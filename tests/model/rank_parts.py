@@ -21,6 +21,13 @@ from model.split_cache import SplitCache
 from model.step import Reading, make_branches, make_step
 
 
+def large_tiles() -> None:
+    """Matrix-vector kernels of 32 rows a program: the interpreter takes as long for a large tile as for a small one."""
+    from model.kernels import gemv  # needs Triton
+
+    gemv._blocks = lambda n, k, columns: gemv.Blocks(32, 128, 4)
+
+
 class ModelPart:
     """A checkpoint's part, with a cache of 32 pages."""
 
@@ -41,6 +48,16 @@ class ModelPart:
         hidden = self.model.step(make_step([Reading(tokens, 0, self.pages)], torch.device("cpu")), self.cache)
         step = make_step([Reading(following, 0, self.pages)], torch.device("cpu"))
         return self.model.logits(self.model.draft(0, step, hidden, self.cache))
+
+    @torch.inference_mode()
+    def advance(self, readings: Sequence[Reading], drafts: int, vocabulary: int) -> list[list[int]]:
+        """A round of speculation by the kernels."""
+        from model import fast_rounds  # needs Triton
+
+        large_tiles()
+        step = make_step(readings, torch.device("cpu"))
+        found: list[list[int]] = fast_rounds.advance(self.model, step, self.cache, drafts, vocabulary).tolist()
+        return found
 
     def generate(self, prompt: Sequence[int], count: int) -> list[int]:
         """Greedily; every rank follows the same tokens by itself."""
@@ -78,6 +95,7 @@ class SplitPart(ModelPart):
         """`read_all` by the kernels."""
         from model import fast_decode  # needs Triton
 
+        large_tiles()
         hidden = fast_decode.decode(self.model, make_step(readings, torch.device("cpu")), self.cache)
         return fast_decode.logits(self.model, hidden)
 

@@ -25,7 +25,7 @@ from model.shard import WHOLE
 from model.speculate import follow, keep
 from model.step import Reading, make_step
 from tests.model.host_rounds import HostRounds
-from tests.model.rank_parts import SplitPart, build_split
+from tests.model.rank_parts import SplitPart, build_model, build_split, large_tiles
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = 1e-4
@@ -55,9 +55,9 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def larger_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter takes as long for a large tile as for a small one."""
+    monkeypatch.setattr(gemv, "_blocks", gemv._blocks)  # set back afterwards
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(gemv, "_blocks", lambda n, k, columns: gemv.Blocks(32, 128, 4))
+        large_tiles()
 
 
 @torch.inference_mode()
@@ -221,5 +221,27 @@ def test_ranks_that_share_a_cache_decode_as_one(tmp_path: Path, monkeypatch: pyt
                 largest = max(largest, float((found - expected).abs().max() / expected.std()))
         print(f"two ranks that share a cache: logits {largest:.1e}")
         assert largest < TOLERANCE
+    finally:
+        ranks.close()
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="ranks of a test are on the CPU")
+@pytest.mark.parametrize("build", [build_model, build_split], ids=["heads", "sequence"])
+def test_ranks_judge_and_draft_as_one(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One draft stays and one does not, at the end of a page; each rank has one head."""
+    for name in ("_HISTORY_BLOCK", "_ABSORBED_SCORES"):  # parts set them
+        monkeypatch.setattr(attention, name, getattr(attention, name))
+    save_model(random_model(Config(**{**SMALL, **FORMS["v3"], **TINY}), torch.float32, DEVICE), tmp_path, torch.float32)
+    whole = build_model(tmp_path, False, WHOLE, DEVICE)
+    ranks: Ranks[Any] = Ranks(partial(build, tmp_path, False), [DEVICE] * 2, threads=1)
+    tokens = torch.randint(0, 24, (62,), generator=torch.Generator().manual_seed(0)).tolist()
+    try:
+        for part in (whole.draft, partial(ranks.call, "draft")):
+            part(tokens[:-1], tokens[1:])
+        right = int(whole.read(tokens[-1:], 61)[0, :22].argmax())
+        reading = Reading([tokens[-1], right, 23], 61, [0, 1])
+        expected = whole.advance([reading], 2, 22)
+        assert expected[0][0] == right
+        assert ranks.ask("advance", [reading], 2, 22) == [expected, expected]
     finally:
         ranks.close()
