@@ -1,5 +1,7 @@
 """The endpoint in this process, until a signal ends it."""
 
+import asyncio
+import logging
 import socket
 
 import uvicorn
@@ -31,8 +33,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Expected(logging.Filter):
+    """Keeps quiet about answers that were cut off because the server ends: nothing failed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        return kind is None or not issubclass(kind, asyncio.CancelledError)
+
+
 def server(served: Served) -> uvicorn.Server:
     """What runs until a signal, which it raises again at its end, or until `should_exit` is set."""
+    logging.getLogger("uvicorn.error").addFilter(_Expected())
     return uvicorn.Server(
         uvicorn.Config(
             application(served),

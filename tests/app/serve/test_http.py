@@ -1,6 +1,8 @@
 """`loci serve` over HTTP: an unmodified OpenAI client, and all that is refused."""
 
+import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -12,6 +14,9 @@ import pytest
 
 from app.errors import ResidentEnded
 from app.serve import http
+from app.serve.http import Served
+from app.serve.run import server
+from app.serve.turns import Turns
 from model.errors import PromptTooLong, UnsupportedConstraint
 from retrieval.errors import NoSuchDocument
 from tests.app.fakes import make_answer
@@ -258,3 +263,11 @@ def test_a_port_that_is_taken_is_named() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInput, match="cannot be had"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_answers_that_are_cut_off_at_the_end_leave_no_traceback_and_failures_do() -> None:
+    logger = logging.getLogger("uvicorn.error")
+    server(Served(Turns(Talker().turn, alone=False), lambda: []))
+    for error, told in ((asyncio.CancelledError(), False), (ValueError(), True)):
+        record = logger.makeRecord("x", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
+        assert bool(logger.filter(record)) is told
