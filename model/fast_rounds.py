@@ -7,7 +7,6 @@ recorded in a CUDA graph (see graphs.py) and the host waits once for it.
 N sequences, Q tokens that the model reads of each: the last one and up to Q - 1 drafts. K new drafts, D model width.
 """
 
-import math
 from dataclasses import replace
 
 import torch
@@ -31,9 +30,10 @@ def advance(model: DeepseekForCausalLM, step: Step, cache: LatentCache, drafts: 
     """
     tokens = step.tokens.view(len(step.lengths), -1)  # [N, Q]
     rope = model.model.rotary_emb(step.positions)
-    hidden = decode(model, replace(step, tokens=step.tokens.clamp(min=0)), cache, rope)
+    hidden = decode(model, replace(step, tokens=step.tokens.clamp(min=0)) if drafts else step, cache, rope)
     best, found = logits(model, hidden)[:, :vocabulary].max(-1)
-    answer = torch.where(best.abs() < math.inf, found, -1).view_as(tokens)
+    # NaN and infinity less themselves are not 0.
+    answer = found.masked_fill((best - best) != 0, -1).view_as(tokens)
     if not drafts:
         return answer
     # The predictor reads the likeliest token after every position. From the first draft that does not stay on these

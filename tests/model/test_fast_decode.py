@@ -195,6 +195,8 @@ def test_recorded_rounds_keep_and_draft_what_the_host_would(
     assert kept and (lacking or sequences == 1)
     others = [page for page in range(8) if page not in {one for own in pages for one in own}]
     assert torch.equal(cache.storage[:, others], host.cache.storage[:, others])  # nobody's, and untouched
+    model.lm_head.weight[3] = float("nan")
+    assert graphs.advance(readings, drafts, 22)[:, : 1 + drafts].eq(-1).all()
 
 
 @pytest.mark.skipif(DEVICE.type == "cuda", reason="ranks of a test are on the CPU")
