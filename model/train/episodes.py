@@ -16,7 +16,8 @@ from model.train import invented
 _WORDINGS = tomllib.loads((Path(__file__).parent / "needles.toml").read_text(encoding="utf-8"))
 _OPEN: dict[str, list[str]] = _WORDINGS["open"]
 INTROS: list[str] = _WORDINGS["intros"]
-_MADE = 0.6
+_KEYED = ("{k}", "{k}", "{k},", "{k}:", "({k})", "for {k}", "for {k},", "of {k}", "{k}'s", "{k} and")
+_MADE = 0.85
 """Share of wordings that are made and not taken from the table."""
 
 
@@ -38,11 +39,11 @@ class Episode:
     """What a text must not tell of twice, if the question is to have one answer."""
 
 
-def one_value(random: Random, words: Sequence[str]) -> Episode:
-    """A single value under a name of its own."""
+def one_value(random: Random, words: Sequence[str], running: Sequence[str]) -> Episode:
+    """A single value under a name of its own; `running` is text to take phrases from, word by word."""
     noun, value = _noun(random), _value(random)
     if random.random() < _MADE:
-        said = _made(random, words, noun, keyed=False)
+        said = _made(random, words, running, noun, keyed=False)
         asks = [_go_on("one", said, random, value, n=noun)]
     else:
         said = random.choice(_WORDINGS["one"]["facts"])
@@ -50,14 +51,14 @@ def one_value(random: Random, words: Sequence[str]) -> Episode:
     return Episode([_fill(said, n=noun, v=value)], asks, noun)
 
 
-def one_of_keys(random: Random, words: Sequence[str]) -> Episode:
+def one_of_keys(random: Random, words: Sequence[str], running: Sequence[str]) -> Episode:
     """Values of several keys (names, or some of `words`) in one wording, of which one to four are asked for."""
     noun = _noun(random)
     keys = _distinct(random.choice((2, 4, 6, 8, 8, 8, 10, 12)), random, words)
     sample = _value(random)
     values = [_like(sample, random) for _ in keys]
     made = random.random() < _MADE
-    said = _made(random, words, noun, keyed=True) if made else random.choice(_WORDINGS["keys"]["facts"])
+    said = _made(random, words, running, noun, keyed=True) if made else random.choice(_WORDINGS["keys"]["facts"])
     facts = [_fill(said, n=noun, k=key, v=value) for key, value in zip(keys, values, strict=True)]
     ask = _go_on if made else _ask
     asked = random.sample(range(len(keys)), min(random.randint(1, 4), len(keys)))
@@ -113,18 +114,37 @@ def _ask(task: str, said: str, random: Random, answer: str, **names: str) -> Ask
     return Ask(asked + _fill(stem, **names), f" {answer}.\n")
 
 
-def _made(random: Random, words: Sequence[str], noun: str, keyed: bool) -> str:
-    """A wording of its own, whose value comes last but for a tail: of parts, or of any words at all."""
-    if random.random() < 0.5:
-        drawn = [random.choice(words) for _ in range(random.randint(2, 6))]
-        if keyed:
-            drawn.insert(random.randrange(len(drawn) + 1), random.choice(("{k}", "{k},", "{k}:", "({k})")))
-        subject = " ".join(drawn)
-    else:
+def _made(random: Random, words: Sequence[str], running: Sequence[str], noun: str, keyed: bool) -> str:
+    """A wording of its own, whose value comes last but for a tail: of parts, of any words, or a phrase of a text.
+
+    One that is learned by heart is found and no other is: at 72M parameters ten wordings of each kind, and later parts
+    alone, taught these and nothing else (docs/LOG.md).
+    """
+    draw, link = random.random(), random.choice(_OPEN["links"])
+    if draw < 0.3:
         subject = random.choice(_OPEN["openers"]) + random.choice(_OPEN["keyed" if keyed else "single"])
-    text = subject + random.choice(_OPEN["links"]) + "{v}" + random.choice(_OPEN["tails"])
-    text = text.replace("{n}", noun)
+    else:
+        drawn = _phrase(random, running) if draw < 0.75 else []
+        drawn = drawn or [random.choice(words) for _ in range(random.randint(2, 6))]
+        if random.random() < 0.5:
+            drawn.insert(random.randrange(len(drawn) + 1), "{n}")
+        if keyed:
+            drawn.insert(random.randrange(len(drawn) + 1), random.choice(_KEYED))
+        subject = " ".join(drawn)
+        if random.random() < 0.5:
+            link = random.choice((" ", ", ")) + random.choice(words) + " "
+    text = (subject + link + "{v}" + random.choice(_OPEN["tails"])).replace("{n}", noun)
     return text if text.startswith("{") else text[0].upper() + text[1:]
+
+
+def _phrase(random: Random, running: Sequence[str]) -> list[str]:
+    """Two to nine words that follow each other in `running`; none if it is too short or they hold braces."""
+    size = random.randint(2, 9)
+    if len(running) < size:
+        return []
+    start = random.randrange(len(running) - size + 1)
+    found = list(running[start : start + size])
+    return [] if any("{" in word or "}" in word for word in found) else found
 
 
 def _go_on(task: str, said: str, random: Random, answer: str, **names: str) -> Ask:

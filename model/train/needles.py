@@ -19,8 +19,8 @@ from model.train.tokenizer import BEGIN_ID
 _SHARE = 0.25
 _MOST = 64.0
 """The weight of an answer's token at most, where answers are a vanishing part of a row."""
-_KINDS = {"one": 0.3, "keys": 0.5, "chain": 0.12, "words": 0.08}
-_SPACING = 1024
+_KINDS = {"one": 0.15, "keys": 0.65, "chain": 0.13, "words": 0.07}
+_SPACING = 256
 """A row has an episode more for so many tokens."""
 _EPISODES = 64
 
@@ -66,14 +66,15 @@ class NeedleStream:
         if random.random() < 0.5:
             filler[0] = BEGIN_ID
         gaps = np.flatnonzero(self._ends[filler[:-1]]) + 1
-        # 1. Episodes, until they take a third of a short row or are enough for a long one.
+        # 1. Episodes, until they take half of a short row or are enough for a long one.
         pieces: list[_Piece] = []
         if random.random() < 0.3:
-            pieces.append(_Piece(1, self._encode(f"{random.choice(INTROS)}\n")))
-        room = length // 3
+            pieces.append(_Piece(1, self._encode([f"{random.choice(INTROS)}\n"])[0]))
+        room = length // 2
+        running = self._encoder.decode(filler[: 2 * _SPACING].tolist()).split()
         told: set[str] = set()
         for number in range(min(1 + length // _SPACING, _EPISODES)):
-            episode = self._episode(random, room)
+            episode = self._episode(random, room, running)
             if episode.about in told:
                 continue
             told |= {episode.about} - {""}
@@ -101,32 +102,29 @@ class NeedleStream:
         weights.append(np.ones(kept - taken, np.float32))
         return np.concatenate(tokens), np.concatenate(weights)[1:]
 
-    def _episode(self, random: Random, room: int) -> Episode:
+    def _episode(self, random: Random, room: int, running: list[str]) -> Episode:
         kind = random.choices(list(_KINDS), list(_KINDS.values()))[0]
         if kind == "words":
             return common_words(random, self._words, random.randint(20, max(min(room // 4, 600), 21)))
         if kind == "keys":
-            return one_of_keys(random, self._words)
-        return one_value(random, self._words) if kind == "one" else chain(random)
+            return one_of_keys(random, self._words, running)
+        return one_value(random, self._words, running) if kind == "one" else chain(random)
 
     def _place(self, episode: Episode, gaps: NDArray[np.int64], random: Random, at_end: bool) -> list[_Piece]:
         """Facts at the ends of sentences, in order; questions after them, `at_end` of the row or anywhere."""
         length = self.text.length
         places = sorted(random.randrange(length) for _ in episode.facts)
         last = max(places)
-        pieces = [
-            _Piece(_after(gaps, place, length), self._encode(f" {fact}"))
-            for place, fact in zip(places, episode.facts, strict=True)
-        ]
-        for ask in episode.asks:
-            before, answer = self._encode(ask.before), self._encode(ask.answer)
+        facts = self._encode([f" {fact}" for fact in episode.facts])
+        asked = self._encode([part for ask in episode.asks for part in (ask.before, ask.answer)])
+        pieces = [_Piece(_after(gaps, place, length), tokens) for place, tokens in zip(places, facts, strict=True)]
+        for before, answer in zip(asked[::2], asked[1::2], strict=True):
             place = length if at_end else random.randint(last, length)
             pieces.append(_Piece(max(_after(gaps, place, length), pieces[-1].place), before + answer, len(answer)))
         return pieces
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
-        return ids
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [one.ids for one in self._encoder.encode_batch(texts, add_special_tokens=False)]
 
 
 def _after(gaps: NDArray[np.int64], place: int, last: int) -> int:

@@ -4,6 +4,7 @@ Knows nothing about the clock and the log; see trainer.py.
 """
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,8 @@ class Supervised:
         group.check_share(self.micro, stage.name)
         if compiled:
             self._compile()
+        self._worker = ThreadPoolExecutor(1, "batches")  # one, since streams are no place for two
+        self._coming: tuple[int, Future[list[Batch]] | None] = (0, None)
         self._since = _Since(time.monotonic())
 
     def measure(self, number: int) -> Entry | None:
@@ -73,8 +76,7 @@ class Supervised:
 
     def step(self, number: int, factor: float) -> float:
         # 1. Gradients of the mean loss over all weighted tokens of the step.
-        numbers = range(number * self.micro + self.group.rank, (number + 1) * self.micro, self.group.size)
-        batches = [self.stream.batch(position) for position in numbers]
+        batches = self._batches(number)
         part = self._gradients(batches)
         # 2. Update weights, then the selection biases from what the experts received.
         stage = self.stage
@@ -83,6 +85,17 @@ class Supervised:
             update_router_biases(self.model, self.group.add(part.counts), factor * stage.bias_speed)
         self._since.add(self.group.size * sum(batch.inputs.size for batch in batches), part)
         return float(norm)
+
+    def _batches(self, number: int) -> list[Batch]:
+        """The micro-batches of a step; those of the next one are made while the device works on these."""
+        expected, coming = self._coming
+        batches = coming.result() if coming and expected == number else self._draw(number)
+        self._coming = number + 1, self._worker.submit(self._draw, number + 1)
+        return batches
+
+    def _draw(self, number: int) -> list[Batch]:
+        numbers = range(number * self.micro + self.group.rank, (number + 1) * self.micro, self.group.size)
+        return [self.stream.batch(position) for position in numbers]
 
     def entry(self) -> Entry:
         since, self._since = self._since, _Since(time.monotonic())
@@ -98,6 +111,7 @@ class Supervised:
         }
 
     def finish(self) -> Entry:
+        self._worker.shutdown()
         return {}
 
     def state(self) -> None:

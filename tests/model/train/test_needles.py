@@ -20,6 +20,7 @@ from model.train.needles import NeedleStream
 
 LENGTH = 2048
 WORDS = [f"{one}{two}{three}" for one in "bdfgk" for two in "aeiou" for three in "lmnrst"]
+RUNNING = re.findall(r"\S+", "The mill was built in 1871, burnt down twice and {was} never rebuilt by its last owner")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_answers_are_told_before_they_are_asked_for(stream: NeedleStream, data: 
                     answer = decoder.decode(targets[run].tolist()).strip().rstrip(".")
                     told = decoder.decode(inputs[: run[0] + 1].tolist())
                     assert all(part in told for part in re.split(r",? |\n", answer) if part), answer
-            assert (weights == 0).any() and (weights == 1).mean() > 0.5  # facts and questions; running text
+            assert (weights == 0).any() and (weights == 1).mean() > 0.35  # facts and questions; running text
     assert answers >= 24
 
 
@@ -54,7 +55,7 @@ def test_a_position_gives_the_same_rows_again(stream: NeedleStream, data: Path) 
 
 def test_keys_of_a_row_are_told_in_one_wording_and_asked_for_by_key() -> None:
     for seed in range(40):
-        episode = episodes.one_of_keys(Random(seed), WORDS)
+        episode = episodes.one_of_keys(Random(seed), WORDS, RUNNING)
         for ask in episode.asks:
             value = ask.answer.strip().rstrip(".")
             fact = next(one for one in episode.facts if value in one)
@@ -66,7 +67,10 @@ def test_keys_of_a_row_are_told_in_one_wording_and_asked_for_by_key() -> None:
 def test_what_is_asked_for_stands_once_in_the_facts_after_the_words_that_are_repeated() -> None:
     wordings = set()
     for seed in range(200):
-        for episode in (episodes.one_of_keys(Random(seed), WORDS), episodes.one_value(Random(seed), WORDS)):
+        for episode in (
+            episodes.one_of_keys(Random(seed), WORDS, RUNNING),
+            episodes.one_value(Random(seed), WORDS, RUNNING),
+        ):
             for ask in episode.asks:
                 value = ask.answer.strip().rstrip(".")
                 told = [fact for fact in episode.facts if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", fact)]
