@@ -75,7 +75,7 @@ class RemoteServer:
         return self._asked("GET", f"{self._root}/props")
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The JSON objects of a server-sent event stream, up to `[DONE]`.
+        """The JSON objects of a server-sent event stream, up to `[DONE]`; one of them says why the answer ends.
 
         :raises Transient: another try may mend it.
         :raises PromptTooLong: the server says so.
@@ -87,7 +87,7 @@ class RemoteServer:
             ended = False
             for data in events(response.iter_bytes(), self._settings.timeout):
                 if data == "[DONE]":
-                    return
+                    break
                 try:
                     chunk = json.loads(data)
                 except (ValueError, RecursionError) as error:
@@ -98,8 +98,10 @@ class RemoteServer:
                     raise Transient(f"the server reported {self._said(_message(chunk))!r}")
                 yield chunk
                 ended = ended or any(one.get("finish_reason") for one in choices(chunk))
-            if not ended:  # a server that sends no closing mark has at least said why the answer ends
-                raise Transient("the stream ended without its closing mark")
+            # An answer has ended where the server said why: some send no closing mark, and llama-cpp-python's sends it
+            # to whom it interrupts for another request.
+            if not ended:
+                raise Transient("the stream ended without a reason")
 
     def count_tokens(self, model: str, text: str) -> int | None:
         """Tokens of `text`, None if the server does not count: vLLM, SGLang and llama.cpp have an endpoint each.

@@ -54,7 +54,10 @@ class BatchServer:
 
             def _answer(self, asked: str, kind: str | None) -> None:
                 said = f"It is number {hashlib.sha256(asked.encode()).hexdigest()[:12]}."
-                events = [{"choices": [{"delta": {"content": part}}]} for part in (said[:9], said[9:])]
+                events: list[dict[str, Any]] = [
+                    {"choices": [{"delta": {"content": part}}]} for part in (said[:9], said[9:])
+                ]
+                events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
                 lines = [json.dumps(event) for event in events] + ["[DONE]"]
                 match kind:
                     case "429" | "500":
@@ -67,7 +70,7 @@ class BatchServer:
                         self.close_connection = True
                         return None
                     case "cut":
-                        lines = lines[:1]
+                        lines = [lines[0], "[DONE]"]
                     case "garbage":
                         lines = ["{", "<html>"]
                 return self._say("".join(f"data: {line}\n\n" for line in lines).encode())

@@ -20,9 +20,13 @@ def reply(status: int, body: str, headers: dict[str, str] | None = None) -> Repl
     return send
 
 
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
 def lines(*chunks: dict[str, Any] | str, done: bool = True) -> str:
+    """A stream of these objects, and unless it is cut off, the reason for its end and the closing mark."""
     rows = [chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks]
-    return "".join(f"data: {row}\n\n" for row in [*rows, *(["[DONE]"] if done else [])])
+    return "".join(f"data: {row}\n\n" for row in [*rows, *([json.dumps(END), "[DONE]"] if done else [])])
 
 
 def content(text: str, **delta: Any) -> dict[str, Any]:
@@ -35,7 +39,6 @@ GOOD = reply(
         content("", reasoning_content="hm"),
         content("hel"),
         content("lo"),
-        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
         {
             "choices": [],
             "usage": {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}},

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.patience.delay", lambda attempt, after: 0.0)
 
 
-def text_of(events: list[object], reasoning: bool = False) -> str:
+def text_of(events: Sequence[object], reasoning: bool = False) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta) and event.reasoning == reasoning)
 
 
@@ -123,6 +123,30 @@ def test_closing_the_stream_leaves_the_real_server_usable(real_server: tuple[str
     stream.close()
     assert text_of(list(engine.generate(Request(HELLO, Sampling(max_tokens=3)))))
     engine.close()
+
+
+def test_a_server_that_interrupts_answers_for_others_never_passes_half_of_one_for_whole(
+    real_server: tuple[str, Path],
+) -> None:
+    engine = RemoteEngine(real_server[0], QUICK)
+    requests = [Request([Message("user", f"Count to {n}.")], Sampling(max_tokens=40)) for n in range(3)]
+    alone = [text_of(engine.generate_whole(request)) for request in requests]
+    together: dict[int, str] = {}
+
+    def ask(number: int) -> None:
+        try:
+            together[number] = text_of(engine.generate_whole(requests[number]))
+        except RemoteFailed as error:
+            assert "without a reason" in str(error)
+            together[number] = alone[number]
+
+    asking = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    engine.close()
+    assert [together.get(number) for number in range(3)] == alone
 
 
 def test_an_unknown_name_lists_what_is_offered(real_server: tuple[str, Path]) -> None:

@@ -17,7 +17,7 @@ from model.open import resolve
 from model.patience import Patience, Transient, retry_after
 from model.remote_engine import RemoteEngine
 from model.settings import ModelSettings
-from tests.model.faulty_server import GOOD, Faulty, content, lines, reply
+from tests.model.faulty_server import END, GOOD, Faulty, content, lines, reply
 
 QUICK = ModelSettings(timeout=5, connect_timeout=2, retries=2)
 HELLO = [Message("user", "Say hello.")]
@@ -142,8 +142,13 @@ def test_numbers_that_are_none_do_not_end_an_answer(faulty: Faulty) -> None:
 
 def test_a_stream_without_closing_mark_has_ended_if_it_said_why(faulty: Faulty) -> None:
     """`transformers serve` sends none."""
-    last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-    faulty.replies = [reply(200, lines(content("hello"), last, done=False))]
+    faulty.replies = [reply(200, lines(content("hello"), END, done=False))]
+    assert whole(faulty) == "hello"
+
+
+def test_a_closing_mark_without_a_reason_is_no_end(faulty: Faulty, waits: list[float]) -> None:
+    """llama-cpp-python's server sends it to whom it interrupts for another request."""
+    faulty.replies = [reply(200, lines(content("hel"), "[DONE]", done=False)), GOOD]
     assert whole(faulty) == "hello"
 
 
