@@ -137,7 +137,8 @@ def main() -> None:
             context=options.length + options.tokens,
         )  # fmt: skip
         engine = TorchEngine(options.folder, settings)
-        ids = [write_ids(engine, prompt, options.tokens) for prompt in prompts]  # a warm-up, too
+        ids = [write_ids(engine, prompt, options.tokens) for prompt in prompts]
+        write(engine, prompts[0], options.tokens)  # a GPU records and compiles
         written = [write(engine, prompt, options.tokens) for prompt in prompts]
         texts = [(text, own) for (text, _), own in zip(written, ids, strict=True)]
         plain = plain or texts
