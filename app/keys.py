@@ -15,7 +15,7 @@ from pathlib import Path
 from app.answer import Profile
 from app.errors import BadInput, Locked
 from retrieval.cipher import Key, needed
-from retrieval.errors import WrongKey
+from retrieval.errors import EncryptionMissing, WrongKey
 
 SLOT = "encryption.json"
 PASSPHRASE = "LOCI_PASSPHRASE"
@@ -157,9 +157,10 @@ def _under(passphrase: str, slot: Slot) -> Key:
 
 
 def _from_keyring(id: str) -> bytes | None:
-    keyring = needed("keyring", "keyring")
-    with suppress(keyring.errors.KeyringError, ValueError):
-        return bytes.fromhex(keyring.get_password(_SERVICE, id) or "")
+    with suppress(EncryptionMissing):  # on this machine there may be none
+        keyring = needed("keyring", "keyring")
+        with suppress(keyring.errors.KeyringError, ValueError):
+            return bytes.fromhex(keyring.get_password(_SERVICE, id) or "")
     return None
 
 
@@ -174,6 +175,7 @@ def _to_keyring(key: Key) -> None:
 def leave_keyring(slot: Slot) -> None:
     """Take a key that is used no more out of the OS keyring; where there is none, nothing is."""
     if slot.keyring:
-        keyring = needed("keyring", "keyring")
-        with suppress(keyring.errors.KeyringError):
-            keyring.delete_password(_SERVICE, slot.key)
+        with suppress(EncryptionMissing):
+            keyring = needed("keyring", "keyring")
+            with suppress(keyring.errors.KeyringError):
+                keyring.delete_password(_SERVICE, slot.key)
