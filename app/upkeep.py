@@ -35,6 +35,8 @@ def upkeep(workspace: "Workspace", wanted: Callable[[], bool]) -> Iterator[float
     memory, model = workspace.memory, workspace.settings.model.reference
     for _ in tidy(memory):
         yield 0.0
+    yield PAUSE
+    memory.move_vectors()
     if model == EMBEDDED:  # it marks hardly anything that the rules do not
         return
     with suppress(Wanted):

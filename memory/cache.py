@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from memory.schema import counters, memories, vectors
+from memory.schema import counters, memories, moved_vectors, vectors
 
 _HIDDEN = -1  # the scope code of what recall must not see
 _NOBODY = 0  # the speaker code of the user's own memories
@@ -108,6 +108,7 @@ class RecallCache:
             self._seen = now
             return
         own = sa.and_(vectors.c.memory == memories.c.id, vectors.c.embedder == self._embedder)
+        moved = sa.and_(moved_vectors.c.memory == memories.c.id, moved_vectors.c.embedder == self._embedder)
         changed = connection.execute(
             sa.select(
                 memories.c.id,
@@ -118,9 +119,10 @@ class RecallCache:
                 sa.func.length(memories.c.text).label("length"),
                 sa.func.substr(memories.c.valid_from, 1, 10).label("said"),
                 memories.c.event_date,
-                vectors.c.vector,
+                sa.func.coalesce(moved_vectors.c.vector, vectors.c.vector).label("vector"),
             )
             .join(vectors, own, isouter=True)
+            .join(moved_vectors, moved, isouter=True)
             .where(memories.c.revision > self._seen["revision"])
             .order_by(memories.c.id)
         ).all()

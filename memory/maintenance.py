@@ -1,15 +1,16 @@
 """Looking after memory.db: explanations, counts, problems found and mended. The rows are the truth."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from memory import records, tuning
+from memory import moving, records, tuning
 from memory.consolidation import summarised
-from memory.schema import FTS_TABLES, exposures, feedback, memories, sessions, turns, vectors
+from memory.schema import FTS_TABLES, exposures, feedback, memories, moved_vectors, sessions, turns, vectors
 from memory.sessions import index_turn
 from retrieval.scrub import scrub
 from retrieval.sqlite import reading, writing
@@ -77,6 +78,7 @@ def stats(connection: Connection, file: Path, embedder: str) -> dict[str, Any]:
         "cited": connection.execute(sa.select(sa.func.count()).where(exposures.c.cited)).scalar_one(),
         "feedback": by(feedback.c.verdict),
         "ranking": tuning.report(connection),
+        "vectors": None if (moves := moving.report(connection)) is None else asdict(moves),
         "embedder": embedder,
         "bytes": file.stat().st_size,
     }
@@ -134,6 +136,7 @@ def reindex(store: "MemoryStore", progress: Callable[[int, int], None], batch: i
                     records.change(connection, row.id)
     with writing(store.engine) as connection:
         connection.execute(sa.delete(vectors).where(vectors.c.embedder != store.embedder_id))
+        connection.execute(sa.delete(moved_vectors).where(moved_vectors.c.embedder != store.embedder_id))
 
 
 def _unembedded(store: "MemoryStore") -> sa.Select[tuple[int, str]]:

@@ -85,6 +85,15 @@ vectors = sa.Table(
 )
 """Little-endian float32, L2-normalised, of the dimension that `embedder` has; of two only while all are made anew."""
 
+moved_vectors = sa.Table(
+    "moved_vectors",
+    metadata,
+    sa.Column("memory", sa.ForeignKey("memories.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("embedder", sa.Text, primary_key=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+)
+"""Where use has moved some of the vectors; recall takes these while they are there."""
+
 exposures = sa.Table(
     "exposures",
     metadata,
@@ -190,4 +199,5 @@ retention_state = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )
-"""The price below which memories leave, under `price`; the last label that was learned from, under `learned`."""
+"""The price below which memories leave, under `price`; the last label that was learned from, under `learned`; what the
+last moving of vectors came to, under `vectors.`"""

@@ -20,6 +20,8 @@ class MemorySettings(BaseModel):
     """Keep passwords, keys, card and account numbers and the like out of what is stored."""
     episodes: bool = True
     """Keep what the user tells beside clear facts, as episodes."""
+    move_vectors: bool = True
+    """Let the vectors that memories are recalled by follow their use, while that wins on turns held out."""
     background_reads: int = Field(default=2, ge=0, le=100)
     """Messages that a model other than the embedded one reads after an answer, while nothing is asked, for what the
     rules missed; 0: none."""

@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from memory import learning, maintenance, records
+from memory import learning, maintenance, moving, records
 from memory.banks import Bank
 from memory.cache import RecallCache
 from memory.clock import stamp, utc
@@ -166,6 +166,7 @@ class MemoryStore(SessionLog, RetentionDesk):
         with writing(self.engine) as connection:
             records.get(connection, memory_id)
             purged = purge(connection, [memory_id], elsewhere=elsewhere)
+            moving.reset(connection)  # they may tell of questions that are blotted
             if dry_run:
                 connection.rollback()
         if not dry_run:
@@ -181,6 +182,7 @@ class MemoryStore(SessionLog, RetentionDesk):
         gone = GoneSession(session_id, self.session(session_id).started)
         with writing(self.engine) as connection:
             purged = purge_session(connection, gone, elsewhere)
+            moving.reset(connection)
             if dry_run:
                 connection.rollback()
         if not dry_run:
@@ -202,6 +204,7 @@ class MemoryStore(SessionLog, RetentionDesk):
         """
         with writing(self.engine) as connection:
             known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
+            moving.reset(connection)
             said = [purge(connection, known, texts, elsewhere)] if texts else []
             ended = [purged for one in sessions if (purged := purge_session(connection, one, elsewhere))]
             return [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]
@@ -296,6 +299,18 @@ class MemoryStore(SessionLog, RetentionDesk):
     ) -> None:
         """Record a verdict on a turn (None: the last). A correction is remembered and supersedes what it corrects."""
         learning.feedback(self, turn_id, verdict, None if text is None else self.plain(text), now)
+
+    def move_vectors(self) -> moving.Moves | None:
+        """Let vectors follow what memories were used for, if that wins and enough turns came (`memory.moving`)."""
+        if self.settings.move_vectors:
+            return moving.learn(self)
+        self.reset_vectors()
+        return None
+
+    def reset_vectors(self) -> None:
+        """Put the vectors that use has moved back where they were."""
+        with writing(self.engine) as connection:
+            moving.reset(connection)
 
     # --- in and out
 

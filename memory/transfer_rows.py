@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from memory.schema import counters, memories, metadata, turns, vectors
+from memory.schema import counters, memories, metadata, moved_vectors, turns, vectors
 from memory.sessions import index_turn
 
-_MADE_ANEW = {counters.name, vectors.name, memories.name}
+_MADE_ANEW = {counters.name, vectors.name, moved_vectors.name, memories.name}
 """Vectors and counters are made by the store that takes the rows in; memories have lines of their own."""
 TABLES = {table.name: table for table in metadata.sorted_tables if table.name not in _MADE_ANEW}
 """In an order in which what is referred to comes first."""

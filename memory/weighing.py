@@ -23,7 +23,7 @@ _BOUND = 3.0
 _STEPS = 50
 _CLOSE = 1e-6
 _HELD_OUT = 0.3
-_LEAST = 20
+LEAST = 20
 """Turns on which weights must prove themselves."""
 
 
@@ -62,11 +62,11 @@ def judge(uses: Sequence[Use], prior: Floats) -> Judged:
     """Fit weights to `uses`, oldest first, and measure on the latest of them what fitting to the earlier ones gains."""
     telling = [use for use in uses if use.tells]
     held = int(len(telling) * _HELD_OUT)
-    if held < _LEAST:
+    if held < LEAST:
         return Judged(prior, len(telling), 0.0, 0.0)
     early, late = telling[:-held], telling[-held:]
     learned = fit(early, prior)
-    gains = np.array([_ndcg(use, learned) - _ndcg(use, prior) for use in late])
+    gains = np.array([ndcg(use.measured @ learned, use.cited) - ndcg(use.measured @ prior, use.cited) for use in late])
     return Judged(fit(telling, prior), len(telling), float(gains.mean()), float(gains.std() / np.sqrt(held)))
 
 
@@ -101,7 +101,8 @@ def fit(uses: Sequence[Use], prior: Floats) -> Floats:
     return np.minimum(weights, _BOUND * prior)
 
 
-def _ndcg(use: Use, weights: Floats) -> float:
-    order = np.argsort(-(use.measured @ weights), kind="stable")
+def ndcg(scores: Floats, cited: NDArray[np.bool_]) -> float:
+    """Of memories [shown] in the order of their scores, those `cited` being relevant."""
+    order = np.argsort(-scores, kind="stable")
     discounts = 1 / np.log2(np.arange(len(order)) + 2)
-    return float(discounts[use.cited[order]].sum() / discounts[: use.cited.sum()].sum())
+    return float(discounts[cited[order]].sum() / discounts[: cited.sum()].sum())

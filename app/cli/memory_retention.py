@@ -57,13 +57,17 @@ def train(
     version: Annotated[
         int | None, typer.Option("--version", metavar="N", help="Go back to this version.", show_default=False)
     ] = None,
+    reset_vectors: Annotated[
+        bool, typer.Option("--reset-vectors", help="Put back the vectors that use has moved.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Refit the retention model on what memories were used for, or go back to an earlier version.
 
     It learns after every turn anyway. With --from and --out it trains a first model for new profiles on JSON lines with
-    a context and the characters that answer a question.
+    a context and the characters that answer a question. Vectors of memories follow their use where that wins;
+    --reset-vectors puts them back, and the setting memory.move_vectors keeps them there.
 
     \b
     loci memory train
@@ -77,6 +81,10 @@ def train(
     with workspace(ctx) as opened:
         if source is not None and out is not None:
             _train_prior(source, out, limit, force, opened.embedder.encode)
+            return
+        if reset_vectors:
+            opened.memory.reset_vectors()
+            note("Every memory is recalled by its own words again.")
             return
         model = opened.memory.roll_back(version) if version is not None else opened.memory.train()
     if as_json:

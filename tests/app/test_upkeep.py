@@ -34,7 +34,7 @@ def workspace(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_larger_model_reads_a_message_after_a_pause(workspace: Workspace) -> None:
     workspace._engine = engine = FakeEngine(MARKED)  # type: ignore[assignment]
-    assert list(upkeep(workspace, lambda: False)) == [0.0, 0.0, PAUSE, PAUSE]
+    assert list(upkeep(workspace, lambda: False)) == [0.0, 0.0, PAUSE, PAUSE, PAUSE]
     assert [one.text for one in workspace.memory.list()] == ["the kids need lunch by seven on schooldays"]
     assert SAID in str(engine.requests[0].prompt) and len(engine.requests) == 1  # there is no second message
 
@@ -48,7 +48,7 @@ def test_the_embedded_model_reads_nothing_nor_does_one_that_may_not(
     else:
         workspace.settings.memory.background_reads = 0
     monkeypatch.setattr(Workspace, "engine", lambda self: pytest.fail("it was loaded"))
-    assert list(upkeep(workspace, lambda: False)) == [0.0, 0.0]
+    assert list(upkeep(workspace, lambda: False)) == [0.0, 0.0, PAUSE]
 
 
 def test_a_question_ends_the_reading_and_the_message_is_read_another_time(workspace: Workspace) -> None:
@@ -62,7 +62,7 @@ def test_a_question_ends_the_reading_and_the_message_is_read_another_time(worksp
                 yield event
 
     workspace._engine = engine = Slow(MARKED, MARKED)  # type: ignore[assignment]
-    assert list(upkeep(workspace, lambda: wanted)) == [0.0, 0.0, PAUSE]
+    assert list(upkeep(workspace, lambda: wanted)) == [0.0, 0.0, PAUSE, PAUSE]
     assert workspace.memory.list() == []
     wanted = False
     list(upkeep(workspace, lambda: wanted))
