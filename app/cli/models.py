@@ -67,6 +67,44 @@ def show(ctx: typer.Context, reference: Reference = None, as_json: AsJson = Fals
 
 
 @app.command()
+def suggest(
+    ctx: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also say which models do not fit, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name models that fit this machine, with size, licence and what to expect; needs no network.
+
+    \b
+    loci model suggest
+    loci model suggest --all --json
+    """
+    from model.plan.machine import this_machine
+    from model.plan.suggest import suggest as choose
+
+    with workspace(ctx) as opened:
+        fitting, others = choose(this_machine(), opened.settings.model)
+    if as_json:
+        print_json(
+            [asdict(one) | {"fits": True} for one in fitting] + [asdict(one) | {"fits": False} for one in others]
+        )
+        return
+    for one in fitting:
+        size = f"{one.parameters / 1e9:,.0f}B parameters, {one.active / 1e9:,.1f}B active"
+        say(f"{one.name} in {one.quantization}: {size}")
+        say(f"  {one.expect}")
+        say(
+            f"  {one.bytes / 1e9:,.0f} GB, {one.context:,} tokens, about {one.prefill:,.3g} tokens/s of a prompt and "
+            f"{one.decode:,.3g} of an answer; {one.licence}; {one.source}"
+        )
+        for command in one.get:
+            say(f"  {command}")
+    if not fitting:
+        note("None of the models known here fits this machine; the embedded one is at hand.")
+    for other in others if everything else ():
+        say(f"{other.name} does not fit. {other.why}")
+
+
+@app.command()
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of safetensors.", show_default=False)],
     file: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.", show_default=False)],

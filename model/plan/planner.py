@@ -25,7 +25,7 @@ _BATCH, _GPU_BATCH = 512, 2048
 _DEPTH = 1024
 _SLOWEST = 1.0
 """tokens/s below which weights are not streamed from the disk: the model is refused instead."""
-_QUANTIZATIONS = (
+QUANTIZATIONS = (
     ("Q8_0", 8.5), ("Q6_K", 6.6), ("Q5_K_M", 5.7), ("Q4_K_M", 4.9), ("Q3_K_M", 3.9), ("Q2_K", 3.0), ("IQ2_XXS", 2.2),
     ("IQ1_M", 1.8),
 )  # fmt: skip
@@ -99,7 +99,7 @@ def cache_per_token(shape: Shape) -> dict[str, int]:
 def largest_quantization(shape: Shape, machine: Machine, settings: ModelSettings) -> str | None:
     """The largest of the usual ones, smaller than the one there is, in which the model would fit as GGUF."""
     bits = 8 * shape.weights.bytes / shape.weights.numbers
-    for name, size in _QUANTIZATIONS:
+    for name, size in QUANTIZATIONS:
         if size < 0.95 * bits:
             smaller = _Planner(scaled(shape, size / bits), machine, settings, 1.0)
             if smaller.choose(streaming=False) is not None:
@@ -181,7 +181,7 @@ class _Planner:
     def better(self) -> Iterator[tuple[str, Speed]]:
         """Changes that may make it faster, with the speed that each would give."""
         bits = 8 * self._shape.weights.bytes / self._shape.weights.numbers
-        smaller = next((one for one in _QUANTIZATIONS if one[1] < 0.8 * bits and one[1] >= 4), None)
+        smaller = next((one for one in QUANTIZATIONS if one[1] < 0.8 * bits and one[1] >= 4), None)
         if smaller is not None:
             found = _Planner(
                 scaled(self._shape, smaller[1] / bits), self._machine, self._settings, self._scale

@@ -4,6 +4,7 @@ Read from a GGUF file's header or from config.json and the headers of safetensor
 """
 
 import json
+import math
 import re
 import struct
 from collections import defaultdict
@@ -100,7 +101,9 @@ class Shape:
 
     @property
     def weights(self) -> Weights:
-        return sum(self.classes.values(), Weights())
+        """What its engine loads: llama.cpp leaves predictors in the file."""
+        left_out = {"predictors"} if self.form == "gguf" else set()
+        return sum((one for kind, one in self.classes.items() if kind not in left_out), Weights())
 
     @property
     def tied(self) -> bool:
@@ -114,7 +117,7 @@ class Shape:
         idle = _part(self.of("experts"), 1 - share)
         unread = Weights() if self.tied else self.of("embedding")
         rest = self.weights
-        skipped = idle + unread + self.of("predictors")
+        skipped = idle + unread + (self.of("predictors") if self.form == "safetensors" else Weights())
         return Weights(rest.bytes - skipped.bytes, rest.numbers - skipped.numbers)
 
     @property
@@ -138,6 +141,21 @@ def read_shape(path: Path) -> Shape:
     :raises UnsupportedArchitecture: the folder is of a model that the torch engine does not run.
     """
     return _of_gguf(read_gguf(path), path) if path.suffix == ".gguf" else _of_folder(path)
+
+
+def shape_of_config(config: Config, name: str, quantization: str, bits: float) -> Shape:
+    """What a GGUF of `config` would be in a quantisation of so many bits a weight, before there is one."""
+    from model.gguf import gguf_tensors
+
+    found = []
+    for tensor in gguf_tensors(config, "f16"):
+        numbers = math.prod(tensor.shape)
+        narrow = len(tensor.shape) > 1 and tensor.dtype.itemsize == 2
+        found.append((tensor.name, round(numbers * bits / 8) if narrow else numbers * 4, numbers))
+    classes, layers = _sorted(found, re.compile(r"blk\.(\d+)\."), config.num_hidden_layers)
+    return Shape(
+        name, "deepseek2", "gguf", quantization, _dims(config), config.max_position_embeddings, layers, classes
+    )
 
 
 def _of_gguf(header: GgufHeader, file: Path) -> Shape:
@@ -186,7 +204,21 @@ def _of_folder(folder: Path) -> Shape:
     found = _safetensors(folder)
     first = config.num_hidden_layers
     classes, layers = _sorted(found, re.compile(r"model\.layers\.(\d+)\."), first)
-    dims = Dims(
+    return Shape(
+        name=str(read_object(folder / "loci.json").get("name") or folder.name),
+        architecture=config.architecture,
+        form="safetensors",
+        quantization="FP8" if config.fp8_block else "BF16",
+        dims=_dims(config),
+        trained_context=config.max_position_embeddings,
+        layers=layers,
+        classes=classes,
+        config=config,
+    )
+
+
+def _dims(config: Config) -> Dims:
+    return Dims(
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_attention_heads,
@@ -199,17 +231,6 @@ def _of_folder(folder: Path) -> Shape:
         used=config.num_experts_per_tok,
         latent_rank=config.kv_lora_rank,
         rotary=config.qk_rope_head_dim,
-    )
-    return Shape(
-        name=str(read_object(folder / "loci.json").get("name") or folder.name),
-        architecture=config.architecture,
-        form="safetensors",
-        quantization="FP8" if config.fp8_block else "BF16",
-        dims=dims,
-        trained_context=config.max_position_embeddings,
-        layers=layers,
-        classes=classes,
-        config=config,
     )
 
 

@@ -46,3 +46,10 @@ def test_a_check_sets_what_was_measured_beside_the_plan(loci: Run, home: Path) -
     notes = next(home.rglob("plans.json"))
     key = next(iter(json.loads(notes.read_text("utf-8"))))
     assert Notes(notes).errors(key).decode != 1.0
+
+
+def test_models_that_fit_are_suggested(loci: Run) -> None:
+    told = loci("model", "suggest", "--all", "--json").json
+    assert {one["fits"] for one in told} <= {True, False} and len(told) >= 5
+    shown = loci("model", "suggest", "--all").out
+    assert all(one["name"] in shown for one in told)

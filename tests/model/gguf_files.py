@@ -19,6 +19,14 @@ QWEN2 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+DEEPSEEK_LLM = (
+    r"[\r\n]",
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯ]+",  # the beginning of the class of cased letters
+    r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+    r"\s+$",
+    r"[一-龥ࠀ-一가-퟿]+",
+)
+
 
 def with_tokenizer(checkpoint: Path, folder: Path, vocabulary: int, kind: str = "qwen2") -> Path:
     """A copy of the checkpoint in `folder` with a trained byte-level tokenizer of `vocabulary` entries."""
@@ -30,6 +38,9 @@ def with_tokenizer(checkpoint: Path, folder: Path, vocabulary: int, kind: str = 
     split = pre_tokenizers.Split(Regex(QWEN2), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "gpt-2")
     stages = [byte_level] if kind == "gpt-2" else [split, byte_level]
+    if kind == "deepseek-llm":
+        parts = [pre_tokenizers.Split(Regex(part), behavior="isolated") for part in DEEPSEEK_LLM]
+        stages = [*parts, pre_tokenizers.Digits(individual_digits=True), byte_level]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(stages)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -93,7 +93,7 @@ def test_both_engines_penalise_and_report_alike(folder: Path, engine: LlamaEngin
         assert [one.id for one in mine.likeliest] == [one.id for one in other.likeliest]
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "gpt-2"])
+@pytest.mark.parametrize("kind", ["qwen2", "gpt-2", "deepseek-llm"])
 def test_llama_cpp_splits_text_as_the_tokenizer_does(kind: str, make_checkpoint: Make, tmp_path: Path) -> None:
     from model.tokenizer import Tokenizer
 

@@ -20,12 +20,12 @@ def gguf_header(config: Config, file: Path, kind: str = "Q4_K") -> Path:
     their rows forbid it."""
     from gguf import GGMLQuantizationType, GGUFWriter
 
-    from model.gguf import _tensors, _write_config
+    from model.gguf import _write_config, gguf_tensors
 
     sizes = {name: (block, size) for name, block, size in BLOCKS.values()}
     writer = GGUFWriter(file, "deepseek2")
     _write_config(writer, config, "Planned", "f16")
-    for tensor in _tensors(config, "f16"):
+    for tensor in gguf_tensors(config, "f16"):
         elements = math.prod(tensor.shape)
         fitting = kind if tensor.shape[-1] % sizes[kind][0] == 0 else "Q8_0"
         block, size = sizes[fitting]
