@@ -20,7 +20,8 @@ def test_a_laptop_gets_small_models() -> None:
     assert names["DeepSeek-V2-Lite-Chat"] == "Q6_K" and "DeepSeek-V3.1" not in names
     assert all(one.bytes < 0.95 * 16 * GIB and one.licence and one.source.startswith("https://") for one in fitting)
     slow = suggest(replace(machine(0, 0, 16), host_bandwidth=1e10), ModelSettings())[0]
-    assert {one.quantization for one in slow} == {"Q4_K_M"}  # where none is fast, the one that reads least
+    lite = next(one for one in slow if one.name == "DeepSeek-V2-Lite-Chat")
+    assert lite.quantization == "Q4_K_M"  # where none is fast, the one that reads least without losing much
     assert {"DeepSeek-V3.1", "Kimi-K2-Instruct"} <= {one.name for one in others}
     assert all("GiB" in one.why for one in others)
 
