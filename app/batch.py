@@ -20,6 +20,7 @@ from app.answer import Answer
 from app.batch_rows import Row, Writer, read_rows, result
 from app.errors import BadInput, LociError, ResidentEnded
 from app.in_order import in_order
+from model.errors import Unreachable
 from retrieval.errors import DatabaseProblem, LibraryChanged
 
 
@@ -128,7 +129,7 @@ def _answered(row: Row, pins: Pins, answer: Callable[[Row, Pins], Answer]) -> tu
             return answer(row, pins), None
         except ResidentEnded:  # the next one answers as this one would have: the row must not tell of it
             return answer(row, pins), None
-    except (DatabaseProblem, LibraryChanged):  # every later row would fail too
+    except (DatabaseProblem, LibraryChanged, Unreachable):  # every later row would fail too
         raise
     except LociError as error:
         return None, str(error)

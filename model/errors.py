@@ -115,6 +115,10 @@ class RemoteFailed(ModelError):
     title = "The remote model failed"
 
 
+class Unreachable(RemoteFailed):
+    """Nobody listens where the remote server should be: it has not started, or is gone."""
+
+
 class BrokeOff(RemoteFailed):
     """A remote answer ended in the middle, when a part of it had been handed on already."""
 

@@ -20,12 +20,14 @@ _FIRST = 0.5
 class Transient(Exception):
     """A failure that another try may mend."""
 
-    def __init__(self, message: str, after: float | None = None, busy: bool = False) -> None:
+    def __init__(self, message: str, after: float | None = None, busy: bool = False, unreachable: bool = False) -> None:
         super().__init__(message)
         self.after = after
         """Seconds that the server asked to wait."""
         self.busy = busy
         """The server works, and has no room just now."""
+        self.unreachable = unreachable
+        """There was not even a connection."""
 
 
 class Patience:

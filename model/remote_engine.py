@@ -27,7 +27,7 @@ from model.engine import (
     Score,
     Usage,
 )
-from model.errors import BrokeOff, RemoteFailed, UnsupportedConstraint, UnsupportedOperation
+from model.errors import BrokeOff, RemoteFailed, Unreachable, UnsupportedConstraint, UnsupportedOperation
 from model.patience import Patience, Transient
 from model.remote_chunks import choices, deltas, logprobs, usage
 from model.remote_dialect import (
@@ -46,6 +46,8 @@ _FALLBACK_CONTEXT = 8192
 
 _BYTES_PER_TOKEN = 2.5
 """Cautious estimate for servers that count no tokens: English has about 4, code 3, Chinese 3 per character."""
+
+_ASK_AGAIN = "Check that the server runs, then ask again; a batch goes on where it stopped."
 
 _LONGEST_TOKEN = 256
 """Characters; the longest tokens of known vocabularies, runs of spaces, have 128."""
@@ -134,7 +136,7 @@ class RemoteEngine:
             except Transient as error:
                 if handed_on:
                     raise BrokeOff(f"{self._base} broke off in the middle of the answer: {error}.") from error
-                self._wait(patience, error, "Check that the server runs, then ask again.")
+                self._wait(patience, error, _ASK_AGAIN)
 
     def _attempt(self, path: str, body: dict[str, Any], request: Request) -> Generator[Event, None, None]:
         """One request, from its start to `Finished`.
@@ -191,7 +193,8 @@ class RemoteEngine:
         """
         if not patience.wait(error):
             tries = f"{patience.tries} {'try' if patience.tries == 1 else 'tries'}"
-            raise RemoteFailed(f"{self._base} did not answer after {tries}: {error}.", mend) from error
+            kind = Unreachable if error.unreachable else RemoteFailed
+            raise kind(f"{self._base} did not answer after {tries}: {error}.", mend) from error
 
     def _counted(self, text: str) -> int | None:
         patience = self._patience()
@@ -199,7 +202,7 @@ class RemoteEngine:
             try:
                 return self._server.count_tokens(self._model, text)
             except Transient as error:
-                self._wait(patience, error, "Check that the server runs, then ask again.")
+                self._wait(patience, error, _ASK_AGAIN)
 
     def _logprobs(self, choice: dict[str, Any], request: Request) -> list[Logprobs]:
         """:raises RemoteFailed: they are in no form that is known."""

@@ -179,6 +179,8 @@ class RemoteServer:
 
         try:
             yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Transient(str(error) or "no connection", unreachable=True) from error
         except httpx.TimeoutException as error:
             raise Transient(f"no answer within {self._settings.timeout:g} s") from error
         except (BrokenStream, json.JSONDecodeError, RecursionError) as error:

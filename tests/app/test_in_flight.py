@@ -18,7 +18,7 @@ from app.workspace import Workspace
 from tests.app.batch_server import KINDS, BatchServer
 from tests.app.cli_run import Run
 
-ROWS = 40
+ROWS = 28
 
 
 @pytest.fixture
@@ -93,6 +93,33 @@ def test_a_server_that_only_fails_is_reported_in_every_row(
     assert ran.code == 4
     found = rows(tmp_path / "out.jsonl")
     assert len(found) == ROWS and all(row["status"] == "error" and "not now" in row["error"] for row in found)
+
+
+def test_a_server_that_goes_away_ends_the_run_and_it_resumes_when_it_is_back(
+    remote: Run, read: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.patience.delay", lambda attempt, after: 0.0)
+    server = BatchServer()
+    model = ("--model", server.url, "--no-timings")
+    assert remote("batch", source, "-o", tmp_path / "whole.jsonl", *model).code == 0
+    answering = server.requests
+
+    def gone(body: str, failing: float) -> str | None:
+        if server.requests == answering + 10:
+            server.http.socket.close()  # nobody can connect any more
+        return "drop" if server.requests > answering + 10 else None
+
+    monkeypatch.setattr(server, "_toss", gone)
+    out = tmp_path / "out.jsonl"
+    ran = remote("batch", source, "-o", out, *model, "--in-flight", 4)
+    assert ran.code == 1 and "did not answer" in ran.err and "where it stopped" in ran.err
+    assert all(row["status"] == "ok" for row in rows(out)) and len(rows(out)) < ROWS
+    port = server.http.server_port
+    server.close()
+    back = BatchServer(port=port)
+    assert remote("batch", source, "-o", out, *model).code == 0
+    back.close()
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 KILLED = """
