@@ -43,8 +43,9 @@ from model.errors import (
 from model.files import Progress, as_path
 from model.llama_native import CacheType, NativeModel, Rope
 from model.llama_sampling import grammar_of, stages_of
-from model.llama_sequence import LlamaSequence, common
+from model.llama_sequence import LlamaSequence
 from model.llama_shelves import LlamaShelves
+from model.llama_stash import common
 from model.plan.check import record_allocation
 from model.plan.machine import this_machine
 from model.plan.make import plan_file
@@ -260,6 +261,7 @@ class LlamaEngine:
 
     def forget_sessions(self) -> None:
         self._keep_session = False
+        self._sequence.forget()
         if self._shelves is not None:
             self._shelves.discard(SESSION)
 

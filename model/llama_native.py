@@ -290,6 +290,26 @@ class NativeModel:
             raise BadCheckpoint(f"{file} is not a saved state of this model.", "Delete it; it will be made again.")
         return list(tokens[: count.value])
 
+    def state_bytes(self) -> int:
+        """What `copy_state` would take now."""
+        return int(self.native.llama_state_seq_get_size(self._context, 0))
+
+    def copy_state(self) -> bytes:
+        """The cache's content as bytes, for `restore_state` of this very context."""
+        size = self.state_bytes()
+        buffer = (ctypes.c_uint8 * size)()
+        written = self.native.llama_state_seq_get_data(self._context, buffer, size, 0)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore_state(self, state: bytes) -> bool:
+        """Put back what `copy_state` gave; where that fails the cache is empty."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        self.native.llama_memory_clear(self._memory, False)
+        if self.native.llama_state_seq_set_data(self._context, buffer, len(state), 0):
+            return True
+        self.rewind(0)
+        return False
+
     def close(self) -> None:
         if self._batch:
             self.native.llama_batch_free(self._batch)

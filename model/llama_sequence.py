@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.llama_native import NativeModel, Sampler
 from model.llama_shelves import LlamaShelves
+from model.llama_stash import WORTH, Stash, common
 from model.lookup import Lookup
 
 
@@ -24,16 +25,24 @@ class LlamaSequence:
         """Tokens drafted, and `accepted` those of them that came, since the last `draw` began."""
         self.accepted = 0
         self._native, self._step, self._shelves = native, step, shelves
+        self._stash = Stash()
         self._unread = False
         """Whether the cache holds drafts after `tokens`."""
 
     def keep(self, tokens: Sequence[int]) -> int:
-        """Keep what the cache, or a shelf, shares with `tokens`, all but the last of them; the number kept."""
+        """Keep what the cache, the stash or a shelf shares with `tokens`, all but the last; the number kept.
+
+        What the cache would lose by that goes to the stash, if it is much.
+        """
         self.forget_drafts()
-        if self._shelves is not None:
-            restored = self._shelves.restore(tokens, common(self.tokens, tokens), self._native)
-            if restored is not None:
-                self.tokens = restored
+        shared = common(self.tokens, tokens)
+        if len(self.tokens) - shared >= WORTH:
+            self._stash.put(self.tokens, self._native)
+        restored = self._stash.take(tokens, shared, self._native)
+        if restored is None and self._shelves is not None:
+            restored = self._shelves.restore(tokens, shared, self._native)
+        if restored is not None:
+            self.tokens = restored
         kept = self._native.rewind(common(self.tokens, tokens[:-1]))
         del self.tokens[kept:]
         return kept
@@ -89,14 +98,14 @@ class LlamaSequence:
             self.tokens.append(token)
             self.last = rows[row : row + 1] if row >= 0 else rows
 
+    def forget(self) -> None:
+        """Nothing that was read stays in memory, for what it says is to be forgotten."""
+        self._stash.clear()
+        self.tokens = self.tokens[: self._native.rewind(0)]
+        self._unread = False
+
     def forget_drafts(self) -> None:
         """Take from the cache what was drafted and did not come."""
         if self._unread:
             self._native.rewind(len(self.tokens))
             self._unread = False
-
-
-def common(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """Tokens that both begin with."""
-    shorter = min(len(ours), len(theirs))
-    return next((n for n in range(shorter) if ours[n] != theirs[n]), shorter)

@@ -47,7 +47,9 @@ def check_memory(plan: Plan, engine: Engine) -> list[Checked]:
 
     if not isinstance(engine, TorchEngine):
         raise BenchFailed("The memory of another machine cannot be measured.")
-    planned = sum(one.weights + one.cache for one in plan.devices)
+    # Of several ranks the first is in this process; a single one also has what spilled to the host.
+    own = plan.devices if plan.ranks == 1 else plan.devices[:1]
+    planned = sum(one.weights + one.cache for one in own)
     return [Checked("weights and cache", "bytes", planned, engine.allocated_bytes())]
 
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +61,9 @@ class Machine:
     disk_bandwidth: float | None = None
     """bytes/s; measured only where weights would have to stream"""
 
-    @property
-    def host_matrix(self) -> float:
-        """operations/s of a large product on all cores: what such products reach, by instruction set."""
-        per_core = next((rate for name, rate in _CORE_RATES if name in self.instruction_sets), 8e9)
-        return self.cores * per_core
-
-
-_CORE_RATES = (("amx_tile", 4e11), ("avx512_vnni", 9e10), ("avx512f", 7e10), ("avx2", 4e10), ("asimd", 3e10))
-"""operations/s of a core, by the best instruction set that it has."""
+    def core_rate(self, rates: Mapping[str, float]) -> float:
+        """Of `rates` by instruction set, the best first, that of the best set here."""
+        return next((rate for name, rate in rates.items() if name in self.instruction_sets), min(rates.values()) / 4)
 
 
 def this_machine(measured: bool = True) -> Machine:

@@ -17,8 +17,9 @@ from model.plan.speed import Speed, predict
 from model.plan.words import faster, where
 from model.settings import ModelSettings
 
-PROCESS = GIB
-"""Host memory of the assistant beside a GGUF model: Python, torch and the embedder (measured, docs/LOG.md)."""
+PROCESS = GIB + GIB // 4
+"""Host memory of the assistant beside a GGUF model: Python, torch and the embedder (measured, docs/LOG.md), and the
+stash of states (llama_stash.py)."""
 _USUAL_CONTEXT = 16384
 _LEAST_CONTEXT = 512
 _BATCH, _GPU_BATCH = 512, 2048

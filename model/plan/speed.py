@@ -4,6 +4,7 @@ Decoding is bound by reading the active weights and the cache once; prompts by a
 GPU. The shares of a device's rates that are reached were measured (docs/LOG.md). Pure functions of numbers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.plan.machine import Machine
@@ -12,13 +13,18 @@ from model.plan.place import Placed
 from model.plan.shape import Shape
 
 _GPU_READS, _GPU_COMPUTES = 0.65, 0.35
-_HOST_READS, _HOST_COMPUTES = 0.65, 0.2
-_GPU_LAYER, _HOST_LAYER = 3e-5, 1.5e-5
+_HOST_READS = 0.65
+_GPU_LAYER, _HOST_LAYER = 3e-5, 1e-4
 """Seconds of a layer and token beside reading: launches, threads that wait for each other."""
 _BUS = 2.0e10
 """bytes/s from host memory to a GPU."""
 _CORE_READS = 9e9
 """bytes/s of weights that a core multiplies at best, by whatever instructions."""
+LLAMA_CORE = {"avx512f": 2.5e10, "avx2": 1.5e10, "asimd": 1.5e10}
+"""operations/s that a core reaches in llama.cpp's products of prompts, by instruction set; AMX is not used (see
+llama_library.py)."""
+TORCH_CORE = {"amx_tile": 1.2e11, "avx512_bf16": 6e10, "avx512f": 4e10, "avx2": 2e10, "asimd": 2e10}
+"""The same in torch; float32 does not have the first two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,14 @@ class Speed:
 
 
 def predict(
-    shape: Shape, placed: Placed, machine: Machine, cache_type: str, batch: int, depth: int, unheld: int = 0
+    shape: Shape,
+    placed: Placed,
+    machine: Machine,
+    cache_type: str,
+    batch: int,
+    depth: int,
+    unheld: int = 0,
+    core_rates: Mapping[str, float] = LLAMA_CORE,
 ) -> Speed:
     """`unheld`: bytes of host weights that memory does not hold, so that they come from the disk each time."""
     spilled = set(placed.placement.host_experts)
@@ -71,7 +84,7 @@ def predict(
         times["reading the disk"] = missed / (machine.disk_bandwidth or 1e9)
 
     # Prompts: host layers compute there; experts of GPU layers are computed by the host or brought over, the quicker.
-    host_rate = machine.host_matrix * _HOST_COMPUTES
+    host_rate = machine.cores * machine.core_rate(core_rates)
     seconds += len(host_layers) * per_token / host_rate
     if spilled:
         bytes_there = sum(shape.layers[one].experts.bytes for one in spilled)

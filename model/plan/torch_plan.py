@@ -18,7 +18,7 @@ from model.plan.place import GPU_RUNTIME, Placed, Placement, Use
 from model.plan.planner import largest_quantization
 from model.plan.result import DevicePlan, Plan, Refusal
 from model.plan.shape import Layer, Shape, Weights
-from model.plan.speed import Speed, predict
+from model.plan.speed import TORCH_CORE, Speed, predict
 from model.settings import ModelSettings
 
 PROCESS = GIB
@@ -163,7 +163,9 @@ class _Planner:
             placed = Placed(Placement(layers + 1, (layers + 1,), spilled), (), Use())
         kind = "f32" if self.dtype == torch.float32 else "f16"
         chunk = choose_chunk(shape.active.numbers, self.device)
-        return predict(shape, placed, machine, kind, chunk, min(_DEPTH, context))
+        narrow = ("amx_tile", "avx512_bf16")
+        rates = {name: rate for name, rate in TORCH_CORE.items() if kind == "f16" or name not in narrow}
+        return predict(shape, placed, machine, kind, chunk, min(_DEPTH, context), core_rates=rates)
 
     def _as_held(self, routed: int, others: int) -> Shape:
         """The shape with its weights as they lie in memory."""

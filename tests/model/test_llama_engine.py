@@ -197,3 +197,32 @@ def test_a_closed_stream_leaves_no_drafts(opened: Callable[..., LlamaEngine]) ->
     assert run(engine, TEXT[0])[0] == run(opened(), TEXT[0])[0]
     with pytest.raises(ModelError):
         engine.load_prefix(Path("absent"))
+
+
+def test_chats_that_take_turns_keep_what_was_read(opened: Callable[..., LlamaEngine]) -> None:
+    engine = opened()
+    one, other = (text * 5 for text in (LONG, TEXT[3] + TEXT[2]))
+    one, other = one[:600], other[:600]  # 300 to 400 tokens
+    run(engine, one, max_tokens=4)
+    run(engine, other, max_tokens=4)
+    text, finished = run(engine, one + " And", max_tokens=4)
+    assert finished.usage.cached_tokens > 250
+    assert text == run(opened(), one + " And", max_tokens=4)[0]
+    assert run(engine, other + " And", max_tokens=4)[1].usage.cached_tokens > 250
+    engine.forget_sessions()
+    assert run(engine, one, max_tokens=4)[1].usage.cached_tokens == 0
+
+
+def test_the_stash_gives_up_what_was_used_least_recently(opened: Callable[..., LlamaEngine]) -> None:
+    from model.llama_stash import Stash
+
+    native = opened()._native
+    native.decode([1, 2, 3], 0)
+    size = native.state_bytes()
+    stash = Stash(2 * size)
+    long = [list(range(start, start + 400)) for start in (0, 1000, 2000)]
+    for tokens in long:
+        stash.put(tokens, native)
+    assert stash.take(long[0], 0, native) is None and stash.take(long[2], 300, native) is None
+    assert stash.take(long[2], 0, native) == long[2] and stash.take(long[2], 0, native) is None
+    Stash(size - 1).put(long[0], native)  # too large to keep: no error

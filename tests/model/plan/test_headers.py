@@ -65,7 +65,7 @@ def test_a_token_in_the_cache_takes_what_its_attention_keeps() -> None:
 def test_this_machine_is_described() -> None:
     here: Machine = this_machine()
     assert 0 < here.host_free <= here.host_total and 1 <= here.cores <= (os.cpu_count() or 1)
-    assert 1e9 < here.host_bandwidth < 5e12 and here.host_matrix > 0
+    assert 1e9 < here.host_bandwidth < 5e12
 
 
 def test_gpus_are_those_that_the_environment_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
