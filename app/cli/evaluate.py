@@ -140,7 +140,9 @@ def model(
     if not path.is_dir():
         raise BadInput(f"{path} is no folder.", "Give the folder that holds the tasks' YAML files.")
     with workspace(ctx, alone=True, model__reference=reference) as opened:
-        found = evaluate(tasks, path, opened.engine(), HarnessOptions(shots, chat, limit, seed))
+        engine = opened.engine()
+        workers = opened.settings.model.in_flight if engine.describe().engine == "remote" else 1
+        found = evaluate(tasks, path, engine, HarnessOptions(shots, chat, limit, seed, workers))
     if as_json:
         print_json(found)
     else:

@@ -19,6 +19,7 @@ from typing import Any
 from app.errors import BadInput
 from model.engine import Delta, Engine, Message, Prompt, Request, Sampling
 from model.errors import MissingExtra
+from model.remote_engine import RemoteEngine
 
 _CHAT = "\x00messages:"
 """How a prompt begins that is messages: the harness passes strings around."""
@@ -38,6 +39,8 @@ class HarnessOptions:
     limit: int | None = None
     """Only the first so many items of each task."""
     seed: int = 0
+    workers: int = 1
+    """Answers under way at once; more than one takes an engine that allows it, as a remote one does."""
 
 
 def evaluate(tasks: Sequence[str], folder: Path, engine: Engine, options: HarnessOptions) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _run(tasks: Sequence[str], folder: Path, engine: Engine, options: HarnessOpt
     failures = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
     try:
         found: dict[str, Any] = simple_evaluate(
-            model=as_harness_model(engine, options.seed),
+            model=as_harness_model(engine, options.seed, options.workers),
             tasks=list(tasks),
             task_manager=known,
             num_fewshot=options.shots,
@@ -161,7 +164,8 @@ def _words(text: str) -> list[str]:
 
 def write(engine: Engine, context: str, sampling: Sampling) -> str:
     """What the engine writes after a context, reasoning left out."""
-    events = engine.generate(Request(to_prompt(context), sampling))
+    request = Request(to_prompt(context), sampling)
+    events = engine.generate_whole(request) if isinstance(engine, RemoteEngine) else engine.generate(request)
     return "".join(event.text for event in events if isinstance(event, Delta) and not event.reasoning)
 
 

@@ -130,6 +130,20 @@ def test_a_follow_up_is_asked_with_its_topic() -> None:
     assert one.ask(Ask("hello", session=first.session)).standalone_question == "hello"
 
 
+def test_a_door_that_keeps_the_conversation_itself_tells_what_came_before() -> None:
+    told = (("When was the Museum of Ropes founded?", "1978 [1]"),)
+    small, library = assistant(chooser())  # with neither memory nor session
+    assert small.ask(Ask("Who founded it?", history=told, store=False)).standalone_question == (
+        "Who founded Museum of Ropes?"
+    )
+    assert library.queries[-1] == "Who founded Museum of Ropes?"
+    engine = FakeEngine("Piet Mulder founded it [1].", "Piet Mulder founded it [1].")
+    large, _ = assistant(engine)
+    large.ask(Ask("Who founded it?", history=told, store=False))
+    before, answer = engine.requests[-1].prompt[1:3]
+    assert before.content.endswith(told[0][0]) and answer.content == told[0][1]  # type: ignore[union-attr]
+
+
 def test_a_cancelled_turn_is_kept_as_incomplete() -> None:
     memory = FakeMemory()
     one, _ = assistant(FakeEngine("The fuel dock does not accept cash [1]."), memory)

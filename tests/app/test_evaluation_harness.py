@@ -4,6 +4,7 @@ import json
 from collections.abc import Generator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from app.evaluation.harness import (
 )
 from model.engine import Delta, EngineInfo, Event, Finished, Message, Prompt, Request, Sampling, Score, Usage
 from model.errors import MissingExtra
+from model.settings import ModelSettings
+from tests.app.batch_server import BatchServer
 
 HARNESS = find_spec("lm_eval") is not None
 
@@ -115,6 +118,21 @@ def test_tasks_of_the_users_own_are_run_and_counted(tasks: Path) -> None:
     assert found["metrics"]["write.exact_match"] == pytest.approx(1 / 3)
     chat = evaluate(["write"], tasks, engine, HarnessOptions(chat=True, limit=1))
     assert chat["items"] == 1 and engine.requests[-1].prompt == [Message("user", "The boat lies in the")]
+
+
+@pytest.mark.skipif(not HARNESS, reason="the extra eval is not installed")
+def test_a_remote_model_writes_several_answers_at_once_and_in_order(tasks: Path) -> None:
+    from app.evaluation.harness_model import as_harness_model
+    from model.remote_engine import RemoteEngine
+
+    server = BatchServer(seconds=0.1)
+    engine = RemoteEngine(server.url, ModelSettings(retries=0))
+    asked = [SimpleNamespace(args=(to_text([{"role": "user", "content": str(n)}]), {})) for n in range(12)]
+    alone = as_harness_model(engine, 0, 1).generate_until(asked[:2])
+    together = as_harness_model(engine, 0, 6).generate_until(asked)
+    engine.close()
+    server.close()
+    assert together[:2] == alone and len(set(together)) == 12 and server.most > 1
 
 
 @pytest.mark.skipif(not HARNESS, reason="the extra eval is not installed")
