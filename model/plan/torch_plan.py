@@ -180,10 +180,11 @@ class _Planner:
         return replace(self._shape, layers=layers, classes=classes)
 
     def _step_bytes(self, context: int) -> int:
-        """Intermediate results of reading a chunk at the end of the window: scores or expanded keys, and widths."""
+        """Intermediate results of reading a chunk at the end of the window."""
         c, size = self._config, self.dtype.itemsize
         chunk = min(choose_chunk(self._shape.active.numbers, self.device), context)
-        expanded = context * c.num_attention_heads * (c.qk_head_dim + c.v_head_dim)
+        # Latents expanded to keys and values, and copies of both in one width, as attention takes them.
+        expanded = context * c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim + 2 * c.qk_head_dim)
         width = 4 * c.hidden_size + c.num_attention_heads * (c.qk_head_dim + c.v_head_dim)
         width += c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size)
         needed = size * (expanded + chunk * width) + 4 * c.vocab_size
