@@ -20,7 +20,8 @@ from model.settings import ModelSettings
 PROCESS = GIB + GIB // 4
 """Host memory of the assistant beside a GGUF model: Python, torch and the embedder (measured, docs/LOG.md), and the
 stash of states (llama_stash.py)."""
-_USUAL_CONTEXT = 16384
+USUAL_CONTEXT = 16384
+"""Tokens of the window where none is asked for; more where GPUs have room for them."""
 _LEAST_CONTEXT = 512
 _BATCH, _GPU_BATCH = 512, 2048
 _DEPTH = 1024
@@ -121,7 +122,7 @@ class _Planner:
         """Windows to try, the most wanted first."""
         if self._settings.context is not None:
             return [self._settings.context]
-        context, found = min(self._shape.trained_context, _USUAL_CONTEXT), []
+        context, found = min(self._shape.trained_context, USUAL_CONTEXT), []
         while context >= _LEAST_CONTEXT:
             found.append(context)
             context //= 2

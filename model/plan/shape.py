@@ -140,7 +140,7 @@ def read_shape(path: Path) -> Shape:
     :raises BadCheckpoint: a header is damaged or lacks what a plan needs.
     :raises UnsupportedArchitecture: the folder is of a model that the torch engine does not run.
     """
-    return _of_gguf(read_gguf(path), path) if path.suffix == ".gguf" else _of_folder(path)
+    return shape_of_header(read_gguf(path), path) if path.suffix == ".gguf" else _of_folder(path)
 
 
 def shape_of_config(config: Config, name: str, quantization: str, bits: float) -> Shape:
@@ -158,7 +158,11 @@ def shape_of_config(config: Config, name: str, quantization: str, bits: float) -
     )
 
 
-def _of_gguf(header: GgufHeader, file: Path) -> Shape:
+def shape_of_header(header: GgufHeader, file: Path) -> Shape:
+    """What the GGUF `file` with this header holds.
+
+    :raises BadCheckpoint: it is no language model's.
+    """
     number = header.number
     heads, hidden = number("attention.head_count"), number("embedding_length")
     count, predictors = number("block_count"), number("nextn_predict_layers")

@@ -196,6 +196,15 @@ def test_loading_tells_how_far_it_is_and_can_be_stopped(file: Path) -> None:
         LlamaEngine(file, SETTINGS, progress=stop)
 
 
+def test_a_file_is_described_without_loading_it(engine: LlamaEngine, file: Path) -> None:
+    from model.open import describe_reference
+
+    told, loaded = describe_reference(str(file), SETTINGS), engine.describe()
+    for name in ("engine", "architecture", "context", "capabilities", "total_parameters"):
+        assert getattr(told, name) == getattr(loaded, name), name
+    assert told.active_parameters and told.quantization == "F32" and told.devices == ()
+
+
 def test_a_shared_prefix_is_not_read_again(engine: LlamaEngine) -> None:
     first = Request([Message("user", TEXT[0])], Sampling(max_tokens=4))
     list(engine.generate(first))
