@@ -24,10 +24,10 @@ from app.backup_register import REGISTER, known_backups, no_copies, register, re
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
 from app.keys import Keys
-from app.profile import PRIVATE, SERVE_TOKEN, make_private
+from app.profile import SERVE_TOKEN, make_private
 from app.resident.client import stop
 from app.resident.place import Place
-from app.swap import exchange
+from app.swap import exchange, staging
 from model.errors import why
 from retrieval.cipher import Key, connect, driver_errors
 from retrieval.sqlite import disk_is_full
@@ -105,16 +105,12 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
         raise BadInput(
             f"The profile {profile.name!r} is not empty.", "Restore into another (--profile NAME), or give --force."
         )
-    targets = {"data": profile.data, "config": profile.config}
-    staged: dict[str, Path] = {}
     try:
-        for part, target in targets.items():
-            target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-            staged[part] = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
-        manifest = unpack(file, staged, keys or Keys())
-        (staged["data"] / REGISTER).write_bytes(register([file, *known_backups(profile)]))
-        stop(Place.of(profile))  # the resident has the stores open that go
-        exchange(profile, staged["data"], staged["config"])
+        with staging(profile) as staged:
+            manifest = unpack(file, staged, keys or Keys())
+            (staged["data"] / REGISTER).write_bytes(register([file, *known_backups(profile)]))
+            stop(Place.of(profile))  # the resident has the stores open that go
+            exchange(profile, staged["data"], staged["config"])
     except OSError as error:
         if disk_is_full(error, profile.data):
             raise DiskFull(
@@ -123,9 +119,6 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
         raise BadInput(
             f"{file} cannot be restored: {why(error)}.", "Check the file, the disk and its free space."
         ) from error
-    finally:
-        for folder in staged.values():
-            shutil.rmtree(folder, ignore_errors=True)
     # Caches describe the library that was here before; they are rebuilt.
     shutil.rmtree(profile.cache, ignore_errors=True)
     make_private(profile.cache)

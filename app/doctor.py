@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from app.answer import Profile
@@ -93,16 +92,6 @@ def _folders(profile: Profile, fix: bool) -> Iterator[Finding]:
     free = shutil.disk_usage(profile.data).free
     state: Literal["ok", "warning"] = "ok" if free >= SPACE else "warning"
     yield Finding("disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "Free some space.")
-    yield from _leftovers(profile.data.parent, profile.data.name, fix)
-
-
-def _leftovers(parent: Path, name: str, fix: bool) -> Iterator[Finding]:
-    """Scrap that an interrupted restore left beside the profile."""
-    for folder in sorted(parent.glob(f".{name}-restoring-*")):
-        if fix:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            yield Finding("restore", "warning", f"{folder} is left of an interrupted restore", "loci doctor --fix")
 
 
 def _encryption(workspace: Workspace, fix: bool) -> Finding:

@@ -6,7 +6,6 @@ one of the two, readable. Caches are not converted: they are made anew, and whil
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from app.profile import make_private
 from app.purge_journal import journal
 from app.resident.client import stop
 from app.resident.place import Place
-from app.swap import exchange
+from app.swap import exchange, staging
 from retrieval.cipher import Key, connect, driver, driver_errors, is_encrypted, literal
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
@@ -80,8 +79,7 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
     if journal(profile).exists():
         raise BadInput("A deletion for good was interrupted, and is to be ended first.", "loci doctor --fix")
     try:
-        with _nobody_else(profile), no_copies(profile), ExitStack() as held:
-            staged = {part: held.enter_context(_beside(folder)) for part, folder in _parts(profile).items()}
+        with _nobody_else(profile), no_copies(profile), staging(profile) as staged, ExitStack() as held:
             files = sorted(profile.data.glob("*.db"))
             # 1. Each database, which nobody else can open until the end.
             for file in files:
@@ -110,10 +108,6 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
     return Converted(tuple(file.name for file in files), tuple(map(str, known_backups(profile))))
 
 
-def _parts(profile: Profile) -> dict[str, Path]:
-    return {"data": profile.data, "config": profile.config}
-
-
 @contextmanager
 def _nobody_else(profile: Profile) -> Iterator[None]:
     """Without a resident, and none can start."""
@@ -127,16 +121,6 @@ def _nobody_else(profile: Profile) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A folder for what is to take the place of `folder`; what is left of it after a kill is swept as scrap."""
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-restoring-", dir=folder.parent))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager

@@ -58,6 +58,13 @@ class Keys:
     def add(self, key: Key) -> None:
         self._known[key.id] = key
 
+    def take_over(self, profile: Profile) -> None:
+        """Know the key that the resident holds, if there is one, before it ends."""
+        from app.resident.client import held_key
+
+        if secret := held_key(profile):
+            self.add(Key(secret))
+
     def of(self, profile: Profile) -> Key | None:
         """The key of `profile`; None where it is not encrypted.
 
@@ -77,12 +84,9 @@ class Keys:
         return key
 
     def _at_hand(self, slot: Slot, profile: Profile) -> Iterator[Key]:
-        if slot.key in self._known:
-            yield self._known[slot.key]
-        from app.resident.client import held_key
-
-        if secret := held_key(profile):
-            yield Key(secret)
+        if slot.key not in self._known:
+            self.take_over(profile)
+        yield from self._known.values()
         if slot.keyring and (secret := _from_keyring(slot.key)):
             yield Key(secret)
 

@@ -1,18 +1,48 @@
 """A profile's folders exchanged for others together: both or neither, whenever the process is killed.
 
-A folder moves aside to `.NAME-replaced-*` before its successor comes. While one of the data folder's stands there the
+A successor is made in `.NAME-restoring-*`, which is scrap once nobody holds it; a folder moves aside to
+`.NAME-replaced-*` before its successor comes. While one of the data folder's stands there the
 exchange is not done, and the next opening of the profile takes it back; its renaming to `.NAME-restoring-*`, which is
 scrap, is the moment at which the exchange counts.
 """
 
 import fcntl
+import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.answer import Profile
+
+
+@contextmanager
+def staging(profile: Profile) -> Iterator[dict[str, Path]]:
+    """Folders `data` and `config` for what is to take the places of the profile's; they go with the block, or after a
+    kill when the profile is opened again."""
+    for target in (profile.data, profile.config):
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ExitStack() as held:
+        with _alone(profile):  # until they are held, they look abandoned
+            staged = {
+                part: held.enter_context(_held(folder))
+                for part, folder in (("data", profile.data), ("config", profile.config))
+            }
+        yield staged
+
+
+@contextmanager
+def _held(target: Path) -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}-restoring-", dir=target.parent))
+    descriptor = os.open(made, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield made
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def exchange(profile: Profile, data: Path, config: Path) -> None:
@@ -67,11 +97,23 @@ def _discard(profile: Profile) -> None:
 def _sweep(profile: Profile) -> None:
     for target in (profile.data, profile.config):
         for scrap in _scraps(target):
-            shutil.rmtree(scrap, ignore_errors=True)
+            if _is_abandoned(scrap):
+                shutil.rmtree(scrap, ignore_errors=True)
 
 
 def _scraps(target: Path) -> list[Path]:
-    return sorted(target.parent.glob(f".{target.name}-restoring-old-*"))
+    return sorted(target.parent.glob(f".{target.name}-restoring-*"))
+
+
+def _is_abandoned(scrap: Path) -> bool:
+    descriptor = os.open(scrap, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _replaced(target: Path) -> list[Path]:

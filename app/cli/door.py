@@ -77,6 +77,8 @@ def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iter
     given = {key.replace("__", "."): value for key, value in flags.items()}
     kind = Workspace if alone or not _root(ctx).resident else ResidentWorkspace
     with kind.open(profile_name(ctx), given) as opened, loading() as moved:
+        if alone:
+            opened.keys.take_over(opened.profile)
         if alone and stop(Place.of(opened.profile), at_once=False):
             note("The resident has ended: this command loads models itself.")
         opened.loading = moved

@@ -180,9 +180,16 @@ def test_a_kill_while_converting_leaves_a_readable_profile(told: int, home: Path
         assert opened.memory.check() == [] and opened.library.check() == []
         converted = step >= 4  # from where the exchange counts
         assert (opened.key is not None) == (converted != back)
-    if not back and converted:
-        assert found(home) == []  # the old folder was swept when the profile was opened
-    assert not list((home / "data").glob(".default-re*-old-*"))
+    if back != converted:  # it is encrypted: what was left lying was swept when it was opened
+        assert found(home) == []
+    assert not list((home / "data").glob(".default-re*"))
+
+
+def test_a_conversion_under_way_is_no_scrap_to_others(told: int, home: Path) -> None:
+    with app.swap.staging(locate_profile()) as staged:
+        open_profile()
+        assert staged["data"].exists() and staged["config"].exists()
+    assert not list((home / "data").glob(".default-re*"))
 
 
 def killing(step: int) -> None:
