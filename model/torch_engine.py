@@ -137,6 +137,11 @@ class TorchEngine:
         held = {one.data_ptr(): one.nbytes for one in (*runner.model.parameters(), *runner.model.buffers())}
         return sum(held.values()) + runner.cache.storage.nbytes
 
+    def peak_bytes(self) -> int | None:
+        """Most bytes of tensors that this process's GPU held so far; None on a CPU, which does not count them."""
+        device = self._loaded().device
+        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self._tokenizer.prompt_ids(prompt))
 

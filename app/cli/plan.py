@@ -60,13 +60,14 @@ def plan(
 def _check(opened: "Workspace", made: "Plan", prompt: int) -> "list[Checked]":
     from app.profile import plan_notes
     from model.open import open_engine
-    from model.plan.check import check_memory, check_speed, record_speed
+    from model.plan.check import check_memory, check_speed, record_checks
 
     settings, notes = opened.settings.model, plan_notes(opened.profile)
     with closing(open_engine(settings.reference, settings, opened.loading, notes=notes)) as engine:
         speeds = check_speed(made, engine, min(prompt, made.context // 2))
-        record_speed(made, speeds, notes)
-        return [*check_memory(made, engine), *speeds]
+        checked = [*check_memory(made, engine), *speeds]
+    record_checks(made, checked, notes)
+    return checked
 
 
 def _print(made: "Plan", checked: "list[Checked]") -> None:

@@ -13,6 +13,7 @@ from model.plan.result import Plan
 _ANSWER = 48
 """Tokens that are written to measure decoding."""
 _LEAST_COMPUTE = 1 << 20
+_PEAK = "at its fullest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,11 @@ def check_memory(plan: Plan, engine: Engine) -> list[Checked]:
     # Of several ranks the first is in this process; a single one also has what spilled to the host.
     own = plan.devices if plan.ranks == 1 else plan.devices[:1]
     planned = sum(one.weights + one.cache for one in own)
-    return [Checked("weights and cache", "bytes", planned, engine.allocated_bytes())]
+    found = [Checked("weights and cache", "bytes", planned, engine.allocated_bytes())]
+    if (peak := engine.peak_bytes()) is not None:
+        first = plan.devices[0]
+        found.append(Checked(f"{first.device} {_PEAK}", "bytes", first.total - first.runtime, peak))
+    return found
 
 
 def check_speed(plan: Plan, engine: Engine, prompt: int) -> list[Checked]:
@@ -69,8 +74,13 @@ def check_speed(plan: Plan, engine: Engine, prompt: int) -> list[Checked]:
     ]
 
 
-def record_speed(plan: Plan, checked: list[Checked], notes: Path | None) -> None:
-    """Note how much faster or slower it was than computed."""
+def record_checks(plan: Plan, checked: list[Checked], notes: Path | None) -> None:
+    """Note how much faster or slower it was than computed, and on a GPU how much more or less a step took."""
+    first = plan.devices[0]
+    for one in checked:
+        if one.what.endswith(_PEAK) and plan.raw_compute:
+            step = one.measured - first.weights - first.cache
+            Notes(notes).record(plan.key, compute=step * plan.ranks / plan.raw_compute)
     found = {one.what: one.measured for one in checked}
     prefill, decode = plan.raw_speed
     if prefill and decode and {"prompt", "answer"} <= found.keys():

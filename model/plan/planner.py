@@ -85,7 +85,7 @@ def plan_gguf(
         host_layers=min(len(shape.layers) + 1 - placed.placement.gpu_layers, len(shape.layers)),
         refusal=refusal,
         key=key,
-        raw_compute=sum(use.compute for _, use in uses),
+        raw_compute=round(sum(use.compute for _, use in uses) / errors.compute),
         raw_speed=(speed.prefill, speed.decode),
     )
     if refusal is None:

@@ -40,7 +40,7 @@ def plan_torch(
     errors = errors or Errors()
     config = shape.config
     assert config is not None  # the shape is of a folder
-    planner = _Planner(folder, config, shape, machine, settings)
+    planner = _Planner(folder, config, shape, machine, settings, errors.compute)
     refusal = None
     try:
         layout, context, uses = planner.layout(settings)
@@ -71,16 +71,24 @@ def plan_torch(
         ranks=len(layout.devices),
         refusal=refusal,
         key=key,
-        raw_compute=sum(use.compute for use in uses),
+        raw_compute=round(sum(use.compute for use in uses) / errors.compute),
         raw_speed=(speed.prefill, speed.decode),
     )
     return plan if refusal else replace(plan, where=_where(plan, layout), faster=_faster(plan, layout, config))
 
 
 class _Planner:
-    def __init__(self, folder: Path, config: Config, shape: Shape, machine: Machine, settings: ModelSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        shape: Shape,
+        machine: Machine,
+        settings: ModelSettings,
+        compute_scale: float,
+    ) -> None:
         self._folder, self._config, self._shape, self._machine = folder, config, shape, machine
-        self._settings = settings
+        self._settings, self._compute_scale = settings, compute_scale
         named = settings.device if settings.device != "auto" else "cuda" if machine.gpus else "cpu"
         self.device = torch.device(named)
         self.on_gpu = self.device.type == "cuda"
@@ -187,7 +195,7 @@ class _Planner:
         expanded = context * c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim + 2 * c.qk_head_dim)
         width = 4 * c.hidden_size + c.num_attention_heads * (c.qk_head_dim + c.v_head_dim)
         width += c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size)
-        needed = size * (expanded + chunk * width) + 4 * c.vocab_size
+        needed = round((size * (expanded + chunk * width) + 4 * c.vocab_size) * self._compute_scale)
         return min(needed, self._memory.workspace) if self.on_gpu else needed
 
 

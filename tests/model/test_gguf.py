@@ -163,15 +163,17 @@ def test_what_is_allocated_is_what_was_planned(engine: LlamaEngine, file: Path, 
     notes = tmp_path / "plans.json"
     settings = SETTINGS.model_copy(update={"context": 65536, "cache_type": "f16"})
     plans = []
-    for _ in range(2):  # the second has learned from the first
+    for _ in range(3):  # the later ones have learned from the first
         opened = LlamaEngine(file, settings, notes=notes)
         plans.append(
             (opened.plan.devices[0].compute, sum(v for (_, kind), v in opened.allocated.items() if kind == "compute"))
         )
         opened.close()
-    (first, real), (second, _) = plans
+    (first, real), (second, _), (third, _) = plans
     assert (
-        notes.exists() and abs(second / real - 1) <= abs(first / real - 1) and second == pytest.approx(real, rel=0.01)
+        notes.exists()
+        and abs(second / real - 1) <= abs(first / real - 1)
+        and [second, third] == pytest.approx([real, real], rel=0.01)
     )
 
 

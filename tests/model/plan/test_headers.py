@@ -62,6 +62,29 @@ def test_a_token_in_the_cache_takes_what_its_attention_keeps() -> None:
     assert with_scores - compute_bytes(GROUPED, 8192, 512, flash=True) > 2 * 512 * 32 * 8192
 
 
+LITE = Dims(
+    hidden=2048, heads=16, kv_heads=1, key=192, value=128, vocabulary=102400, inner=10944, expert_inner=1408,
+    experts=64, used=6, latent_rank=512, rotary=64,
+)  # fmt: skip
+V3 = Dims(
+    hidden=7168, heads=128, kv_heads=1, key=192, value=128, vocabulary=129280, inner=18432, expert_inner=2048,
+    experts=256, used=8, latent_rank=512, rotary=64,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dims", "context", "flash", "mebibytes"),
+    [
+        (LITE, 1024, True, 212.0), (LITE, 131072, True, 240.26), (LITE, 16384, False, 602.27),
+        (V3, 1024, True, 409.01), (V3, 131072, True, 536.01), (V3, 131072, False, 33416.01),
+        (GROUPED, 4096, True, 266.5), (GROUPED, 131072, False, 8492.01),
+    ],
+)  # fmt: skip
+def test_intermediate_results_are_those_of_llama_cpp(dims: Dims, context: int, flash: bool, mebibytes: float) -> None:
+    # Measured: its dry allocations (no_alloc) for headers of these shapes, 512 tokens at once.
+    assert compute_bytes(dims, context, 512, flash=flash) == pytest.approx(mebibytes * (1 << 20), rel=0.13)
+
+
 def test_this_machine_is_described() -> None:
     here: Machine = this_machine()
     assert 0 < here.host_free <= here.host_total and 1 <= here.cores <= (os.cpu_count() or 1)
