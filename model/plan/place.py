@@ -17,6 +17,9 @@ GPU_RUNTIME = _GIB // 2
 GPU_MARGIN = _GIB // 4
 """Left free on each GPU: allocators round up, and a screen may be on it."""
 
+EMBEDDER = 3 * _GIB // 8
+"""What the embedder takes of the first GPU: weights, a batch's results, libraries. Without a GPU it is in the host."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from model.plan.machine import GIB, Machine
 from model.plan.memory import CACHE_BYTES
 from model.plan.notes import Errors
-from model.plan.place import Placed, Window, place, place_as_told, with_process
+from model.plan.place import EMBEDDER, Placed, Window, place, place_as_told, with_process
 from model.plan.result import DevicePlan, Plan, Refusal
 from model.plan.shape import Shape, scaled
 from model.plan.speed import Speed, predict
@@ -58,6 +58,7 @@ def plan_gguf(
     placed, window, speed = chosen.placed, chosen.window, chosen.speed
     uses = [*zip(planner.names(), placed.gpus, strict=True), ("host", placed.host)]
     available = [*(gpu.free for gpu in machine.gpus[: len(placed.gpus)]), machine.host_free]
+    shares = [0 if number or name == "host" else EMBEDDER for number, (name, _) in enumerate(uses)]
     plan = Plan(
         reference=reference,
         name=shape.name,
@@ -72,8 +73,8 @@ def plan_gguf(
         batch=window.batch,
         threads=settings.threads or machine.cores,
         devices=tuple(
-            DevicePlan(name, free, use.weights, use.cache, use.compute, use.runtime)
-            for (name, use), free in zip(uses, available, strict=True)
+            DevicePlan(name, free, use.weights, use.cache, use.compute, use.runtime + own)
+            for (name, use), free, own in zip(uses, available, shares, strict=True)
         ),
         prefill=speed.prefill * errors.prefill,
         decode=speed.decode * errors.decode,
@@ -113,7 +114,9 @@ class _Planner:
     def __init__(self, shape: Shape, machine: Machine, settings: ModelSettings, compute_scale: float) -> None:
         self._shape, self._machine, self._settings = shape, machine, settings
         self._scale = compute_scale
-        self._gpus = [one.free for one in machine.gpus] if settings.gpu_layers else []
+        self._gpus = [one.free - (0 if number else EMBEDDER) for number, one in enumerate(machine.gpus)]
+        if not settings.gpu_layers:
+            self._gpus = []
 
     def names(self) -> list[str]:
         return [f"GPU {number} ({self._machine.gpus[number].name})" for number in range(len(self._gpus))]
@@ -154,9 +157,9 @@ class _Planner:
         """Why that did not fit, and the largest window and quantisation that would."""
         host, free = tried.placed.host, self._machine.host_free
         over = [
-            f"{name} would need {use.total / GIB:.1f} GiB of {gpu.free / GIB:.1f}"
-            for name, use, gpu in zip(self.names(), tried.placed.gpus, self._machine.gpus, strict=False)
-            if use.total > gpu.free
+            f"{name} would need {use.total / GIB:.1f} GiB of {free / GIB:.1f}"
+            for name, use, free in zip(self.names(), tried.placed.gpus, self._gpus, strict=True)
+            if use.total > free
         ]
         if over:
             reason = f"{'; '.join(over)}."

@@ -14,7 +14,7 @@ from model.layout import Layout, choose_layout, rank_bytes
 from model.placement import choose_chunk, choose_dtype, count_parameters
 from model.plan.machine import GIB, Machine
 from model.plan.notes import Errors
-from model.plan.place import GPU_RUNTIME, Placed, Placement, Use
+from model.plan.place import EMBEDDER, GPU_RUNTIME, Placed, Placement, Use
 from model.plan.planner import largest_quantization
 from model.plan.result import DevicePlan, Plan, Refusal
 from model.plan.shape import Layer, Shape, Weights
@@ -99,7 +99,7 @@ class _Planner:
         first = machine.gpus[self.device.index or 0] if self.on_gpu else None
         self._memory = Memory(
             len(machine.gpus) if self.device.index is None else 1,
-            first.free - GPU_RUNTIME if first else 0,
+            first.free - GPU_RUNTIME - EMBEDDER if first else 0,
             first.total if first else 0,
             machine.host_free,
         )
@@ -122,19 +122,22 @@ class _Planner:
                 "host", self._machine.host_free, weights, cache, self._step_bytes(capacity.context), PROCESS
             )
             return layout, capacity.context, [host]
+        step = self._step_bytes(capacity.context)
         gpus = self._machine.gpus[(self.device.index or 0) :]
         uses = [
             DevicePlan(
-                f"GPU {number} ({gpu.name})", gpu.free, weights, cache, self._step_bytes(capacity.context), GPU_RUNTIME
+                f"GPU {number} ({gpu.name})",
+                gpu.free,
+                weights,
+                cache,
+                step,
+                GPU_RUNTIME + (0 if number else EMBEDDER),
             )
             for number, gpu in zip(range(size), gpus, strict=False)
         ]
         spilled = size * (routed - on_device)
-        return (
-            layout,
-            capacity.context,
-            [*uses, DevicePlan("host", self._machine.host_free, spilled, 0, 0, PROCESS * size)],
-        )
+        uses.append(DevicePlan("host", self._machine.host_free, spilled, 0, 0, PROCESS * size))
+        return layout, capacity.context, uses
 
     def largest_context(self) -> int | None:
         """The longest window, halved and halved again, that the engine would take."""
