@@ -5,7 +5,9 @@ its own, so that it can be stopped and an abort is an error message. Rows that a
 type that takes them, as llama.cpp chooses it.
 """
 
+import math
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from model.config import read_config
 from model.errors import ModelError, NotEnoughSpace
-from model.gguf import export
+from model.gguf import export, gguf_tensors
 from model.plan.gguf_header import read_gguf
 
 Type = Literal[
@@ -28,6 +31,8 @@ _FTYPES = {
     "iq4_nl": 25, "iq4_xs": 30, "q3_k_l": 13, "q3_k_m": 12, "q3_k_s": 11, "q2_k": 10,
 }  # fmt: skip
 """llama.h's llama_ftype."""
+_BITS_AT_MOST = {"bf16": 16, "q8_0": 9}
+"""Bits a weight; all others take less than 7."""
 _STEP = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 
 Progress = Callable[[int, int, str], None]
@@ -52,8 +57,10 @@ def convert(
     :raises UnsupportedArchitecture: llama.cpp has no place for something the checkpoint has.
     :raises BadCheckpoint: files are missing, or the tokenizer is of no kind that llama.cpp knows.
     :raises MissingExtra: llama-cpp-python or gguf is not installed.
+    :raises NotEnoughSpace: the disk would not hold it, or what it is made of; nothing was written.
     :raises ModelError: the quantiser failed, with its own words.
     """
+    _check_space(folder, file, type)
     if type in ("f32", "f16"):
         export(folder, file, type, lambda done, total: progress(done, total, "writing"))
         return _described(file)
@@ -66,6 +73,20 @@ def convert(
         wide.unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
     return _described(file)
+
+
+def _check_space(folder: Path, file: Path, type: str) -> None:
+    """:raises NotEnoughSpace: the file, and the F16 one that another type is made of, exceed what is free."""
+    numbers = sum(math.prod(tensor.shape) for tensor in gguf_tensors(read_config(folder), "f16"))
+    needed = 4 * numbers if type == "f32" else 2 * numbers
+    if type not in ("f32", "f16"):
+        needed += numbers * _BITS_AT_MOST.get(type, 7) // 8
+    free = shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise NotEnoughSpace(
+            f"Writing {file} takes {needed / 1e9:,.1f} GB; {free / 1e9:,.1f} GB are free.",
+            "Free some, or write to another disk.",
+        )
 
 
 def _quantise(source: Path, target: Path, type: str, progress: Progress, threads: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.errors import ModelError
+from model.errors import ModelError, NotEnoughSpace
 from model.settings import ModelSettings
 from tests.model.gguf_files import TEXT, with_tokenizer
 
@@ -98,6 +98,15 @@ def test_an_interruption_leaves_nothing_and_a_failure_is_told(folder: Path, tmp_
     with pytest.raises((ModelError, OSError)):
         convert(folder, tmp_path / "x.gguf", "q8_0", threads=1)
     assert not (tmp_path / "x.gguf").exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(NotEnoughSpace, match="are free"):
+        convert(folder, tmp_path / "x.gguf", "q8_0")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_name_is_that_of_the_card(folder: Path, tmp_path: Path) -> None:
