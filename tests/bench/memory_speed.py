@@ -1,7 +1,7 @@
-"""Writing and recall among 100,000 memories, in milliseconds without the embedder, and forgetting a seventh of them, in
-seconds; one JSON object.
+"""Writing, recall and what a turn teaches among 100,000 memories, in milliseconds without the embedder, and forgetting
+a tenth of them, in seconds; one JSON object.
 
-    PYTHONPATH=. OMP_NUM_THREADS=2 python tests/bench/memory_speed.py
+    PYTHONPATH=. OMP_NUM_THREADS=2 python tests/bench/memory_speed.py [--encrypted]
 
 Words are drawn as in natural text, few often and many seldom (Zipf), so that queries meet common words. Processor time
 (`cpu`) is what a quiet machine takes; wall time also has the disk's syncs and what else runs.
@@ -9,6 +9,7 @@ Words are drawn as in natural text, few often and many seldom (Zipf), so that qu
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from memory.schema import memories, sessions, vectors
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
 from memory.types import Source
+from retrieval.cipher import Key
 from retrieval.sqlite import writing
 
 VOCABULARY = np.array([f"w{number}" for number in range(30_000)])
@@ -80,10 +82,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memories", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--encrypted", action="store_true")
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
-        store = MemoryStore(Path(folder), MemorySettings(), drawn, "drawn")
+        key = Key(os.urandom(32)) if options.encrypted else None
+        store = MemoryStore(Path(folder), MemorySettings(), drawn, "drawn", key)
         fill(store, [f"{sentence(rng, 14)} n{number}" for number in range(options.memories)])
         started = time.perf_counter()
         store.recall("w5 w900", scopes=["main"])
@@ -92,6 +96,16 @@ def main() -> None:
         add = timed(options.times, lambda n: store.add(f"{sentence(rng, 14)} fresh{n}", source=Source("command")))
         with writing(store.engine) as connection:  # a store in use has them; turn by turn, some hundreds at once
             features.catch_up(connection, "drawn", everything=True)
+        session = store.start_session()
+        questions = [sentence(rng, 9) for _ in range(options.times)]
+        asked = [(store.begin_turn(session, one), store.recall(one, scopes=["main"])) for one in questions]
+
+        def learn(number: int) -> None:
+            turn, found = asked[number]
+            cited = [found[0].memory.id] if found else []
+            store.observe(turn, questions[number], recalled=found, cited=cited, scope="main")
+
+        observe = timed(options.times, learn)
         store.settings = MemorySettings(budget_tokens=None, budget_rows=options.memories * 9 // 10)
         started, worked = time.perf_counter(), time.process_time()
         passed = store.shrink()
@@ -101,6 +115,7 @@ def main() -> None:
     print(
         json.dumps(
             {"memories": options.memories, "first recall s": round(first, 2), "recall": recall, "add": add}
+            | {"observe": observe, "encrypted": options.encrypted}
             | {"forgetting s": forgot}
         )
     )

@@ -1,0 +1,96 @@
+"""`loci encrypt` and `loci decrypt` killed at random moments: the profile stays whole and readable, nothing is left
+beside it, and while it is encrypted no file has a word of it. Prints how often each was done or not begun when it was
+killed.
+
+    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/bench/encryption_kills.py --kills 60
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from app.keys import is_encrypted
+from app.profile import locate_profile
+from app.workspace import Workspace
+from tests.app.fakes import FakeEmbedder
+
+WORD = "Whimbrelonde"
+MEMORIES = 4000
+PASSPHRASE = "seven rocks"
+SLOWEST = 60.0
+
+
+def fill(rng: random.Random) -> int:
+    """Memories of the word; returns how many there are."""
+    rows = [
+        {
+            "text": f"I like {WORD} " + " ".join(f"w{rng.randrange(3000)}" for _ in range(12)),
+            "kind": "fact",
+            "scope": "main",
+        }
+        for _ in range(MEMORIES)
+    ]
+    with Workspace.open() as opened:
+        opened.memory.import_(rows)
+        opened.library.documents()
+        return len(opened.memory.list())
+
+
+def convert(seconds: float) -> int:
+    """Turn encryption on or off, killed after `seconds`; the exit code."""
+    command = "decrypt" if is_encrypted(locate_profile()) else "encrypt"
+    words = [sys.executable, "-m", "app.cli.main", command, "--yes"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            return running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGKILL)
+            return running.wait()
+
+
+def check(home: Path, memories: int) -> None:
+    with Workspace.open() as opened:
+        assert len(opened.memory.list()) == memories
+        assert opened.memory.check() == [] and opened.library.check() == []
+    assert not [one for one in (home / "data").iterdir() if one.name.startswith(".")]
+    if is_encrypted(locate_profile()):
+        held = b"".join(file.read_bytes() for file in home.rglob("*") if file.is_file())
+        assert WORD.lower().encode() not in held.lower()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    options = parser.parse_args()
+    rng = random.Random(1)
+    outcomes: Counter[str] = Counter()
+    Workspace.embedder = property(lambda self: FakeEmbedder())  # type: ignore[assignment, method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        os.environ |= {"LOCI_HOME": folder, "LOCI_PASSPHRASE": PASSPHRASE, "LOCI_RESIDENT__ENABLED": "false"}
+        memories = fill(rng)
+        began = time.monotonic()
+        assert convert(SLOWEST) == 0 and convert(SLOWEST) == 0
+        whole = (time.monotonic() - began) / 2
+        while outcomes.total() < options.kills:
+            before, began = is_encrypted(locate_profile()), time.monotonic()
+            code = convert(rng.uniform(0.4, 1.05) * whole)
+            if code == 0:  # it was faster than the others
+                whole = time.monotonic() - began
+            check(home, memories)
+            if code == -signal.SIGKILL:
+                done = is_encrypted(locate_profile()) != before
+                outcomes[f"{'decrypt' if before else 'encrypt'} {'done' if done else 'not begun'}"] += 1
+    print(json.dumps({"kills": options.kills, "seconds of one": round(whole, 2), **outcomes}))
+
+
+if __name__ == "__main__":
+    main()
