@@ -55,6 +55,12 @@ class DamagedBackup(AppError):
     title = "The backup is damaged"
 
 
+class TracesLeft(AppError):
+    """Something was deleted for good, and a search found that not all of it is gone."""
+
+    title = "Traces are left"
+
+
 class ResidentFailed(AppError):
     """The resident could not be started, does not answer, or met something that nobody foresaw."""
 

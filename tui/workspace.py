@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from app.answer import Ask, Citation, Started, TurnEvent
+from app.errors import TracesLeft
 from app.loading import LoadMeter
 from memory.types import Memory, Session, Source
 from retrieval.errors import NoSuchDocument
@@ -135,10 +136,14 @@ class WorkspaceBackend:
         ]
 
     def delete_session(self, session: int) -> None:
-        from app.pinned import forget_sessions  # takes what a turn takes
+        from app.purge import purge_session, resume  # takes what a turn takes
 
-        self._memory.delete_session(session)
-        forget_sessions(self._workspace)
+        with self._opening:  # nobody else opens a room while files are rewritten
+            resume(self._workspace)
+            receipt = purge_session(self._workspace, session)
+        if not receipt.clean:
+            left = ", ".join(one.place for one in receipt.left if not one.kept)
+            raise TracesLeft(f"Session {session} is deleted, and traces are left: {left}.", "loci doctor --fix")
 
     def memories(self, scope: Sequence[str]) -> list[MemoryRow]:
         """Pinned first, then the newest; the forgotten last. Episodes are the sessions' own and stand there."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from chat_fakes import CITATIONS, answer
 
-from app.answer import Ask, Citation, Completed, Started, TurnEvent
+from app.answer import Ask, Citation, Completed, Profile, Started, TurnEvent
 from memory.errors import NoSuchSession
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
@@ -64,7 +64,8 @@ class Workspace:
         self.loaded = 0
         self.model_loaded = False
         self.loading: Callable[[int, int], None] = lambda done, total: None
-        self.profile = SimpleNamespace(cache=folder / "cache")
+        self.profile = Profile("chat", folder, folder / "cache", folder / "config")
+        self.key = None
 
     def load(self) -> EngineInfo:
         self.loaded += 1
