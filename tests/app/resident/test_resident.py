@@ -257,3 +257,19 @@ def test_whatever_a_text_holds_crosses_as_it_is() -> None:
     )
     found = Found((passage,), (UsedMemory(1, "🛶", 0.5, True),))
     assert unpack(Found, json.loads(json.dumps(pack(found)))) == found
+
+
+def test_the_memory_is_tidied_after_the_answer_and_a_question_does_not_wait_for_it_to_begin(
+    server: Server, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied, go_on = threading.Event(), threading.Event()
+
+    def tidy(self: object, now: object = None) -> None:
+        tidied.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr("memory.retention.desk.RetentionDesk.tidy", tidy)
+    first = ask(door(), "write hello")
+    assert first.answer == "Yes." and tidied.wait(10)  # the answer was there while it went on
+    go_on.set()
+    assert ask(door(), "write more", first.session).answer == "Yes."
