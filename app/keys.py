@@ -103,7 +103,9 @@ class Keys:
         for passphrase in said:
             with suppress(WrongKey):
                 return Key(_under(passphrase, slot).unseal(bytes.fromhex(slot.sealed)))
-        raise WrongKey(f"This is not the passphrase of the profile {profile.name!r}.", "Nothing was changed.")
+        raise WrongKey(
+            f"This is not the passphrase of the profile {profile.name!r}.", "Try again; it cannot be replaced."
+        )
 
     def passphrases(self) -> list[str]:
         """Those that were given to this process, in the order of their use."""
