@@ -146,6 +146,8 @@ class Ask:
     temperature: float = 0.0
     library_epoch: int | None = None
     """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
+    after: int | None = None
+    """The turn of the session that this one follows, 0 for none: a branch. None is the turn asked last."""
 
 
 Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]

@@ -117,7 +117,8 @@ class Assistant:
             return [Exchange(question, answer, number) for number, (question, answer) in told]
         if self._memory is None or turn.ask.session is None:
             return []
-        earlier = list(enumerate(self._memory.turns(turn.ask.session), 1))[-CANDIDATES:]
+        upto = turn.ask.after if turn.id is None else turn.id  # other branches of the session are not before it
+        earlier = list(enumerate(self._memory.branch(turn.ask.session, upto), 1))[-CANDIDATES:]
         return [
             Exchange(_standalone_of(one.answer_json) or one.question, one.answer, number)
             for number, one in earlier
@@ -231,7 +232,7 @@ class Assistant:
             yield
             return
         turn.session = ask.session if ask.session is not None else memory.start_session(ask.scope[0])
-        turn.id = memory.begin_turn(turn.session, ask.question)
+        turn.id = memory.begin_turn(turn.session, ask.question, after=ask.after)
         try:
             yield
         except BaseException:  # a closed generator included: what came is kept

@@ -40,7 +40,13 @@ def purge_session(connection: Connection, gone: GoneSession, elsewhere: Elsewher
     from_here = sa.or_(memories.c.session == gone.id, memories.c.turn.in_(own))
     episodes = connection.execute(sa.select(memories).where(from_here, memories.c.kind == "episode")).all()
     verdicts = connection.execute(sa.select(feedback).where(feedback.c.turn.in_(own))).all()
-    said = [row.title, *_said(held), *(one.text for one in episodes), *(one.text for one in verdicts if one.text)]
+    said = [
+        row.title,
+        *(row.tags or "").split(),
+        *_said(held),
+        *(one.text for one in episodes),
+        *(one.text for one in verdicts if one.text),
+    ]
     texts = tuple(dict.fromkeys(text for text in said if text))
     records.delete(connection, [one.id for one in episodes])
     connection.execute(sa.update(memories).where(from_here).values(start=None, end=None))

@@ -192,8 +192,9 @@ def _blot_titles(connection: Connection, blotter: Blotter, before: dict[int, Row
             title = opening(question)
         else:
             title = blotter.text(row.title)
-        if title != row.title:
-            connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(title=title))
+        tags = " ".join(tag for tag in (row.tags or "").split() if blotter.text(tag) == tag) or None
+        if (title, tags) != (row.title, row.tags):
+            connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(title=title, tags=tags))
             changed.append(row.id)
     return tuple(changed)
 

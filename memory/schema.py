@@ -25,6 +25,7 @@ sessions = sa.Table(
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("started", sa.Text, nullable=False),
+    sa.Column("tags", sa.Text),  # words with a space between them
     sqlite_autoincrement=True,
 )
 
@@ -40,6 +41,14 @@ turns = sa.Table(
     sa.Column("complete", sa.Boolean, nullable=False),
     sqlite_autoincrement=True,
 )
+
+branches = sa.Table(
+    "branches",
+    metadata,
+    sa.Column("turn", sa.ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("parent", sa.ForeignKey("turns.id", ondelete="SET NULL")),
+)
+"""Turns that do not follow the one stored before them; without a parent, a turn opens its session anew."""
 
 memories = sa.Table(
     "memories",

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from memory import branches
 from memory.blotting import Blotter
+from memory.branches import Branches
 from memory.clock import stamp
 from memory.errors import NoSuchSession
 from memory.redact import Exactly, redact
@@ -46,6 +48,22 @@ class SessionLog:
             found = [_session(row) for row in connection.execute(query)]
         return sorted(found, key=lambda one: (one.last_turn or one.started, one.id), reverse=True)
 
+    def change_session(
+        self, session_id: int, *, title: str | None = None, tags: Sequence[str] | None = None
+    ) -> Session:
+        """Give a session another title or other tags, each a word; None leaves them. Raises NoSuchSession."""
+        values: dict[str, str | None] = {}
+        if title is not None:
+            values["title"] = self.plain(title.strip())
+        if tags is not None:
+            words = dict.fromkeys(word.lstrip("#") for tag in tags for word in self.plain(tag).split())
+            values["tags"] = " ".join(word for word in words if word) or None
+        with writing(self.engine) as connection:
+            _get_session(connection, session_id)
+            if values:
+                connection.execute(sa.update(sessions).where(sessions.c.id == session_id).values(values))
+            return _get_session(connection, session_id)
+
     def session(self, session_id: int) -> Session:
         """Raises NoSuchSession."""
         with reading(self.engine) as connection:
@@ -68,8 +86,25 @@ class SessionLog:
             row = connection.execute(sa.select(turns).order_by(turns.c.id.desc()).limit(1)).first()
             return _turn(row) if row is not None else None
 
-    def begin_turn(self, session: int, question: str, now: datetime | None = None) -> int:
-        """Store a question before its answer is there; an empty title of the session becomes the question's opening."""
+    def branch(self, session_id: int, upto: int | None = None) -> list[Turn]:
+        """The turns that lead to `upto` (None: the turn asked last), in order. Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            _get_session(connection, session_id)
+            path = set(branches.of_session(connection, session_id).path(upto))
+            return [turn for turn in _turns(connection, session_id) if turn.id in path]
+
+    def branches(self, session_id: int) -> Branches:
+        """Which turn of a session follows which. Raises NoSuchSession."""
+        with reading(self.engine) as connection:
+            _get_session(connection, session_id)
+            return branches.of_session(connection, session_id)
+
+    def begin_turn(self, session: int, question: str, now: datetime | None = None, *, after: int | None = None) -> int:
+        """Store a question before its answer is there; an empty title of the session becomes the question's opening.
+
+        It follows the turn asked last, or `after`: another turn of the session, or 0 for its beginning. Raises
+        NoSuchSession.
+        """
         question = self.plain(question)
         with writing(self.engine) as connection:
             found = _get_session(connection, session)
@@ -78,6 +113,10 @@ class SessionLog:
             )
             turn = int(connection.execute(row.returning(turns.c.id)).scalar_one())
             index_turn(connection, turn, question, "")
+            if after is not None:
+                if after != branches.OPENING and get_turn(connection, after).session != session:
+                    raise _no_turn(after)
+                branches.follow(connection, session, turn, after)
             if not found.title:
                 named = sa.update(sessions).where(sessions.c.id == session).values(title=opening(question))
                 connection.execute(named)
@@ -87,9 +126,9 @@ class SessionLog:
         """Keep what has streamed so far. Raises NoSuchSession."""
         with writing(self.engine) as connection:
             answer = self.plain(partial_answer)
-            written = connection.execute(sa.update(turns).where(turns.c.id == turn).values(answer=answer))
-            if not written.rowcount:
-                raise _no_turn(turn)
+            question = get_turn(connection, turn).question
+            connection.execute(sa.update(turns).where(turns.c.id == turn).values(answer=answer))
+            index_turn(connection, turn, question, answer)
 
     def finish_turn(self, turn: int, answer: str, answer_json: str, complete: bool) -> None:
         """Store the whole answer; `complete` is False for one that was cancelled. Raises NoSuchSession.
@@ -127,6 +166,7 @@ class SessionLog:
         """A session as a JSON object (answers whole, by value) or as Markdown to read. Raises NoSuchSession."""
         with reading(self.engine) as connection:
             session, held = _get_session(connection, session_id), _turns(connection, session_id)
+            follows = branches.of_session(connection, session_id).parents
         if form == "markdown":
             return _markdown(session, held)
         document = {
@@ -135,9 +175,11 @@ class SessionLog:
             "title": session.title,
             "scope": session.scope,
             "started": session.started,
+            "tags": list(session.tags),
             "turns": [
                 {
                     "id": turn.id,
+                    "follows": follows[turn.id] or None,
                     "asked_at": turn.asked_at,
                     "question": turn.question,
                     "answer": turn.answer,
@@ -195,7 +237,7 @@ def _get_session(connection: Connection, session_id: int) -> Session:
 
 
 def _session(row: sa.Row[Any]) -> Session:
-    return Session(row.id, row.title, row.scope, row.started, row.last_turn, row.turns)
+    return Session(row.id, row.title, row.scope, row.started, row.last_turn, row.turns, tuple((row.tags or "").split()))
 
 
 def _turns(connection: Connection, session_id: int) -> list[Turn]:

@@ -82,6 +82,7 @@ class Session:
     started: str
     last_turn: str | None
     turns: int
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

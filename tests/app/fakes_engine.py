@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.sentences import content_words
 from memory.banks import Bank, within
+from memory.branches import Branches
 from memory.extract import extract
 from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
@@ -154,6 +155,7 @@ class FakeMemory:
     def __init__(self, *texts: str) -> None:
         self.memories = [memory(n, text) for n, text in enumerate(texts, 1)]
         self.stored: dict[int, Turn] = {}
+        self.parents: dict[int, int] = {}
         self.observed: list[dict[str, Any]] = []
 
     def recall(
@@ -168,11 +170,12 @@ class FakeMemory:
     def start_session(self, scope: str) -> int:
         return 1
 
-    def turns(self, session: int) -> list[Turn]:
-        return list(self.stored.values())
+    def branch(self, session: int, upto: int | None = None) -> list[Turn]:
+        return [self.stored[turn] for turn in Branches(self.parents).path(upto)]
 
-    def begin_turn(self, session: int, question: str) -> int:
+    def begin_turn(self, session: int, question: str, *, after: int | None = None) -> int:
         id = len(self.stored) + 1
+        self.parents[id] = id - 1 if after is None else after
         self.stored[id] = Turn(id, session, "2026-01-01T00:00:00Z", question, "", "", False)
         return id
 

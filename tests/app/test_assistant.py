@@ -130,6 +130,15 @@ def test_a_follow_up_is_asked_with_its_topic() -> None:
     assert one.ask(Ask("hello", session=first.session)).standalone_question == "hello"
 
 
+def test_a_branch_knows_nothing_of_the_turns_that_it_leaves() -> None:
+    one, _ = assistant(chooser(), FakeMemory())
+    first = one.ask(Ask("When was the Museum of Ropes founded?"))
+    one.ask(Ask("When did the ferry to Arendal sink?", session=first.session))
+    branch = one.ask(Ask("Who founded it?", session=first.session, after=first.turn))
+    assert branch.standalone_question == "Who founded Museum of Ropes?"
+    assert one.ask(Ask("Who founded it?", session=first.session, after=0)).standalone_question == "Who founded it?"
+
+
 def test_a_door_that_keeps_the_conversation_itself_tells_what_came_before() -> None:
     told = (("When was the Museum of Ropes founded?", "1978 [1]"),)
     small, library = assistant(chooser())  # with neither memory nor session
