@@ -231,6 +231,10 @@ def gguf_tensors(config: Config, type: Type) -> Iterator[_Tensor]:
         return _Tensor(name, shape, matrix, lambda read: _paired(read(source), parts, width))
 
     yield plain("token_embd.weight", "model.embed_tokens.weight", config.vocab_size, dim)
+    # Before the layers, so that what is mapped of the file ends before the predictors, which are not read.
+    yield plain("output_norm.weight", "model.norm.weight", dim)
+    if not config.tie_word_embeddings:
+        yield plain("output.weight", "lm_head.weight", config.vocab_size, dim)
     for layer in range(config.num_hidden_layers + config.num_nextn_predict_layers):
         block, source = f"blk.{layer}", f"model.layers.{layer}"
         attention = f"{source}.self_attn"
@@ -271,9 +275,6 @@ def gguf_tensors(config: Config, type: Type) -> Iterator[_Tensor]:
             yield plain(f"{block}.nextn.eh_proj.weight", f"{source}.eh_proj.weight", dim, 2 * dim)
             for name, norm in (("enorm", "enorm"), ("hnorm", "hnorm"), ("shared_head_norm", "shared_head.norm")):
                 yield plain(f"{block}.nextn.{name}.weight", f"{source}.{norm}.weight", dim)
-    yield plain("output_norm.weight", "model.norm.weight", dim)
-    if not config.tie_word_embeddings:
-        yield plain("output.weight", "lm_head.weight", config.vocab_size, dim)
 
 
 def _paired(weight: Array, parts: int, width: int) -> Array:

@@ -34,8 +34,8 @@ def compute_bytes(dims: Dims, context: int, batch: int, *, flash: bool, head: bo
     attention = _attention_width(dims)
     widths = [4 * attention + mask + scores, 4 * _feed_forward_width(dims) + mask]
     if head:
-        widths.append(4 * (dims.vocabulary + 3 * dims.hidden))
-    return tokens * max(widths)
+        widths.append(4 * (dims.vocabulary + _before_head(dims)))
+    return round(tokens * max(widths))
 
 
 def host_input_bytes(dims: Dims, context: int, batch: int) -> int:
@@ -47,6 +47,16 @@ def host_input_bytes(dims: Dims, context: int, batch: int) -> int:
 def output_bytes(dims: Dims) -> int:
     """The logits of one token, as they are handed out."""
     return 4 * dims.vocabulary
+
+
+def _before_head(dims: Dims) -> float:
+    """Numbers of a token beside its logits.
+
+    After latent attention and experts, the experts' outputs lie below the logits or do not, as the allocator's gaps
+    happen to be (V2-Lite: yes from 4,096 tokens on; the first embedded model: no): half of them is counted.
+    """
+    gaps = (dims.used + 1) * dims.hidden / 2 if dims.latent_rank and dims.experts else 0.0
+    return 3 * dims.hidden + gaps
 
 
 def _attention_width(dims: Dims) -> int:
