@@ -35,7 +35,7 @@ def compute_bytes(dims: Dims, context: int, batch: int, *, flash: bool, head: bo
     widths = [4 * attention + mask + scores, 4 * _feed_forward_width(dims) + mask]
     if head:
         widths.append(4 * (dims.vocabulary + _before_head(dims)))
-    return round(tokens * max(widths))
+    return tokens * max(widths)
 
 
 def host_input_bytes(dims: Dims, context: int, batch: int) -> int:
@@ -49,13 +49,13 @@ def output_bytes(dims: Dims) -> int:
     return 4 * dims.vocabulary
 
 
-def _before_head(dims: Dims) -> float:
+def _before_head(dims: Dims) -> int:
     """Numbers of a token beside its logits.
 
     After latent attention and experts, the experts' outputs lie below the logits or do not, as the allocator's gaps
     happen to be (V2-Lite: yes from 4,096 tokens on; the first embedded model: no): half of them is counted.
     """
-    gaps = (dims.used + 1) * dims.hidden / 2 if dims.latent_rank and dims.experts else 0.0
+    gaps = (dims.used + 1) * dims.hidden // 2 if dims.latent_rank and dims.experts else 0
     return 3 * dims.hidden + gaps
 
 
