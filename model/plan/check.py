@@ -88,17 +88,26 @@ def record_checks(plan: Plan, checked: list[Checked], notes: Path | None) -> Non
 
 
 def _check_llama(plan: Plan, allocated: Mapping[tuple[str, str], int]) -> list[Checked]:
-    """GPU by GPU, then the host; pinned host buffers count there."""
+    """GPU by GPU, then the host, with its pinned buffers.
+
+    Beside GPUs the host's weights are left out: llama.cpp maps the file from its first tensor there to its last, and
+    tells the length of that.
+    """
     on_gpus: dict[int, int] = {}
     on_host = 0
-    for (backend, _), size in allocated.items():
+    mapped = any(plan.layers_of_gpus)
+    for (backend, kind), size in allocated.items():
         number = backend.removeprefix("CUDA")
         if backend.startswith("CUDA") and number.isdigit():
             on_gpus[int(number)] = on_gpus.get(int(number), 0) + size
-        else:
+        elif not (mapped and kind == "model"):
             on_host += size
     checked = []
     for place, device in enumerate(plan.devices):
-        measured = on_host if device.device == "host" else on_gpus.get(place, 0)
-        checked.append(Checked(device.device, "bytes", device.total - device.runtime, measured))
+        if device.device != "host":
+            checked.append(Checked(device.device, "bytes", device.total - device.runtime, on_gpus.get(place, 0)))
+        elif mapped:
+            checked.append(Checked("host, weights apart", "bytes", device.cache + device.compute, on_host))
+        else:
+            checked.append(Checked("host", "bytes", device.total - device.runtime, on_host))
     return [one for one in checked if one.planned or one.measured]

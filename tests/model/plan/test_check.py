@@ -1,0 +1,45 @@
+"""Plans beside what engines say they took."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.plan.check import Checked, _check_llama, record_allocation, record_checks
+from model.plan.notes import Errors, Notes
+from model.plan.result import DevicePlan, Plan
+
+MIB = 1 << 20
+PLAN = Plan(
+    reference="x", name="x", engine="llama", architecture="deepseek2", attention="MLA", quantization="Q4_K",
+    weights={}, cache_per_token={}, context=4096, cache_type="f16", batch=512, threads=2,
+    devices=(
+        DevicePlan("GPU 0 (A)", 900 * MIB, 400 * MIB, 50 * MIB, 40 * MIB, 100 * MIB),
+        DevicePlan("host", 900 * MIB, 300 * MIB, 20 * MIB, 10 * MIB, 100 * MIB),
+    ),
+    prefill=100.0, decode=10.0, depth=1024, layers_of_gpus=(28,), gpu_layers=28, key="k", raw_compute=50 * MIB,
+    raw_speed=(200.0, 20.0),
+)  # fmt: skip
+ALLOCATED = {
+    ("CUDA0", "model"): 410 * MIB, ("CUDA0", "KV"): 50 * MIB, ("CUDA0", "compute"): 44 * MIB,
+    ("CPU_Mapped", "model"): 700 * MIB, ("CPU", "KV"): 20 * MIB, ("CUDA_Host", "compute"): 11 * MIB,
+}  # fmt: skip
+
+
+def test_each_device_is_set_beside_what_its_backend_allocated() -> None:
+    found = {one.what: (one.planned / MIB, one.measured / MIB) for one in _check_llama(PLAN, ALLOCATED)}
+    assert found == {"GPU 0 (A)": (490, 504), "host, weights apart": (30, 31)}
+    alone = replace(PLAN, devices=PLAN.devices[1:], layers_of_gpus=(), gpu_layers=0)
+    on_host = {("CPU_Mapped", "model"): 300 * MIB, ("CPU", "KV"): 20 * MIB, ("CPU", "compute"): 12 * MIB}
+    assert [(one.planned / MIB, one.measured / MIB) for one in _check_llama(alone, on_host)] == [(330, 332)]
+
+
+def test_what_differs_is_noted(tmp_path: Path) -> None:
+    notes = tmp_path / "plans.json"
+    record_allocation(PLAN, ALLOCATED, notes)
+    assert Notes(notes).errors("k").compute == pytest.approx(55 / 50)
+    record_checks(PLAN, [Checked("prompt", "tokens/s", 100, 300), Checked("answer", "tokens/s", 10, 10)], notes)
+    assert Notes(notes).errors("k") == Errors(compute=pytest.approx(1.1), prefill=1.5, decode=0.5)
+    full = Checked("GPU 0 (A) at its fullest", "bytes", 490 * MIB, 475 * MIB)
+    record_checks(replace(PLAN, engine="torch"), [full], notes)
+    assert Notes(notes).errors("k").compute == pytest.approx(25 / 50)
