@@ -154,6 +154,14 @@ Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "answer", 
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The turn is stored, though it has no answer yet: `turn` is its number in the session."""
+
+    session: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A stage of the turn began; `done` of `total` where it can tell. `wait`: the model answers another door first."""
 
@@ -190,8 +198,9 @@ class Completed:
     """(id, text) of memories this turn stored."""
 
 
-TurnEvent = Started | Found | Packed | Text | Completed
-"""The order is the main path's. `Completed` comes last and once, unless the stream is closed before: that cancels."""
+TurnEvent = Begun | Started | Found | Packed | Text | Completed
+"""`Begun` comes first, where the turn is stored at all. The order is the main path's. `Completed` comes last and once,
+unless the stream is closed before: that cancels."""
 
 
 class Assists(Protocol):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from app import catalogue
-from app.answer import Answer, Ask, Completed, Found, Packed, Started, Text, TurnEvent
+from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Started, Text, TurnEvent
 from app.chooser import Chooser, distinct
 from app.earlier import CANDIDATES
 from app.prose import Prose, Rate
@@ -58,6 +58,8 @@ class Assistant:
         """
         turn = Turn(ask, Shelf(self._library, ask.attachments), self._epoch(ask))
         with self._kept(turn):
+            if turn.session is not None and turn.id is not None:
+                yield Begun(turn.session, turn.id)
             # 1. The question, standing alone, and its kind. A statement and the catalogue need no model.
             self._understand(turn)
             if turn.kind not in ("statement", "catalogue"):

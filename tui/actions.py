@@ -1,4 +1,5 @@
-"""The actions that do something: turns, sessions, feedback, memories, files. Those that show are in `tui.panes`."""
+"""The actions that do something with sessions, feedback, memories and files; for turns see `tui.turn_actions`, for what
+shows something `tui.panes`."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +9,9 @@ from pathlib import Path
 from tui.backend import MemoryChange, Verdict
 from tui.failures import Failure
 from tui.messages import AddMoved
-from tui.panes import PaneActions
 from tui.rows import AddedRow, MemoryRow, SessionRow, TurnRow
 from tui.state import Adding, Talk
+from tui.turn_actions import TurnActions
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import SessionsScreen
@@ -22,23 +23,10 @@ PROGRESS_EVERY = 0.1
 """Seconds between two updates while files are read."""
 
 
-class ChatActions(PaneActions):
+class ChatActions(TurnActions):
     """The actions that do something; each takes the text after its slash command, if any."""
 
-    # --- turns and sessions
-
-    async def action_stop(self, argument: str = "") -> None:
-        """The nearest thing under way: the answer, then the reading of files; else close the pane."""
-        if self.state.run is not None:
-            self.state.run.stop()
-            if self.state.talk.view is not None:
-                self.state.talk.view.stopping()
-        elif self.state.adding is not None:
-            self.state.adding.stopped = True
-        elif self.query_one(SidePane).showing is not None:
-            await self.action_close_side()
-        else:
-            self.action_to_composer()
+    # --- sessions
 
     async def action_new_session(self, argument: str = "") -> None:
         await self._leave_for(Talk(self.state.talk.scope), [])
@@ -76,13 +64,12 @@ class ChatActions(PaneActions):
         await self._leave_for(talk, turns)
         self.query_one(Composer).past = [turn.question for turn in turns]
         self.refresh_library()
-        last = next((turn.answer for turn in reversed(turns) if turn.answer is not None), None)
-        if last is not None:
-            self.show_answer(last)
+        self.show_last(turns)
 
     async def _leave_for(self, talk: Talk, turns: list[TurnRow]) -> None:
         if self.state.run is not None:
             self.state.run.stop()
+        self.stop_editing()
         self.state.talk = talk
         self.query_one(SourcePane).clear()
         self.show_library()

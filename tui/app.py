@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 from textual.filter import LineFilter
 from textual.widgets import Footer
 
-from app.answer import Ask, Completed, Found, Packed, Started
+from app.answer import Begun, Completed, Found, Packed, Started
 from tui.actions import ChatActions
 from tui.backend import Backend
 from tui.controls import WithoutControls
@@ -23,12 +23,11 @@ from tui.messages import AddMoved, CitationChosen, Composed, MemoryChanged, Text
 from tui.palette import Actions
 from tui.rows import answer_row
 from tui.state import State, Talk
-from tui.turns import TITLE_WIDTH, TurnRun
+from tui.turns import TurnRun
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.side import SidePane
 from tui.widgets.status import StatusLine, TopLine
-from tui.words import clipped
 
 FRAME = 1 / 25
 """Seconds between two updates of streamed text."""
@@ -105,27 +104,9 @@ class LociChat(ChatActions):
             self.notify("Still answering. Esc stops it.", severity="warning")
         else:
             self.query_one(Composer).accept(message.text)
-            await self._ask(message.text)
-
-    async def _ask(self, question: str) -> None:
-        talk = self.state.talk
-        if talk.session is None and talk.answer is None:
-            talk.title = clipped(question, TITLE_WIDTH)
-            self.show_library()
-        run = self.state.run = TurnRun(
-            Ask(question, scope=talk.scope, session=talk.session, use_memory=not talk.off, store=not talk.off)
-        )
-        talk.view = await self.query_one(Conversation).begin(question)
-
-        def draw() -> None:
-            ending, failure = run.draw(
-                self.backend,
-                ready=lambda: self.post_message(TextReady(run)),
-                moved=lambda event: self.post_message(TurnMoved(run, event)),
-            )
-            self.post_message(TurnEnded(run, ending, failure))
-
-        self.run_worker(draw, group="turn", thread=True, exit_on_error=False)
+            editing = self.state.talk.editing
+            self.stop_editing()
+            await self.ask(message.text, instead=editing)
 
     # --- what a turn brings
 
@@ -141,6 +122,8 @@ class LociChat(ChatActions):
         if message.run is not self.state.run or talk.view is None:
             return
         match event:
+            case Begun():
+                talk.view.turn = event.turn
             case Started():
                 if not message.run.stopping:
                     talk.view.stage(event)
@@ -170,6 +153,7 @@ class LociChat(ChatActions):
             talk.view = None
             if message.failure is not None:
                 await self.show_failure(message.failure)
+            self.refresh_marks()
         self.state.run = None
 
     # --- what panes and workers say

@@ -3,12 +3,12 @@
 Every method may block and is called in worker threads only. Errors are those of `app.errors.LociError`.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from app.answer import Ask, Citation, TurnEvent
-from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnRow
+from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnMark, TurnRow
 
 Progress = Callable[[int, int, str], bool]
 """(done, total, path) of reading files; returns False to stop after this file."""
@@ -38,7 +38,13 @@ class Backend(Protocol):
         """Latest first; with words, those in which they were said."""
         ...
 
-    def turns(self, session: int) -> list[TurnRow]: ...
+    def turns(self, session: int, through: int | None = None) -> list[TurnRow]:
+        """The branch of the turn asked last, or the one that leads through the turn `through` and on from it."""
+        ...
+
+    def marks(self, session: int) -> Mapping[int, TurnMark]:
+        """Every turn of a session, by its number."""
+        ...
 
     def delete_session(self, session: int) -> None: ...
 

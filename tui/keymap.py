@@ -55,6 +55,12 @@ ACTIONS: tuple[Action, ...] = (
         "session.new", "New session", "Leave this session and start another", "new_session", "ctrl+n", "new", "", "New"
     ),
     Action("turn.stop", "Stop", "Stop answering or reading; keep what came", "stop", "escape"),
+    Action("turn.earlier", "Mark an earlier turn", "The next four mean it", "earlier_turn", "alt+up"),
+    Action("turn.later", "Mark a later turn", "The next four mean it", "later_turn", "alt+down"),
+    Action("turn.edit", "Edit the question", "Ask it otherwise, in a branch; what was stays", "edit", "f6", "edit"),
+    Action("turn.again", "Answer again", "Ask the same again, in a branch", "again", "f7", "again"),
+    Action("turn.version", "Next version", "Show another branch of this question", "version", "f8", "version"),
+    Action("turn.copy", "Copy the answer", "Or its code block of that number", "copy", "f9", "copy", "[N]"),
     Action("turn.good", "Good answer", "Tell Loci that the last answer was right", "good", slash="good"),
     Action("turn.bad", "Bad answer", "Tell Loci that the last answer was wrong", "bad", slash="bad"),
     Action(
@@ -106,6 +112,10 @@ EDITING: tuple[tuple[str, str], ...] = (
 """Keys of the input line, which belong to it and are not remapped."""
 
 
+TEXT_AREA = frozenset({"f6", "f7"})
+"""Function keys that the input line would take for itself."""
+
+
 def bindings() -> list[BindingType]:
     """The application's key bindings; each has its action's id, so that `App.set_keymap` can change it."""
     return [
@@ -116,7 +126,7 @@ def bindings() -> list[BindingType]:
             show=bool(action.footer),
             tooltip=action.tooltip,
             id=action.id,
-            priority=action.keys.startswith("ctrl+"),  # the input line would swallow these
+            priority=action.keys.startswith(("ctrl+", "alt+")) or action.keys in TEXT_AREA,
         )
         for action in ACTIONS
         if action.keys

@@ -78,6 +78,16 @@ class AnswerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnMark:
+    """Where a turn stands among the branches of its session."""
+
+    after: int
+    """The turn that it follows; 0 opens the session."""
+    versions: tuple[int, ...] = ()
+    """The turns that follow the same one, itself included, in the order they were asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRow:
     """A stored turn. `answer` is None where nothing but the partial text was kept."""
 
@@ -86,6 +96,7 @@ class TurnRow:
     text: str
     complete: bool
     answer: AnswerRow | None
+    mark: TurnMark = TurnMark(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Talk:
     """The turn under way; None when there is none, or when the user left its session."""
     answer: AnswerRow | None = None
     """The last answer."""
+    editing: TurnView | None = None
+    """The turn whose question stands in the input line, to be asked otherwise."""
     window: Window | None = None
     recalled: tuple[UsedMemory, ...] = ()
     new: frozenset[int] = frozenset()

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -16,7 +16,7 @@ from app.loading import LoadMeter
 from memory.types import Memory, Session, Source
 from retrieval.errors import NoSuchDocument
 from tui.backend import MemoryChange, Progress, Verdict
-from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnRow, answer_row
+from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnMark, TurnRow, answer_row
 from tui.words import citation_place
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ class WorkspaceBackend:
                 found[row.id] = replace(row, found=hit.excerpt)
         return list(found.values())
 
-    def turns(self, session: int) -> list[TurnRow]:
+    def turns(self, session: int, through: int | None = None) -> list[TurnRow]:
+        tree = self._memory.branches(session)
+        upto = None if through is None else tree.latest(through)
         return [
             TurnRow(
                 id=turn.id,
@@ -131,9 +133,15 @@ class WorkspaceBackend:
                 text=turn.answer,
                 complete=turn.complete,
                 answer=answer_row(json.loads(turn.answer_json)) if turn.answer_json else None,
+                mark=TurnMark(tree.parents[turn.id], tree.versions(turn.id)),
             )
-            for turn in self._memory.turns(session)
+            for turn in self._memory.branch(session, upto)
+            if turn.id in tree.parents  # else it was asked by another chat since
         ]
+
+    def marks(self, session: int) -> Mapping[int, TurnMark]:
+        tree = self._memory.branches(session)
+        return {turn: TurnMark(after, tree.versions(turn)) for turn, after in tree.parents.items()}
 
     def delete_session(self, session: int) -> None:
         from app.purge import purge_session, resume  # takes what a turn takes

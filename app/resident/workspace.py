@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from app.answer import Answer, Ask, Assists, Completed, Found, Packed, Profile, Started, Text, TurnEvent
+from app.answer import Answer, Ask, Assists, Begun, Completed, Found, Packed, Profile, Started, Text, TurnEvent
 from app.profile import open_profile
 from app.resident.client import Resident
 from app.resident.wire import Frame, pack, unpack
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval.embedder import Embedder
 
 
-_EVENTS: dict[str, type[TurnEvent]] = {kind.__name__: kind for kind in (Started, Found, Packed, Text, Completed)}
+_EVENTS: dict[str, type[TurnEvent]] = {kind.__name__: kind for kind in (Begun, Started, Found, Packed, Text, Completed)}
 
 
 class ResidentWorkspace(Workspace):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.answer import Ask, Completed, Found, Packed, Started, Text
+from app.answer import Ask, Begun, Completed, Found, Packed, Started, Text
 from app.assistant import Assistant
 from app.settings_assistant import AssistantSettings
 from model.errors import UnsupportedConstraint
@@ -30,6 +30,7 @@ def chooser() -> FakeEngine:
 def test_the_events_of_a_turn_come_in_the_main_paths_order() -> None:
     one, _ = assistant(FakeEngine("The fuel dock does not accept cash [1]."), FakeMemory())
     events = list(one.turn(Ask("Can I pay cash at the fuel dock?")))
+    assert events[0] == Begun(1, 1), "a door knows the turn before it has an answer"
     stages = [event.stage for event in events if isinstance(event, Started)]
     assert stages == ["load", "recall", "retrieve", "pack", "answer", "read", "check", "remember"]
     assert [type(e) for e in events if isinstance(e, Found | Packed | Completed)] == [Found, Packed, Completed]

@@ -1,13 +1,14 @@
 """A backend that replays one written evening in a harbour office: for the tests, and for README's picture."""
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from app.answer import (
     Answer,
     Ask,
+    Begun,
     Citation,
     Completed,
     Found,
@@ -22,6 +23,7 @@ from app.answer import (
     UsedMemory,
     Window,
 )
+from memory.branches import Branches
 from memory.errors import NoSuchMemory
 from model.engine import Usage
 from retrieval.types import Locator
@@ -33,6 +35,7 @@ from tui.rows import (
     ModelRow,
     SessionRow,
     SourceRow,
+    TurnMark,
     TurnRow,
     answer_row,
 )
@@ -152,6 +155,8 @@ class FakeBackend:
         self.gate: threading.Event | None = None
         self.asked: list[Ask] = []
         self.closed = 0
+        self.parents: dict[int, int] = {}
+        """The turns asked here, from number 50 on, as `Branches` has them."""
         self.judged: list[tuple[int | None, str, str | None]] = []
         self.deleted: list[int] = []
         self.model_error: Exception | None = None
@@ -181,6 +186,10 @@ class FakeBackend:
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         self.asked.append(ask)
         try:
+            if ask.store and ask.session is not None:
+                number = 50 + len(self.parents)
+                self.parents[number] = ask.after or 0
+                yield Begun(ask.session, number)
             for number, event in enumerate(self.script(ask)):
                 if number == 10 and self.gate is not None:
                     self.gate.wait(10)
@@ -202,7 +211,16 @@ class FakeBackend:
     def sessions(self, words: str = "") -> list[SessionRow]:
         return [row for row in self.stored if words.casefold() in row.title.casefold()]
 
-    def turns(self, session: int) -> list[TurnRow]:
+    def marks(self, session: int) -> Mapping[int, TurnMark]:
+        tree = Branches(self.parents)
+        return {turn: TurnMark(after, tree.versions(turn)) for turn, after in self.parents.items()}
+
+    def turns(self, session: int, through: int | None = None) -> list[TurnRow]:
+        if through is not None:
+            tree, marks = Branches(self.parents), self.marks(session)
+            path = tree.path(tree.latest(through))
+            asked = {turn: self.asked[turn - 50].question for turn in path}
+            return [TurnRow(turn, asked[turn], f"About {asked[turn]}", True, None, marks[turn]) for turn in path]
         whole = answer_row(answer(Ask("How high is the spring tide?", session=session)).to_json())
         return [
             TurnRow(40, "How high is the spring tide?", whole.text, True, whole),

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from chat_drive import SMALL, WIDE, ask, notices, send, until, words
 from chat_fakes import QUESTION, QUOTE, FakeBackend
-from textual.pilot import Pilot
 from textual.widgets import Input, Markdown, OptionList, Static
 
 from app.answer import Ask, Started, Text, TurnEvent
@@ -19,42 +19,9 @@ from tui.rows import TurnRow
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import Confirm, HelpScreen, SessionsScreen
-from tui.widgets.notice import Notice
 from tui.widgets.side import SidePane
 from tui.widgets.sources import Sources
 from tui.widgets.turn import STOPPED
-
-WIDE, SMALL = (120, 40), (80, 24)
-
-
-async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    for _ in range(200):
-        await pilot.pause(0.02)
-        if holds():
-            return
-    pytest.fail("the screen never came to that")
-
-
-async def send(pilot: Pilot[None], text: str) -> None:
-    composer = pilot.app.query_one(Composer)
-    composer.put(text)
-    composer.focus()
-    await pilot.press("enter")
-    await pilot.pause()
-
-
-async def ask(pilot: Pilot[None], text: str = QUESTION) -> None:
-    await send(pilot, text)
-    await until(pilot, lambda: pilot.app.state.run is None)  # type: ignore[attr-defined]
-    await pilot.pause(0.05)
-
-
-def words(app: LociChat, selector: str) -> str:
-    return "\n".join(str(widget.render()) for widget in app.query(selector).results(Static))
-
-
-def notices(app: LociChat) -> str:
-    return "\n".join(str(notice.render()) for notice in app.query(Notice))
 
 
 async def test_a_question_streams_an_answer_that_is_replaced_by_the_checked_one(backend: FakeBackend) -> None:

@@ -33,8 +33,41 @@ class Conversation(VerticalScroll):
     def greet(self, library: LibraryRow | None, scope: tuple[str, ...]) -> None:
         self.query_one("#welcome", Static).update(welcome(library, scope))
 
+    @property
+    def last_turn(self) -> int:
+        """The last stored turn of the branch on show; 0 where there is none."""
+        shown = [*(row.id for row in self._earlier), *(view.turn for view in self.views)]
+        return next((turn for turn in reversed(shown) if turn is not None), 0)
+
+    @property
+    def chosen(self) -> TurnView | None:
+        """The turn that is marked; else the last one."""
+        marked = [view for view in self.views if view.has_class("-chosen")]
+        return next(iter(marked or self.views[-1:]), None)
+
+    def choose(self, view: TurnView | None) -> None:
+        """Mark a turn and bring it to the top of the screen; None marks none."""
+        for one in self.views:
+            one.set_class(one is view, "-chosen")
+        if view is not None:
+            self.release_anchor()
+            self.scroll_to_widget(view, top=True, animate=False)
+
+    def step(self, step: int) -> None:
+        """Mark the turn before or after the marked one; at first, the last."""
+        views = self.views
+        at = next((number for number, view in enumerate(views) if view.has_class("-chosen")), len(views))
+        if views:
+            self.choose(views[min(max(at + step, 0), len(views) - 1)])
+
+    async def cut(self, view: TurnView) -> None:
+        """Take a turn and all after it from the screen."""
+        at = self.children.index(view)
+        await self.remove_children(self.children[at:])
+
     async def begin(self, question: str) -> TurnView:
         self.add_class("-some")
+        self.choose(None)
         view = TurnView(question)
         await self._append(view)
         return view

@@ -9,7 +9,7 @@ from textual.widgets.markdown import MarkdownStream
 
 from app.answer import Citation, Started
 from tui.messages import CitationChosen
-from tui.rows import AnswerRow, TurnRow
+from tui.rows import AnswerRow, TurnMark, TurnRow
 from tui.turns import Ending
 from tui.widgets.sources import Sources
 from tui.words import STAGE_WORDS, clipped, count, marked
@@ -23,6 +23,9 @@ class TurnView(Vertical):
     def __init__(self, question: str, stored: TurnRow | None = None) -> None:
         super().__init__(classes="turn")
         self.question = question
+        self.turn = stored.id if stored else None
+        """Its number in the store; None while it has none, and where nothing is stored."""
+        self.mark = stored.mark if stored else TurnMark(0)
         self.answer: AnswerRow | None = None
         self.streamed = ""
         self._stored = stored
@@ -31,18 +34,32 @@ class TurnView(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self.question), classes="question")
+        yield Static("", classes="versions")
         yield Static("", classes="stage")
         yield Collapsible(Static("", classes="reasoning"), title="Reasoning", classes="thoughts")
         yield Markdown(classes="answer", open_links=False)
         yield Static("", classes="remarks")
 
     async def on_mount(self) -> None:
+        self.show_mark(self.mark)
         if self._stored is None:
             self.stage(Started("recall"))
         elif self._stored.answer is not None and self._stored.complete:
             await self.complete(self._stored.answer)
         else:
             await self.end("cancelled", self._stored.text)
+
+    def show_mark(self, mark: TurnMark) -> None:
+        """Say which version of its question this is, where there are several."""
+        self.mark = mark
+        many, number = len(mark.versions), self.turn
+        at = mark.versions.index(number) + 1 if number in mark.versions else 0
+        self._say("versions", f"‹{at}/{many}›  version {at} of {many} · F8 shows the next" if many > 1 and at else "")
+
+    @property
+    def said(self) -> str:
+        """The answer as it stands, without marks of Markdown links."""
+        return self.answer.text if self.answer else self.streamed
 
     def stage(self, started: Started) -> None:
         """Say what the turn is doing, with numbers where it can tell."""
@@ -74,7 +91,8 @@ class TurnView(Vertical):
 
     async def end(self, ending: Ending, partial: str | None = None) -> None:
         """The turn ended without an answer; what was streamed stays."""
-        await self._settle(self.streamed if partial is None else partial)
+        self.streamed = self.streamed if partial is None else partial
+        await self._settle(self.streamed)
         self.set_class(ending == "cancelled", "-stopped")
         self._say("remarks", STOPPED if ending == "cancelled" else "")
 
