@@ -42,10 +42,13 @@ class Key:
         return nonce + bytes(self._aead().encrypt(nonce, content, None))
 
     def unseal(self, sealed: bytes) -> bytes:
-        """:raises WrongKey: it was sealed with another key, or changed."""
+        """:raises WrongKey: it was sealed with another key, or changed.
+        :raises EncryptionMissing: the extra is not installed.
+        """
+        aead, refused = self._aead(), needed("cryptography.exceptions").InvalidTag
         try:
-            return bytes(self._aead().decrypt(sealed[:_NONCE], sealed[_NONCE:], None))
-        except import_module("cryptography.exceptions").InvalidTag:
+            return bytes(aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], None))
+        except refused:
             raise WrongKey("A file of the profile cannot be read with its key.", "Restore a backup.") from None
 
     def _aead(self) -> Any:

@@ -1,12 +1,12 @@
 """The secret that a front end must show: made once for a profile, readable by its owner alone, in no backup."""
 
 import hmac
-import os
 import secrets
 from contextlib import suppress
 
 from app.answer import Profile
 from app.errors import BadInput
+from app.files import private_file
 from app.profile import serve_token
 from model.errors import why
 
@@ -31,13 +31,9 @@ def token_of(profile: Profile) -> tuple[str, bool]:
 
 def renew(profile: Profile) -> str:
     """Another token in place of the profile's; whoever has the old one is refused from then on."""
-    file = serve_token(profile)
     token = secrets.token_urlsafe(_BYTES)
-    fresh = file.with_name(f"{file.name}.{os.getpid()}.part")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as out:
-        out.write(f"{token}\n")
-    fresh.replace(file)
+    with private_file(serve_token(profile), force=True) as out:
+        out.write(f"{token}\n".encode())
     return token
 
 

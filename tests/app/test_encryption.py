@@ -128,6 +128,15 @@ def test_a_missing_package_is_named_with_the_extra(loci: Run, told: int, monkeyp
     assert loci("memory", "list", "--json").json[0]["text"] == SECRET
 
 
+def test_an_encrypted_profile_names_the_extra_where_it_is_missing(
+    loci: Run, encrypted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("cryptography.exceptions", "cryptography.hazmat.primitives.ciphers.aead", "sqlcipher3.dbapi2"):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+    ran = loci("memory", "list")
+    assert ran.code == 1 and "loci-assistant[encryption]" in ran.err and not ran.out
+
+
 def test_decrypting_brings_everything_back(loci: Run, encrypted: int, home: Path) -> None:
     assert loci("encrypt", "--yes").code == 2  # it is
     assert loci("decrypt", "--yes").code == 0
