@@ -99,6 +99,13 @@ class SessionLog:
             _get_session(connection, session_id)
             return branches.of_session(connection, session_id)
 
+    def asked(self, limit: int) -> list[str]:
+        """The questions asked last in any session, each once, oldest first."""
+        latest = sa.func.max(turns.c.id)
+        query = sa.select(turns.c.question).group_by(turns.c.question).order_by(latest.desc()).limit(limit)
+        with reading(self.engine) as connection:
+            return list(reversed(connection.execute(query).scalars().all()))
+
     def begin_turn(self, session: int, question: str, now: datetime | None = None, *, after: int | None = None) -> int:
         """Store a question before its answer is there; an empty title of the session becomes the question's opening.
 
@@ -162,13 +169,17 @@ class SessionLog:
                 found.append(TurnFound(turn, title, scope, _excerpt(turn, text)))
             return found
 
-    def export_session(self, session_id: int, form: Literal["json", "markdown"] = "json") -> str:
-        """A session as a JSON object (answers whole, by value) or as Markdown to read. Raises NoSuchSession."""
+    def export_session(
+        self, session_id: int, form: Literal["json", "markdown"] = "json", upto: int | None = None
+    ) -> str:
+        """A session as a JSON object (all its branches, answers whole, by value) or as Markdown to read: the branch
+        that leads to the turn `upto` (None: to the one asked last). Raises NoSuchSession."""
         with reading(self.engine) as connection:
             session, held = _get_session(connection, session_id), _turns(connection, session_id)
-            follows = branches.of_session(connection, session_id).parents
+            tree = branches.of_session(connection, session_id)
         if form == "markdown":
-            return _markdown(session, held)
+            path = set(tree.path(upto))
+            return _markdown(session, [turn for turn in held if turn.id in path])
         document = {
             "schema": 1,
             "id": session.id,
@@ -179,7 +190,7 @@ class SessionLog:
             "turns": [
                 {
                     "id": turn.id,
-                    "follows": follows[turn.id] or None,
+                    "follows": tree.parents[turn.id] or None,
                     "asked_at": turn.asked_at,
                     "question": turn.question,
                     "answer": turn.answer,

@@ -1,83 +1,25 @@
-"""The actions that do something with sessions, feedback, memories and files; for turns see `tui.turn_actions`, for what
-shows something `tui.panes`."""
+"""The actions that do something with feedback, memories and files; for sessions and turns see `tui.session_actions` and
+`tui.turn_actions`, for what shows something `tui.panes`."""
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from tui.backend import MemoryChange, Verdict
 from tui.failures import Failure
 from tui.messages import AddMoved
-from tui.rows import AddedRow, MemoryRow, SessionRow, TurnRow
-from tui.state import Adding, Talk
-from tui.turn_actions import TurnActions
-from tui.widgets.composer import Composer
-from tui.widgets.conversation import Conversation
-from tui.widgets.dialogs import SessionsScreen
+from tui.rows import AddedRow, MemoryRow
+from tui.session_actions import SessionActions
+from tui.state import Adding
 from tui.widgets.side import SidePane
-from tui.widgets.source import SourcePane
 from tui.words import added_line, clipped
 
 PROGRESS_EVERY = 0.1
 """Seconds between two updates while files are read."""
 
 
-class ChatActions(TurnActions):
+class ChatActions(SessionActions):
     """The actions that do something; each takes the text after its slash command, if any."""
-
-    # --- sessions
-
-    async def action_new_session(self, argument: str = "") -> None:
-        await self._leave_for(Talk(self.state.talk.scope), [])
-
-    async def action_collection(self, argument: str = "") -> None:
-        await self._leave_for(Talk(tuple(dict.fromkeys(argument.replace(",", " ").split()))), [])
-        self.refresh_library()
-
-    async def action_sessions(self, argument: str = "") -> None:
-        def load(words: str, then: Callable[[list[SessionRow]], None]) -> None:
-            self.job("sessions", lambda: self.backend.sessions(words), then)
-
-        def delete(id: int, then: Callable[[list[SessionRow]], None]) -> None:
-            def work() -> list[SessionRow]:
-                self.backend.delete_session(id)
-                return self.backend.sessions()
-
-            async def deleted(rows: list[SessionRow]) -> None:
-                then(rows)
-                if id == self.state.talk.session:
-                    await self.action_new_session()
-
-            self.job("sessions", work, deleted)
-
-        await self.push_screen(SessionsScreen(load, delete), self.open_session)
-
-    def open_session(self, row: SessionRow | None) -> None:
-        """Continue an older session where it was left."""
-        if row is None:
-            return
-        talk = Talk((row.scope,), session=row.id, title=row.title)
-        self.job("session", lambda: self.backend.turns(row.id), partial(self._opened, talk))
-
-    async def _opened(self, talk: Talk, turns: list[TurnRow]) -> None:
-        await self._leave_for(talk, turns)
-        self.query_one(Composer).past = [turn.question for turn in turns]
-        self.refresh_library()
-        self.show_last(turns)
-
-    async def _leave_for(self, talk: Talk, turns: list[TurnRow]) -> None:
-        if self.state.run is not None:
-            self.state.run.stop()
-        self.stop_editing()
-        self.state.talk = talk
-        self.query_one(SourcePane).clear()
-        self.show_library()
-        self.show_window()
-        if self.query_one(SidePane).showing == "memory":
-            self.refresh_memories()
-        self.action_to_composer()
-        await self.query_one(Conversation).replace(turns)
 
     # --- feedback and memories
 

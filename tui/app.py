@@ -75,6 +75,7 @@ class LociChat(ChatActions):
         self.show_library()
         self.refresh_library()
         self.load_model()
+        self.recall_past()
         if self._continue is not None:
             wanted = self._continue
             self.job(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from app.answer import Ask, Citation, TurnEvent
-from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnMark, TurnRow
+from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, PastRow, SessionRow, SourceRow, TurnMark, TurnRow
 
 Progress = Callable[[int, int, str], bool]
 """(done, total, path) of reading files; returns False to stop after this file."""
@@ -44,6 +44,16 @@ class Backend(Protocol):
 
     def marks(self, session: int) -> Mapping[int, TurnMark]:
         """Every turn of a session, by its number."""
+        ...
+
+    def past(self) -> PastRow: ...
+
+    def change_session(self, session: int, title: str | None = None, tags: Sequence[str] | None = None) -> SessionRow:
+        """Another title, other tags; None leaves them."""
+        ...
+
+    def export(self, session: int, upto: int, file: Path) -> None:
+        """Write the branch that leads to the turn `upto` in the form of the file's ending; the file must be new."""
         ...
 
     def delete_session(self, session: int) -> None: ...

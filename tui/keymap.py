@@ -54,9 +54,20 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "session.new", "New session", "Leave this session and start another", "new_session", "ctrl+n", "new", "", "New"
     ),
+    Action("session.rename", "Rename", "Give the session another title", "rename", slash="rename", argument="TITLE"),
+    Action("session.tag", "Tag", "Give the session these tags, or none", "tag", slash="tag", argument="[WORDS]"),
+    Action(
+        "session.export",
+        "Export",
+        "Write the session to a file: .md, .html or .json",
+        "export",
+        slash="export",
+        argument="[FILE]",
+    ),
+    Action("session.continue", "Continue", "Open the session used last", "continue", slash="continue"),
     Action("turn.stop", "Stop", "Stop answering or reading; keep what came", "stop", "escape"),
-    Action("turn.earlier", "Mark an earlier turn", "The next four mean it", "earlier_turn", "alt+up"),
-    Action("turn.later", "Mark a later turn", "The next four mean it", "later_turn", "alt+down"),
+    Action("turn.earlier", "Mark an earlier turn", "Mark the turn before, for F6 to F9", "earlier_turn", "alt+up"),
+    Action("turn.later", "Mark a later turn", "Mark the turn after, for F6 to F9", "later_turn", "alt+down"),
     Action("turn.edit", "Edit the question", "Ask it otherwise, in a branch; what was stays", "edit", "f6", "edit"),
     Action("turn.again", "Answer again", "Ask the same again, in a branch", "again", "f7", "again"),
     Action("turn.version", "Next version", "Show another branch of this question", "version", "f8", "version"),

@@ -43,6 +43,17 @@ class SessionRow:
     turns: int
     found: str = ""
     """The words around a hit, where the row comes from a search."""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PastRow:
+    """What earlier sessions left for this one."""
+
+    questions: tuple[str, ...]
+    """Asked last, oldest first."""
+    cut_off: SessionRow | None
+    """The session used last, where its last answer is not whole: the process died, or it was stopped."""
 
 
 @dataclass(frozen=True, slots=True)

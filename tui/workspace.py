@@ -16,7 +16,18 @@ from app.loading import LoadMeter
 from memory.types import Memory, Session, Source
 from retrieval.errors import NoSuchDocument
 from tui.backend import MemoryChange, Progress, Verdict
-from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, SessionRow, SourceRow, TurnMark, TurnRow, answer_row
+from tui.rows import (
+    AddedRow,
+    LibraryRow,
+    MemoryRow,
+    ModelRow,
+    PastRow,
+    SessionRow,
+    SourceRow,
+    TurnMark,
+    TurnRow,
+    answer_row,
+)
 from tui.words import citation_place
 
 if TYPE_CHECKING:
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
     from retrieval.ingest import Progress as Reading
     from retrieval.library import Library
 
+QUESTIONS = 500
+"""Earlier questions that Up brings back."""
 AROUND = 2500
 """Characters of the document shown on each side of a quote."""
 
@@ -115,6 +128,11 @@ class WorkspaceBackend:
         rows = [_session_row(session) for session in self._memory.sessions() if session.turns]
         if not words:
             return rows
+        tags = {word[1:].casefold() for word in words.split() if word.startswith("#")}
+        rows = [row for row in rows if tags <= {tag.casefold() for tag in row.tags}]
+        words = " ".join(word for word in words.split() if not word.startswith("#"))
+        if not words:
+            return rows
         by_id = {row.id: row for row in rows}
         found: dict[int, SessionRow] = {}
         for hit in self._memory.search_turns(words):
@@ -142,6 +160,24 @@ class WorkspaceBackend:
     def marks(self, session: int) -> Mapping[int, TurnMark]:
         tree = self._memory.branches(session)
         return {turn: TurnMark(after, tree.versions(turn)) for turn, after in tree.parents.items()}
+
+    def past(self) -> PastRow:
+        if not self._workspace.settings.memory.enabled:
+            return PastRow((), None)
+        last, sessions = self._memory.last_turn(), self.sessions()
+        cut_off = last is not None and not last.complete and sessions and sessions[0].id == last.session
+        return PastRow(tuple(self._memory.asked(QUESTIONS)), sessions[0] if cut_off else None)
+
+    def change_session(self, session: int, title: str | None = None, tags: Sequence[str] | None = None) -> SessionRow:
+        return _session_row(self._memory.change_session(session, title=title, tags=tags))
+
+    def export(self, session: int, upto: int, file: Path) -> None:
+        from app.files import private_file
+        from app.session_export import export_session, form_of
+
+        text = export_session(self._memory, session, form_of(file), upto)
+        with private_file(file) as out:
+            out.write(text.encode())
 
     def delete_session(self, session: int) -> None:
         from app.purge import purge_session, resume  # takes what a turn takes
@@ -208,6 +244,7 @@ def _session_row(session: Session) -> SessionRow:
         scope=session.scope,
         when=_local(session.last_turn or session.started),
         turns=session.turns,
+        tags=session.tags,
     )
 
 

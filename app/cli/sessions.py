@@ -103,18 +103,26 @@ def export(
         Path | None, typer.Argument(metavar="[FILE]", help="Default, and -: stdout.", show_default=False)
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="To read, in place of JSON.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="One page for a browser, in place of JSON.")] = False,
     force: Force = False,
 ) -> None:
-    """Write a session as JSON or Markdown; the file is for its owner alone (mode 0600).
+    """Write a session as JSON, Markdown or HTML; the file is for its owner alone (mode 0600).
 
     \b
     loci sessions export 3 lease.json
+    loci sessions export 3 lease.html
     loci sessions export 3 --markdown
+
+    Without an option the file's ending decides. JSON has every branch, the others the one that was asked last.
     """
     from app.files import private_file
+    from app.session_export import FORMS, export_session
+
+    by_name = FORMS.get(file.suffix.casefold(), "json") if file is not None else "json"
+    form = "markdown" if markdown else "html" if html else by_name
 
     with workspace(ctx) as opened:
-        text = opened.memory.export_session(id, "markdown" if markdown else "json")
+        text = export_session(opened.memory, id, form)
     if file is None or str(file) == "-":
         write_exactly(text + "\n")
     else:

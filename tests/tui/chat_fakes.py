@@ -33,6 +33,7 @@ from tui.rows import (
     LibraryRow,
     MemoryRow,
     ModelRow,
+    PastRow,
     SessionRow,
     SourceRow,
     TurnMark,
@@ -155,6 +156,8 @@ class FakeBackend:
         self.gate: threading.Event | None = None
         self.asked: list[Ask] = []
         self.closed = 0
+        self.earlier = PastRow((), None)
+        self.exported: list[tuple[int, int, Path]] = []
         self.parents: dict[int, int] = {}
         """The turns asked here, from number 50 on, as `Branches` has them."""
         self.judged: list[tuple[int | None, str, str | None]] = []
@@ -226,6 +229,16 @@ class FakeBackend:
             TurnRow(40, "How high is the spring tide?", whole.text, True, whole),
             TurnRow(42, "And the neap tide?", "The neap tide reaches", False, None),
         ]
+
+    def past(self) -> PastRow:
+        return self.earlier
+
+    def change_session(self, session: int, title: str | None = None, tags: Sequence[str] | None = None) -> SessionRow:
+        row = next(row for row in self.stored if row.id == session)
+        return replace(row, title=title or row.title, tags=tuple(tags if tags is not None else row.tags))
+
+    def export(self, session: int, upto: int, file: Path) -> None:
+        self.exported.append((session, upto, file))
 
     def delete_session(self, session: int) -> None:
         self.deleted.append(session)

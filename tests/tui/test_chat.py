@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from chat_drive import SMALL, WIDE, ask, notices, send, until, words
@@ -15,7 +16,7 @@ from retrieval.errors import EmbedderMismatch
 from tui.app import LociChat
 from tui.keymap import ACTIONS, BY_SLASH
 from tui.palette import OFFERED, Actions
-from tui.rows import TurnRow
+from tui.rows import PastRow, TurnRow
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import Confirm, HelpScreen, SessionsScreen
@@ -219,6 +220,29 @@ async def test_sessions_open_search_and_delete_after_a_question(backend: FakeBac
         assert "44%" in words(app, "#gauge")
         await ask(pilot, "And next week?")
         assert backend.asked[-1].session == 5
+
+
+async def test_a_session_is_named_tagged_exported_and_the_past_comes_back(backend: FakeBackend) -> None:
+    backend.earlier = PastRow(("Before?",), backend.stored[0])
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: "Tides in the first week of May” ended within an answer" in notices(app))
+        await pilot.press("up")
+        assert app.query_one(Composer).text == "Before?"
+        for command in ("/tag quay", "/export"):
+            await send(pilot, command)
+        assert "is stored yet" in notices(app) and "nothing to export" in notices(app)
+        await send(pilot, "/continue")
+        await until(pilot, lambda: app.state.talk.session == 5 and len(app.query_one(Conversation).views) == 2)
+        await send(pilot, "/rename Spring tides")
+        await until(pilot, lambda: "Spring tides" in words(app, "#session-title"))
+        await send(pilot, "/tag quay, boat")
+        await until(pilot, lambda: "#quay #boat" in notices(app))
+        await send(pilot, "/export /tmp/tides.html")
+        await send(pilot, "/export")
+        await until(pilot, lambda: len(backend.exported) == 2)
+        assert backend.exported[0] == (5, 42, Path("/tmp/tides.html"))
+        assert backend.exported[1][2].name == "loci-5-tides-in-the-first-week-of-may.md"
 
 
 async def test_the_chat_can_continue_a_session_from_the_start(backend: FakeBackend) -> None:

@@ -14,6 +14,7 @@ import pytest
 from chat_fakes import CITATIONS, answer
 
 from app.answer import Ask, Citation, Completed, Profile, Started, TurnEvent
+from app.errors import BadInput
 from memory.errors import NoSuchSession
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
@@ -22,6 +23,7 @@ from retrieval.errors import RetrievalError
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
 from retrieval.types import Locator
+from tui.rows import PastRow, TurnMark
 from tui.workspace import WorkspaceBackend
 
 TEXT = "Tides\n\nThe spring tide reaches 6.2 m. The neap tide reaches 4.1 m.\n"
@@ -166,6 +168,39 @@ def test_sessions_are_listed_searched_opened_and_deleted(backend: WorkspaceBacke
     assert backend.sessions() == []
     with pytest.raises(NoSuchSession):
         backend.turns(session)
+
+
+def test_branches_tags_and_the_past_come_from_the_store(
+    backend: WorkspaceBackend, workspace: Workspace, tmp_path: Path
+) -> None:
+    assert backend.past() == PastRow((), None)
+    session = workspace.memory.start_session("main", "Tides")
+    first, second = (workspace.memory.begin_turn(session, text) for text in ("One?", "Two?"))
+    other = workspace.memory.begin_turn(session, "Two, otherwise?", after=first)
+    assert [row.id for row in backend.turns(session)] == [first, other]
+    assert [row.id for row in backend.turns(session, second)] == [first, second]
+    assert backend.marks(session)[second] == TurnMark(first, (second, other)) == backend.turns(session, second)[1].mark
+    past = backend.past()
+    assert past.questions == ("One?", "Two?", "Two, otherwise?")
+    assert past.cut_off is not None and past.cut_off.id == session
+    assert backend.change_session(session, tags=["quay"]).tags == ("quay",)
+    assert (
+        [row.id for row in backend.sessions("#quay")] == [row.id for row in backend.sessions("#quay two")] == [session]
+    )
+    assert backend.sessions("#sea") == [] and backend.sessions("#quay submarine") == []
+    done = answer(Ask("Two, otherwise?", session=session))
+    workspace.memory.finish_turn(other, "Use <b>ropes</b> ![x](http://a/b.png)", json.dumps(done.to_json()), True)
+    assert backend.past().cut_off is None
+    for name, wanted in (("s.html", "&lt;b&gt;ropes"), ("s.md", "> Two, otherwise?"), ("s.json", '"follows": ')):
+        backend.export(session, other, tmp_path / name)
+        assert wanted in (tmp_path / name).read_text()
+    page = (tmp_path / "s.html").read_text()
+    assert "<img" not in page and CITATIONS[0].quote in page and "<h2>Two?</h2>" not in page
+    backend.export(session, second, tmp_path / "other.md")
+    assert "> Two?" in (tmp_path / "other.md").read_text() and "otherwise" not in (tmp_path / "other.md").read_text()
+    for file in (tmp_path / "s.md", tmp_path / "s.docx"):
+        with pytest.raises(BadInput):
+            backend.export(session, other, file)
 
 
 def test_nothing_is_stored_where_the_memory_is_off(backend: WorkspaceBackend, workspace: Workspace) -> None:

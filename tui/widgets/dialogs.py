@@ -62,7 +62,7 @@ class SessionsScreen(ModalScreen[SessionRow | None]):
         with Vertical(id="sessions", classes="dialog") as dialog:
             dialog.border_title = "Sessions"
             dialog.border_subtitle = "Enter opens · Delete or Ctrl+D deletes · Esc closes"
-            yield Input(placeholder="Search everything that was said", id="session-words")
+            yield Input(placeholder="Search everything that was said; #tag for a tag", id="session-words")
             yield OptionList(id="session-list")
 
     def on_mount(self) -> None:
@@ -118,6 +118,7 @@ def _session(row: SessionRow) -> Content:
     found = (f"\n  … {clipped(row.found, 160)}", "italic") if row.found else ("", "")
     return Content.assemble(
         (clipped(row.title, 60), "bold"),
+        ("".join(f"  #{tag}" for tag in row.tags), "$text-accent"),
         (f"\n  {row.when} · {count(row.turns, 'turn')} · in {row.scope}", "$foreground-muted"),
         found,
     )
