@@ -13,7 +13,7 @@ from torch import Tensor
 from model.deepseek import DeepseekForCausalLM
 from model.train.corpus import corpus_files
 from model.train.needles import NeedleStream
-from model.train.rows import Builder, Row, encode_rows, rows
+from model.train.rows import KINDS, Builder, Row, encode_rows, load_rows, rows
 
 _UNDRAWN = 10**9
 """A position that no training reaches: the text around needles is known there, the facts are not."""
@@ -72,6 +72,24 @@ def evaluate_needles(model: DeepseekForCausalLM, stream: NeedleStream, batches: 
                 runs = np.split(right, np.flatnonzero(np.diff(wanted) > 1) + 1) if len(wanted) else []
                 answers, found = answers + len(runs), found + sum(bool(run.all()) for run in runs)
     return {"needle_answers": answers, "needles_found": round(found / max(answers, 1), 4)}
+
+
+@torch.no_grad()
+def evaluate_answers(model: DeepseekForCausalLM, held_out: Path, most: int = 200) -> dict[str, float]:
+    """Of the first `most` rows of each part of a held-out rows folder, the share whose answer greedy decoding would
+    give word for word, its passage's number or the refusal included: `held_out_real`, `held_out_text`, ..."""
+    device = next(model.parameters()).device
+    found = {}
+    with torch.compiler.set_stance("force_eager"):
+        for kind, (tokens, index) in zip(KINDS, load_rows(held_out), strict=True):
+            right = 0
+            for start, answer, end in index[:most]:
+                ids = torch.from_numpy(tokens[start:end].astype(np.int64)).to(device)[None]
+                hidden, _ = model.hidden(ids[:, :-1])
+                said = model.logits(hidden[0, answer - start - 1 :]).argmax(-1)
+                right += int((said == ids[0, answer - start :]).all())
+            found[f"held_out_{kind}"] = round(right / max(min(len(index), most), 1), 4)
+    return found
 
 
 @torch.no_grad()

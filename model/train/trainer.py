@@ -20,7 +20,7 @@ from model.mtp import MultiTokenPredictor
 from model.saving import save_model
 from model.train.batches import TextStream
 from model.train.corpus import load_packed
-from model.train.evaluate import evaluate_needles, evaluate_text
+from model.train.evaluate import evaluate_answers, evaluate_needles, evaluate_text
 from model.train.extension import extend
 from model.train.group import Group
 from model.train.needles import NeedleStream
@@ -28,6 +28,7 @@ from model.train.objective import Piece, piece
 from model.train.optimizer import Optimizer
 from model.train.policy_stage import PolicyStage
 from model.train.recipe import Recipe, Stage
+from model.train.rows import HELD_OUT
 from model.train.runlog import Entry, RunLog
 from model.train.streams import open_questions, open_stream
 from model.train.supervised import Supervised
@@ -254,6 +255,12 @@ class Trainer:
         batches = max(_NEEDLE_TOKENS // stage.length, 2)
         stream = NeedleStream(text, self.data / "tokenizer.json", self.recipe.seed)
         return evaluate_needles(self.model, stream, min(batches, 32))
+
+    def _answers(self, stage: Stage) -> dict[str, float]:
+        """Held-out questions, where the stage's rows, or its policy, could have been learned by heart."""
+        folder = self.data / "rows" / HELD_OUT
+        asked = stage.data != "text" or stage.row_share
+        return evaluate_answers(self.model, folder) if asked and folder.exists() else {}
 
     def _log(self, entry: Entry) -> None:
         if self.group.first:

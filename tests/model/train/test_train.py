@@ -1,6 +1,7 @@
 """Training: data, optimizer, loop. Everything at toy size, on text that the tests invent."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -8,6 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from model.checkpoint import load_model
@@ -209,3 +211,26 @@ def test_kinds_of_rows_have_names_beside_that_of_held_out_text(
     model = Trainer(RECIPE, data, tmp_path, torch.device("cpu")).model
     measured = evaluate.evaluate_rows(model, corpus, tokenizer, 6)
     assert set(measured) == {"real questions", "made from sentences", "invented records"}  # run.py adds "text"
+
+
+def test_a_stage_is_told_apart_by_the_held_out_answers_it_gives_word_for_word(tmp_path: Path) -> None:
+    """Three rows a part; the stand-in for a model knows all answers but those that end with token 9."""
+    for part, ends in enumerate(((7, 7, 7), (7, 9, 7), (9, 9, 9))):
+        tokens = [[1, 2, 3, 4, 5, end] for end in ends]
+        np.array(tokens, np.uint16).tofile(tmp_path / f"{part}.tokens")
+        np.save(tmp_path / f"{part}.index.npy", np.array([(6 * n, 6 * n + 3, 6 * n + 6) for n in range(3)]))
+
+    class Known:
+        def parameters(self) -> Iterator[torch.Tensor]:
+            yield torch.zeros(1)
+
+        def hidden(self, ids: torch.Tensor) -> tuple[torch.Tensor, None]:
+            following = torch.cat([ids[0, 1:], torch.tensor([7])])
+            return F.one_hot(following, 10).float()[None], None
+
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+            return hidden
+
+    found = evaluate.evaluate_answers(Known(), tmp_path)  # type: ignore[arg-type]  # it acts as one
+    assert found == {"held_out_real": 1.0, "held_out_text": 0.6667, "held_out_invented": 0.0}
+    assert evaluate.evaluate_answers(Known(), tmp_path, 1)["held_out_text"] == 1.0  # type: ignore[arg-type]
