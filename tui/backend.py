@@ -30,6 +30,13 @@ class Backend(Protocol):
 
     def source(self, citation: Citation) -> SourceRow: ...
 
+    def text(self, citation: Citation) -> str:
+        """The whole text of a citation's document, or of what was attached here.
+
+        :raises RetrievalError: it is there no more.
+        """
+        ...
+
     def start_session(self, scope: str, title: str) -> int | None:
         """A new session's id; None where nothing is stored."""
         ...

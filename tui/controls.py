@@ -10,6 +10,15 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """C0, DEL and C1. The layout has counted them as no cells wide, so that a line without them is as long as it was."""
 
 
+_IN_A_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""The same, but for tabs and ends of lines."""
+
+
+def without_controls(text: str) -> str:
+    """A text of several lines as a terminal may be given it."""
+    return _IN_A_TEXT.sub("", text)
+
+
 class WithoutControls(LineFilter):
     """Drops control characters from the text of segments; Textual's own control sequences are none of these."""
 

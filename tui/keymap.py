@@ -72,6 +72,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("turn.again", "Answer again", "Ask the same again, in a branch", "again", "f7", "again"),
     Action("turn.version", "Next version", "Show another branch of this question", "version", "f8", "version"),
     Action("turn.copy", "Copy the answer", "Or its code block of that number", "copy", "f9", "copy", "[N]"),
+    Action("write.editor", "Write in your editor", "Continue the question in $EDITOR", "editor", "ctrl+g", "editor"),
+    Action("write.detach", "Detach", "Take away what was pasted for questions", "detach", slash="detach"),
+    Action("source.pager", "Source in a pager", "The whole text in $PAGER, at the quote", "pager", slash="pager"),
+    Action("source.viewer", "Open the source", "Its file, in the desktop's viewer", "viewer", slash="open"),
     Action("turn.good", "Good answer", "Tell Loci that the last answer was right", "good", slash="good"),
     Action("turn.bad", "Bad answer", "Tell Loci that the last answer was wrong", "bad", slash="bad"),
     Action(

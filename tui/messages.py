@@ -18,6 +18,13 @@ class Composed(Message):
 
 
 @dataclass
+class Pasted(Message):
+    """The user pasted a text that is too long for the input line."""
+
+    text: str
+
+
+@dataclass
 class TurnMoved(Message):
     """A turn reported something other than text."""
 

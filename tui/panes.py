@@ -1,15 +1,21 @@
 """The actions that show something: panes, help, the model and the library; and the ways of showing that all share."""
 
 import time
+from collections.abc import Callable
+from functools import partial
+from inspect import isawaitable
 
+from textual.app import SuspendNotSupported
 from textual.binding import Binding
 from textual.widget import Widget
 
 from app.answer import Citation
+from app.errors import BadInput
 from tui.backend import Backend
-from tui.failures import Failure
-from tui.jobs import Jobs
+from tui.failures import Failure, failure_of
+from tui.jobs import Jobs, T
 from tui.keymap import Action
+from tui.outside import paged, viewed
 from tui.rows import AnswerRow, LibraryRow, MemoryRow, ModelRow
 from tui.state import State
 from tui.widgets.composer import Composer
@@ -21,7 +27,7 @@ from tui.widgets.side import TITLES, SidePane
 from tui.widgets.source import SourcePane
 from tui.widgets.status import StatusLine, TopLine
 from tui.widgets.window import WindowPane
-from tui.words import model_line, model_note
+from tui.words import count, model_line, model_note
 
 _SHOWN_EVERY = 0.1
 """Seconds between two words on a load, which tells of every tensor."""
@@ -43,7 +49,9 @@ class PaneActions(Jobs):
             composer.put(f"/{action.slash} ")
             composer.focus()
             return
-        await getattr(self, f"action_{action.run}")(argument)
+        done = getattr(self, f"action_{action.run}")(argument)
+        if isawaitable(done):
+            await done
 
     # --- showing
 
@@ -98,7 +106,19 @@ class PaneActions(Jobs):
     def _model_loaded(self, model: ModelRow) -> None:
         self.state.model = model
         self.query_one(StatusLine).show_model(model)
-        self.query_one(Composer).border_title = model_note(model)
+        self.title_composer()
+
+    def title_composer(self) -> None:
+        """Say above the input line what is special about what is typed there."""
+        talk, model = self.state.talk, self.state.model
+        attached = ", ".join(f"{name} ({count(len(text), 'character')})" for name, text in talk.attached)
+        if talk.editing is not None:
+            title = "Editing a question: Enter asks it in a branch · Esc leaves it as it is"
+        elif attached:
+            title = f"Attached: {attached} · /detach takes it away"
+        else:
+            title = model_note(model) if model else ""
+        self.query_one(Composer).border_title = title.replace("[", r"\[")
 
     async def _model_failed(self, failure: Failure) -> None:
         self.query_one(StatusLine).show_model(None)
@@ -149,6 +169,35 @@ class PaneActions(Jobs):
         side = self.query_one(SidePane)
         side.open("source", focus)
         self.job("source", lambda: self.backend.source(citation), side.query_one(SourcePane).show)
+
+    def action_pager(self, argument: str = "") -> None:
+        """Show the whole text of the source on show, at the quote."""
+        citation = self._shown()
+        if citation is not None:
+            self.job("source", lambda: self.backend.text(citation), partial(self._paged, citation.line))
+
+    async def _paged(self, line: int, text: str) -> None:
+        await self.leave_terminal(lambda: paged(text, line))
+
+    async def action_viewer(self, argument: str = "") -> None:
+        citation = self._shown()
+        if citation is not None:
+            self.job("viewer", lambda: viewed(citation.path), lambda _: None)
+
+    def _shown(self) -> Citation | None:
+        source = self.query_one(SidePane).source
+        return source.numbered(source.current) or source.first
+
+    async def leave_terminal(self, run: Callable[[], T]) -> T | None:
+        """Give the terminal to another program until it ends; what goes wrong there is said."""
+        try:
+            with self.suspend():
+                return run()
+        except SuspendNotSupported:
+            await self.say("This terminal cannot be left", "Run Loci in a terminal of its own.", "error")
+        except BadInput as error:
+            await self.show_failure(failure_of(error))
+        return None
 
     async def action_memory(self, argument: str = "") -> None:
         if self.query_one(SidePane).showing == "memory":

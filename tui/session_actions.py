@@ -59,8 +59,8 @@ class SessionActions(TurnActions):
     async def _leave_for(self, talk: Talk, turns: list[TurnRow]) -> None:
         if self.state.run is not None:
             self.state.run.stop()
-        self.stop_editing()
         self.state.talk = talk
+        self.title_composer()
         self.query_one(SourcePane).clear()
         self.show_library()
         self.show_window()

@@ -20,6 +20,8 @@ class Talk:
     title: str = UNTITLED
     off: bool = False
     """The memory is off: nothing is recalled and nothing stored."""
+    attached: tuple[tuple[str, str], ...] = ()
+    """(name, text) of what was pasted, asked about until it is detached."""
     view: TurnView | None = None
     """The turn under way; None when there is none, or when the user left its session."""
     answer: AnswerRow | None = None

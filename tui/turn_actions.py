@@ -1,4 +1,4 @@
-"""What is done with turns: asked, stopped, edited into a branch, asked again, copied.
+"""What is done with turns: written, asked, stopped, edited into a branch, asked again, copied.
 
 Edit, again, version and copy mean the turn that is marked on the screen, or the last one.
 """
@@ -7,7 +7,8 @@ import re
 from functools import partial
 
 from app.answer import Ask
-from tui.messages import TextReady, TurnEnded, TurnMoved
+from tui.messages import Pasted, TextReady, TurnEnded, TurnMoved
+from tui.outside import edited
 from tui.panes import PaneActions
 from tui.rows import TurnMark, TurnRow
 from tui.state import Talk
@@ -16,7 +17,7 @@ from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.side import SidePane
 from tui.widgets.turn import TurnView
-from tui.words import clipped, count, model_note
+from tui.words import clipped, count
 
 AGAIN = 0.7
 """Temperature of an answer that is asked for again: at 0 a model says the same."""
@@ -42,6 +43,7 @@ class TurnActions(PaneActions):
                 scope=talk.scope,
                 session=talk.session,
                 after=after if talk.session is not None else None,
+                attachments=talk.attached,
                 use_memory=not talk.off,
                 store=not talk.off,
                 seed=seed,
@@ -92,13 +94,12 @@ class TurnActions(PaneActions):
         self.state.talk.editing = view
         composer = self.query_one(Composer)
         composer.put(view.question)
-        composer.border_title = "Editing a question: Enter asks it in a branch · Esc leaves it as it is"
+        self.title_composer()
         composer.focus()
 
     def stop_editing(self) -> None:
         self.state.talk.editing = None
-        model = self.state.model
-        self.query_one(Composer).border_title = model_note(model) if model else ""
+        self.title_composer()
 
     async def action_again(self, argument: str = "") -> None:
         view = await self._meant()
@@ -147,6 +148,25 @@ class TurnActions(PaneActions):
                         view.show_mark(marks[view.turn])
 
         self.job("marks", lambda: dict(self.backend.marks(session)), show)
+
+    async def action_editor(self, argument: str = "") -> None:
+        """Write the question in the user's editor."""
+        composer = self.query_one(Composer)
+        before = composer.text
+        after = await self.leave_terminal(lambda: edited(before))
+        if after is not None:
+            composer.put(after)
+        composer.focus()
+
+    def on_pasted(self, message: Pasted) -> None:
+        """A text too long for the input line is asked about until it is detached; it is not stored."""
+        talk = self.state.talk
+        talk.attached += ((f"pasted-{len(talk.attached) + 1}.txt", message.text),)
+        self.title_composer()
+
+    def action_detach(self, argument: str = "") -> None:
+        self.state.talk.attached = ()
+        self.title_composer()
 
     async def action_copy(self, argument: str = "") -> None:
         """The whole answer, or its code block of that number."""

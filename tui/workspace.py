@@ -48,6 +48,8 @@ class WorkspaceBackend:
     def __init__(self, workspace: "Workspace") -> None:
         self._workspace = workspace
         self._opening = threading.Lock()
+        self._attached: dict[str, str] = {}
+        """Texts that were asked about without being in the library, by their hash."""
         self._loading = threading.Lock()  # loading may take minutes, in which the rooms are open
 
     def _open(self, room: str) -> Any:
@@ -91,15 +93,20 @@ class WorkspaceBackend:
             self._workspace.load()
         with self._opening:
             assistant = self._workspace.assistant()
+        self._attached |= {sha256(text.encode()).hexdigest(): text for _, text in ask.attachments}
         yield from assistant.turn(ask)
+
+    def text(self, citation: Citation) -> str:
+        attached = self._attached.get(citation.text_sha256)
+        return self._library.text(citation.document) if attached is None else attached
 
     def source(self, citation: Citation) -> SourceRow:
         """The quote in its surroundings; the quote alone where the document changed or left since."""
         before = after = note = ""
         try:
-            text = self._library.text(citation.document)
+            text = self.text(citation)
         except NoSuchDocument:
-            note = "The document is no longer in the library, or was attached to that question only."
+            note = "The document is no longer in the library, or was attached to that question."
         else:
             if sha256(text.encode()).hexdigest() != citation.text_sha256:
                 note = "The document has changed since. The quote is shown as it was."

@@ -207,6 +207,9 @@ class FakeBackend:
             citation.n, citation.title, citation.path, place, citation.status, BEFORE, citation.quote, AFTER, ""
         )
 
+    def text(self, citation: Citation) -> str:
+        return f"{BEFORE}{citation.quote}\x1b[2J{AFTER}"
+
     def start_session(self, scope: str, title: str) -> int | None:
         self.stored.insert(0, SessionRow(8, title, scope, "2026-03-05 10:00", 0))
         return 8

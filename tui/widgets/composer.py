@@ -1,16 +1,22 @@
 """The input line: several lines, earlier questions, and completion of slash commands."""
 
+import shlex
+from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
+from urllib.parse import unquote
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 
 from tui.keymap import commands_like
-from tui.messages import Composed
+from tui.messages import Composed, Pasted
 from tui.words import clipped
 
 HINT = "Enter sends · Ctrl+J new line · / commands"
+LONG_PASTE = 2000
+"""Characters from which a pasted text becomes an attachment."""
 NEWLINE_KEYS = frozenset({"ctrl+j", "shift+enter", "alt+enter"})
 
 
@@ -66,6 +72,20 @@ class Composer(TextArea):
         event.stop()
         event.prevent_default()
 
+    def on_paste(self, event: events.Paste) -> None:
+        """A long text becomes an attachment; a file that was dragged here, of which a terminal pastes the path, is
+        offered to the library. All else goes to the text area."""
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+        file = dragged(text) if not self.text else None
+        if file is not None:
+            self.put(f"/add {file}")
+        elif len(text) >= LONG_PASTE:
+            self.post_message(Pasted(text))
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
     def _send(self) -> None:
         text = self.text.strip()
         if not text:
@@ -100,3 +120,20 @@ class Composer(TextArea):
         while not all(name.startswith(shared) for name in names):
             shared = shared[:-1]
         self.put(f"/{shared} " if len(names) == 1 else f"/{shared}")
+
+
+def dragged(text: str) -> Path | None:
+    """The file or folder that a pasted text is the absolute path of, as terminals quote it."""
+    line = text.strip()
+    if "\n" in line or len(line) > 4096:
+        return None
+    if line.startswith("file://"):
+        line = unquote(line.removeprefix("file://"))
+    else:
+        with suppress(ValueError):  # a quote that does not end
+            words = shlex.split(line)
+            line = words[0] if len(words) == 1 else line
+    try:
+        return Path(line) if line.startswith("/") and Path(line).exists() else None
+    except (OSError, ValueError):
+        return None

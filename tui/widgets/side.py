@@ -10,7 +10,7 @@ from tui.widgets.window import WindowPane
 
 TITLES = {"source": "Source", "memory": "Memory", "window": "Context window"}
 HINTS = {
-    "source": "n next · p previous · 1-9 · Esc closes",
+    "source": "n next · p previous · v text · o open",
     "memory": "f forget/restore · p pin · Esc closes",
     "window": "Esc closes",
 }

@@ -24,6 +24,8 @@ class SourcePane(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,right", "step(1)", "Next source", show=False, id="source.next"),
         Binding("p,left", "step(-1)", "Previous source", show=False, id="source.previous"),
+        Binding("v", "app.pager", "Whole text in $PAGER", show=False, id="source.text"),
+        Binding("o", "app.viewer", "Open its file on the desktop", show=False, id="source.file"),
         *(Binding(str(n), f"open({n})", show=False) for n in range(1, 10)),
         Binding("escape", "app.close_side", "Close", show=False, id="source.close"),
     ]
