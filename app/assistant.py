@@ -22,6 +22,7 @@ from app.turn import Turn, Way
 from memory.banks import Bank
 from memory.types import Memory
 from model.engine import Engine
+from retrieval.query import loosened
 from retrieval.types import Passage
 
 if TYPE_CHECKING:
@@ -190,13 +191,23 @@ class Assistant:
         return [turn.query, f"{turn.query} {near[0].memory.text}"]
 
     def _search(self, turn: Turn, query: str, documents: tuple[str, ...] | None) -> list[Passage]:
-        return self._library.search(
-            query,
-            collections=turn.ask.scope,
-            limit=self._settings.passages,
-            documents=documents,
-            epoch=turn.ask.library_epoch,
-        )
+        """The best passages. Words that a question quotes may be worded otherwise in the documents: if none has them
+        as they stand, they are words like others."""
+        for wording in (query, loosened(query)):
+            found = (
+                []
+                if wording is None
+                else self._library.search(
+                    wording,
+                    collections=turn.ask.scope,
+                    limit=self._settings.passages,
+                    documents=documents,
+                    epoch=turn.ask.library_epoch,
+                )
+            )
+            if found:
+                return found
+        return []
 
     # ---- 5, 7 -------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from app.units import Text as SpanText
 from memory.types import Recalled
 from model.engine import Engine
 from model.errors import UnsupportedConstraint
+from retrieval.query import read_query
 from retrieval.types import Passage
 
 _LARGER = "Use a larger model for that: --model with a .gguf file, a folder of weights, or the URL of a server."
@@ -61,7 +62,9 @@ class Chooser:
             self._remembered = self._from_memory(turn)
         if self._remembered is None and turn.passages:
             texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
-            self._choice = choose(turn.query or turn.standalone, texts, turn.shelf.library.embed, judge)
+            self._choice = choose(
+                read_query(turn.query or turn.standalone).words, texts, turn.shelf.library.embed, judge
+            )
         turn.usage = judge.usage if judge is not None else turn.usage
         turn.text = self._written(turn)
         yield Text(turn.text)

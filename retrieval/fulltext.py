@@ -56,6 +56,15 @@ def fts_query(text: str) -> str:
     return " OR ".join(fts_terms(text))
 
 
+def fts_phrase(text: str) -> str:
+    """Return a MATCH expression that finds the words of `text` in a row; empty if it has none."""
+    spaced = _UNSPACED.sub(lambda run: f" {' '.join(_bigrams(run.group(), tail=False))} ", _normal(text))
+    words = _words(spaced)
+    # One ideograph alone is the first half of some bigram.
+    last = "*" if len(words) == 1 and len(words[0]) == 1 and _UNSPACED.fullmatch(words[0]) else ""
+    return f"{_quoted(' '.join(words))}{last}" if words else ""
+
+
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, Select, delete, func, select, text, update
 
 from retrieval import chunker, documents
+from retrieval.bounds import admitted
 from retrieval.check import find_problems
 from retrieval.cipher import Key
 from retrieval.embedder import Embedder, load_embedder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
+from retrieval.query import read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.schema import chunks, extractions, spans
@@ -80,17 +82,22 @@ class Library:
     ) -> list[Passage]:
         """Return the best passages within `collections` (and `documents`, by id), best first.
 
-        With `epoch`, what was added after it is not found.
+        The filters that `query` may hold are in `retrieval.query`. With `epoch`, what was added after it is not found.
 
         :raises EmbedderMismatch: the library's vectors are another embedder's.
         :raises LibraryChanged: what was there at `epoch` is not all there any more.
         :raises NoSuchDocument: one of `documents` is not a document's id.
         """
-        if not query.strip() or limit < 1 or self.epoch() == 0:
+        asked = read_query(query)
+        if not asked.words or limit < 1 or self.epoch() == 0:
             return []
-        wanted = None if documents is None else [int(self.document(name).id[1:]) for name in documents]
-        vector = self.embed([query])[0]
-        return self._searcher.search(query, vector, self._index, collections, limit, wanted, epoch)
+        wanted = None if documents is None else {int(self.document(name).id[1:]) for name in documents}
+        if asked.bounds_documents:
+            with reading(self.engine) as db:
+                let_through = admitted(db, asked, collections)
+            wanted = let_through if wanted is None else wanted & let_through
+        vector = self.embed([asked.words])[0]
+        return self._searcher.search(asked.words, vector, self._index, collections, limit, wanted, epoch, asked.phrases)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed with the library's embedder: [N, D], rows of length 1.

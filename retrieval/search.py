@@ -3,12 +3,13 @@
 D embedding dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, select, text
 
+from retrieval.bounds import holding
 from retrieval.documents import epoch_of, generation_of, matrix, vectors_of
 from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_terms
@@ -75,16 +76,19 @@ class Searcher:
         index: VectorIndex,
         collections: Sequence[str],
         limit: int,
-        wanted: Sequence[int] | None,
+        wanted: Collection[int] | None,
         epoch: int | None,
+        phrases: Sequence[str] = (),
     ) -> list[Passage]:
-        """Return the best `limit` passages; `vector` is the query's, [D].
+        """Return the best `limit` passages, which hold all of `phrases`; `vector` is the query's, [D].
 
         :raises LibraryChanged: pinned to an `epoch` whose passages are not all there any more.
         """
         settings = self._settings
         with reading(self._engine) as db:
             allowed = self._allowed_ids(db, collections, wanted, epoch)
+            if phrases:
+                allowed = np.intersect1d(allowed, holding(db, phrases), assume_unique=True)
             if not len(allowed):
                 return []
             # 1. by meaning
@@ -102,7 +106,7 @@ class Searcher:
             return _passages(db, ranked, dense, lexical)
 
     def _allowed_ids(
-        self, db: Connection, collections: Sequence[str], wanted: Sequence[int] | None, epoch: int | None
+        self, db: Connection, collections: Sequence[str], wanted: Collection[int] | None, epoch: int | None
     ) -> Ids:
         """Ids, ascending, of all passages that may be found: whatever bounds a search bounds it before the ranking."""
         current = epoch_of(db)

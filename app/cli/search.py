@@ -28,6 +28,10 @@ def search(
     \b
     loci search warranty of the pump
     loci search "delivery date" --in work --json
+    loci search '"delivery date" in:contracts type:pdf after:2024 author:holm'
+
+    Words in quotation marks stand so in the passage. in: names a folder, type: a kind of file, author: an author;
+    after: and before: take 2024, 2024-05 or 2024-05-31.
     """
     with workspace(ctx) as opened:
         documents = [opened.library.document(reference).id for reference in document] if document else None

@@ -84,7 +84,7 @@ def _read(document: Any) -> Extraction:
     metadata = document.get_metadata_dict(skip_empty=True)
     builder.metadata = {
         key.lower(): value for key, value in metadata.items() if key in ("Author", "Subject", "Keywords")
-    }
+    } | {"created": metadata.get("CreationDate", "")}
     return builder.build("application/pdf", title=_title(metadata.get("Title", "")), pages=count)
 
 

@@ -1,0 +1,97 @@
+"""Filters in a query: told from its words by rules, and applied before anything is ranked."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from retrieval.ingest import ingest
+from retrieval.library import Library
+from retrieval.query import Query, date_of, holds, loosened, read_query
+from retrieval.settings import RetrievalSettings
+from tests.fakes import FakeEmbedder
+
+
+def test_filters_are_taken_out_of_the_words() -> None:
+    text = 'the "annual fee" in:work/contracts type:.PDF after:2024-05 before:2025 author:"Anna Holm" berth'
+    assert read_query(text) == Query(
+        'the "annual fee" berth', ("annual fee",), ("work/contracts",), ("pdf",), ("Anna Holm",), "2024-05", "2025"
+    )
+
+
+@pytest.mark.parametrize("text", ["meet after:lunch", "what comes in: a box", "http://x.org/in:box", 'a 5" pipe', "«»"])
+def test_what_only_looks_like_a_filter_stays_among_the_words(text: str) -> None:
+    assert read_query(text) == Query(text)
+
+
+def test_a_loosened_query_keeps_its_filters() -> None:
+    assert loosened('what is the "annual fee" author:"Anna Holm"') == 'what is the annual fee author:"Anna Holm"'
+    assert loosened("what is the fee type:pdf") is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "date"),
+    [
+        ({"created": "D:20240512093000+01'00'"}, "2024-05-12"),
+        ({"modified": "2023-11-02T10:00:00Z"}, "2023-11-02"),
+        ({"date": "Mon, 13 May 2024 08:00:00 +0200"}, "2024-05-13"),
+        ({"year": "1999"}, "1999"),
+        ({"date": "some day"}, "2001-09-09"),
+        ({}, "2001-09-09"),
+    ],
+)
+def test_a_document_is_of_the_day_it_says_or_else_of_its_file(metadata: dict[str, str], date: str) -> None:
+    assert date_of(metadata, 10**18) == date
+
+
+def test_a_phrase_is_whole_words_in_a_row_whatever_their_form() -> None:
+    assert holds("The ANNUAL\nfee, résumé", "annual fee resume")
+    assert not holds("The annual fees", "annual fee")
+    assert holds("会议将于周五举行", "周五举行")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    folder = tmp_path_factory.mktemp("filtered")
+    files = {
+        "work/contracts/old.md": "The annual fee of the berth is 90 crowns.",
+        "work/contracts/new.md": "The annual fee of the berth is 120 crowns.",
+        "work/notes/talk.txt": "A fee is due; an annual review of the berth follows. 会议将于周五举行。",
+        "home/mail.eml": "From: Anna Holm <a@x.org>\nDate: Mon, 13 May 2024 08:00:00 +0200\nSubject: Berth\n\nThe fee.",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        day = datetime(2019 if "old" in name else 2025, 6, 1, tzinfo=UTC).timestamp()
+        os.utime(path, (day, day))
+    opened = Library(folder / "data", folder / "cache", RetrievalSettings(), FakeEmbedder)
+    ingest(opened, [folder / "work", folder / "home"])
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("berth fee", {"old.md", "new.md", "talk.txt", "mail.eml"}),
+        ("berth fee in:contracts", {"old.md", "new.md"}),
+        ("berth fee in:work/notes", {"talk.txt"}),
+        ("berth fee in:notes in:home", {"talk.txt", "mail.eml"}),
+        ("berth fee in:contract", set()),
+        ("berth fee type:markdown", {"old.md", "new.md"}),
+        ("berth fee type:eml", {"mail.eml"}),
+        ("berth fee after:2024", {"new.md", "talk.txt", "mail.eml"}),
+        ("berth fee after:2024 before:2024-06", {"mail.eml"}),
+        ("berth fee author:holm", {"mail.eml"}),
+        ('berth "annual fee"', {"old.md", "new.md"}),
+        ('berth "annual fees"', set()),
+        ('"annual fee" after:2024', {"new.md"}),
+        ("会议 “周五”", {"talk.txt"}),
+        ("会 “周”", {"talk.txt"}),
+    ],
+)
+def test_a_search_finds_only_what_its_filters_let_through(library: Library, query: str, found: set[str]) -> None:
+    assert {Path(passage.path).name for passage in library.search(query, collections=["main"])} == found
