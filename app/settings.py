@@ -22,6 +22,7 @@ from pydantic_settings import (
 from app.errors import BadSettings
 from app.keys import DESCRIPTOR, PASSPHRASE
 from app.settings_assistant import AssistantSettings
+from app.settings_chat import ChatSettings
 from app.settings_errors import hint, meant, takes, violation
 from app.settings_resident import ResidentSettings
 from app.settings_serve import ServeSettings
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     model: ModelSettings = Field(default_factory=ModelSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     resident: ResidentSettings = Field(default_factory=ResidentSettings)
+    chat: ChatSettings = Field(default_factory=ChatSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
 
     @field_validator("*", mode="before")

@@ -1,5 +1,6 @@
 """One key of `config.toml` changed by a command; all else in the file stays as its owner wrote it."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,7 +9,7 @@ from app.errors import BadSettings
 from app.files import private_file
 
 
-def set_flag(file: Path, group: str, name: str, value: bool) -> None:
+def set_value(file: Path, group: str, name: str, value: bool | str) -> None:
     """Set `name` in the table `group` of `file`, which need not exist.
 
     :raises BadSettings: the file cannot be read, or writes the key in a way that only its owner can change.
@@ -19,13 +20,14 @@ def set_flag(file: Path, group: str, name: str, value: bool) -> None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSettings(f"{file} cannot be read: {error}.", "Correct or move the file.") from None
     wanted.setdefault(group, {})[name] = value
-    after = _edited(before, group, f"{name} = {str(value).lower()}", name)
+    line = f"{name} = {json.dumps(value)}"  # as TOML writes both
+    after = _edited(before, group, line, name)
     try:
         same = tomllib.loads(after) == wanted
     except tomllib.TOMLDecodeError:
         same = False
     if not same:
-        raise BadSettings(f"{file} sets {group}.{name} in a way of its own.", f"Write {name} = {str(value).lower()}.")
+        raise BadSettings(f"{file} sets {group}.{name} in a way of its own.", f"Write {line}.")
     with private_file(file, force=True) as out:
         out.write(after.encode())
 

@@ -48,5 +48,12 @@ def as_toml(settings: Settings, origin: dict[str, Origin] | None = None) -> str:
             before = group
         lines += ["", *textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")]
         mark = "  # by the environment" if (origin or {}).get(f"{group}.{name}") == "environment" else ""
-        lines.append(f"# {name} =" if value is None else f"{name} = {json.dumps(value)}{mark}")
+        lines.append(f"# {name} =" if value is None else f"{name} = {_toml(value)}{mark}")
     return "\n".join(lines).strip() + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it, which is as JSON does but for tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)

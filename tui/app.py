@@ -4,13 +4,15 @@ Nothing here or below imports torch or opens a store: that happens behind the ba
 usable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.dom import DOMNode
 from textual.filter import LineFilter
 from textual.widgets import Footer
 
@@ -23,10 +25,11 @@ from tui.messages import AddMoved, CitationChosen, Composed, MemoryChanged, Text
 from tui.palette import Actions
 from tui.rows import answer_row
 from tui.state import State, Talk
+from tui.themes import THEMES
 from tui.turns import TurnRun
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
-from tui.widgets.side import SidePane
+from tui.widgets.side import SidePane, binding_ids
 from tui.widgets.status import StatusLine, TopLine
 
 FRAME = 1 / 25
@@ -48,10 +51,23 @@ class LociChat(ChatActions):
         scope: tuple[str, ...] = ("main",),
         session: int | None = None,
         incognito: bool = False,
+        *,
+        theme: str = "",
+        keys: Mapping[str, str] | None = None,
     ) -> None:
-        """Ask `backend` about the collections of `scope`, continuing `session` if given; `incognito`: memory off."""
+        """Ask `backend` about the collections of `scope`, continuing `session` if given; `incognito`: memory off.
+
+        `theme` by name; `keys` by the ids of actions, over those of `tui.keymap`. What is unknown of them is said.
+        """
         super().__init__(backend, State(Talk(scope, off=incognito)))
         self._continue = session
+        self._wished = theme
+        self.keys = dict(keys or {})
+        for own in THEMES:
+            self.register_theme(own)
+        if theme in self.available_themes:
+            self.theme = theme
+        self.set_keymap(self.keys)
 
     def compose(self) -> ComposeResult:
         yield TopLine()
@@ -72,6 +88,8 @@ class LociChat(ChatActions):
 
     def _start(self) -> None:
         """Open everything behind the prompt, once it stands on the screen."""
+        self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
+        self.call_later(self._say_unknown)
         self.show_library()
         self.refresh_library()
         self.load_model()
@@ -83,6 +101,17 @@ class LociChat(ChatActions):
                 lambda: next((row for row in self.backend.sessions() if row.id == wanted), None),
                 self.open_session,
             )
+
+    async def _say_unknown(self) -> None:
+        """What config.toml names and the chat does not have."""
+        wrong = [f"the theme {self._wished!r}"] if self._wished and self._wished not in self.available_themes else []
+        wrong += [f"the action {id!r}" for id in self.keys if id not in binding_ids()]
+        if wrong:
+            await self.say("config.toml", f"The chat has not {', '.join(wrong)}. F1 and /theme list them.", "error")
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        keys = ", ".join(sorted({f"{binding.key} of {binding.id}" for binding in clashed_bindings}))
+        self.notify(f"A key of config.toml stands instead of {keys}.", severity="warning")
 
     def on_unmount(self) -> None:
         """Threads end at their next event, so that leaving does not wait for an answer."""

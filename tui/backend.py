@@ -76,3 +76,7 @@ class Backend(Protocol):
     def add(self, paths: Sequence[Path], collection: str, progress: Progress) -> AddedRow:
         """Read files and folders into a collection."""
         ...
+
+    def keep_theme(self, name: str) -> None:
+        """Write the choice of a theme into the settings."""
+        ...

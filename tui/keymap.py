@@ -110,7 +110,14 @@ ACTIONS: tuple[Action, ...] = (
         "memory.pin", "Pin a memory", "Never forget the memory with this number", "pin", slash="pin", argument="[ID]"
     ),
     Action("model.show", "About the model", "What the model is and where it runs", "model", slash="model"),
-    Action("look.theme", "Change the theme", "Choose other colours", "theme", slash="theme"),
+    Action(
+        "look.theme",
+        "Change the theme",
+        "Choose other colours; the choice is kept",
+        "theme",
+        slash="theme",
+        argument="[NAME]",
+    ),
     Action("palette", "Command palette", "Every action by name", "command_palette", "ctrl+p", footer="Commands"),
     Action("quit", "Quit", "Leave the chat; the session is kept", "quit", "ctrl+q", "quit"),
 )

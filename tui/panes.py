@@ -243,7 +243,16 @@ class PaneActions(Jobs):
         await self.push_screen(HelpScreen(TITLES[pane.id or ""], _keys_of(pane)) if pane else HelpScreen("", ()))
 
     async def action_theme(self, argument: str = "") -> None:
-        self.search_themes()
+        if not argument:
+            self.search_themes()
+        elif argument in self.available_themes:
+            self.theme = argument
+        else:
+            await self.say("No such theme", ", ".join(sorted(self.available_themes)), "error")
+
+    def keep_theme(self, name: str) -> None:
+        """The next chat looks as this one was left."""
+        self.job("theme", lambda: self.backend.keep_theme(name), lambda _: None)
 
 
 def _keys_of(widget: Widget) -> tuple[tuple[str, str], ...]:

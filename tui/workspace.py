@@ -239,6 +239,12 @@ class WorkspaceBackend:
             failed=tuple((result.path, result.reason or "") for result in results if result.status == "failed"),
         )
 
+    def keep_theme(self, name: str) -> None:
+        from app.profile import config_file
+        from app.settings_edit import set_value
+
+        set_value(config_file(self._workspace.profile), "chat", "theme", name)
+
 
 class _Stopped(Exception):
     """The user stopped the reading of files; what was read is kept."""

@@ -46,7 +46,8 @@ def chat(
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.workspace import WorkspaceBackend
 
-            LociChat(WorkspaceBackend(opened), names, session, incognito).run()
+            look = opened.settings.chat
+            LociChat(WorkspaceBackend(opened), names, session, incognito, theme=look.theme, keys=look.keys).run()
 
 
 def has_screen() -> bool:

@@ -302,11 +302,11 @@ def on(ctx: typer.Context) -> None:
 
 def _switch(ctx: typer.Context, on: bool) -> None:
     from app.profile import config_file
-    from app.settings_edit import set_flag
+    from app.settings_edit import set_value
 
     with workspace(ctx) as opened:
         file = config_file(opened.profile)
-        set_flag(file, "memory", "enabled", on)
+        set_value(file, "memory", "enabled", on)
     note(f"The memory is {'on' if on else 'off'}: {file} says so.")
 
 

@@ -1,12 +1,13 @@
 """Settings: what goes over what, and errors that name the key, its place and the nearest key."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from app.errors import BadSettings
 from app.settings import Settings, keys, load_settings
-from app.settings_edit import set_flag
+from app.settings_edit import set_value
 from app.settings_text import as_toml, leaves, origins
 
 
@@ -143,13 +144,22 @@ def test_a_flag_is_set_and_all_else_stays(tmp_path: Path, before: str | None, af
     file = tmp_path / "config.toml"
     if before is not None:
         file.write_text(before)
-    set_flag(file, "memory", "enabled", False)
+    set_value(file, "memory", "enabled", False)
     assert file.read_text() == after and file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_word_is_set_and_a_table_is_written_as_toml(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[chat.keys]\n"turn.copy" = "ctrl+y"\n')
+    set_value(file, "chat", "theme", "high-contrast")
+    found = load_settings(file).chat
+    assert (found.theme, found.keys) == ("high-contrast", {"turn.copy": "ctrl+y"})
+    assert tomllib.loads(as_toml(load_settings(file)))["chat"] == {"theme": found.theme, "keys": found.keys}
 
 
 def test_a_flag_that_is_written_in_another_way_is_left_to_its_owner(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("memory.enabled = true\n")
     with pytest.raises(BadSettings, match=r"in a way of its own"):
-        set_flag(file, "memory", "enabled", False)
+        set_value(file, "memory", "enabled", False)
     assert file.read_text() == "memory.enabled = true\n"

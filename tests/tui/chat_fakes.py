@@ -156,6 +156,7 @@ class FakeBackend:
         self.gate: threading.Event | None = None
         self.asked: list[Ask] = []
         self.closed = 0
+        self.themes: list[str] = []
         self.earlier = PastRow((), None)
         self.exported: list[tuple[int, int, Path]] = []
         self.parents: dict[int, int] = {}
@@ -277,3 +278,6 @@ class FakeBackend:
                 self.add_gate.wait(10)
         self.documents += 2
         return AddedRow({"added": 2, "failed": 1}, 9, ((f"{paths[0]}/file2.pdf", "The file is encrypted."),))
+
+    def keep_theme(self, name: str) -> None:
+        self.themes.append(name)

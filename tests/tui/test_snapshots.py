@@ -61,3 +61,9 @@ SCREENS: dict[str, Step] = {
 def test_screen(snap_compare: Any, screen: str, size: tuple[int, int]) -> None:
     app = LociChat(FakeBackend(documents=0 if screen == "first_run" else 14))
     assert snap_compare(app, terminal_size=size, run_before=SCREENS[screen])
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "high-contrast", "colour-blind"])
+def test_theme(snap_compare: Any, theme: str) -> None:
+    app = LociChat(FakeBackend(), theme=theme)
+    assert snap_compare(app, terminal_size=(160, 50), run_before=asked)

@@ -1,19 +1,28 @@
 """The pane beside the conversation; on a narrow terminal it takes the conversation's place."""
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import ContentSwitcher, Static
 
+from tui.keymap import ACTIONS
 from tui.widgets.memory import MemoryPane
 from tui.widgets.source import SourcePane
 from tui.widgets.window import WindowPane
 
 TITLES = {"source": "Source", "memory": "Memory", "window": "Context window"}
 HINTS = {
-    "source": "n next · p previous · v text · o open",
+    "source": "n next · p prev · v text · o open · Esc",
     "memory": "f forget/restore · p pin · Esc closes",
     "window": "Esc closes",
 }
+
+
+def binding_ids() -> frozenset[str]:
+    """The ids of all keys that can be given other ones: of actions, and of the panes."""
+    own = [binding for pane in (SourcePane, MemoryPane, WindowPane) for binding in pane.BINDINGS]
+    panes = {binding.id for binding in own if isinstance(binding, Binding) and binding.id}
+    return frozenset({action.id for action in ACTIONS if action.keys} | panes)
 
 
 class SidePane(Vertical):
