@@ -30,6 +30,7 @@ from app.resident.place import Place
 from app.swap import exchange, staging
 from model.errors import why
 from retrieval.cipher import Key, connect, driver_errors
+from retrieval.epoch_build import drop_epochs
 from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
@@ -120,6 +121,7 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
             f"{file} cannot be restored: {why(error)}.", "Check the file, the disk and its free space."
         ) from error
     # Caches describe the library that was here before; they are rebuilt.
+    drop_epochs(profile.cache)  # and stop a builder that is at work there
     shutil.rmtree(profile.cache, ignore_errors=True)
     make_private(profile.cache)
     return manifest

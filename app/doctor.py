@@ -100,7 +100,7 @@ def _encryption(workspace: Workspace, fix: bool) -> Finding:
         return Finding("encryption", "ok", "off; `loci encrypt` turns it on")
     profile = workspace.profile
     plain = [file for file in profile.data.glob("*.db") if not is_encrypted(file)]
-    caches = [*profile.cache.glob("vectors-*.faiss"), *shelves(profile).glob("*")]
+    caches = [*profile.cache.rglob("*.faiss"), *shelves(profile).glob("*")]
     if fix:
         for file in caches:
             file.unlink(missing_ok=True)

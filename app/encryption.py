@@ -23,6 +23,7 @@ from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange, staging
 from retrieval.cipher import Key, connect, driver, driver_errors, is_encrypted, literal
+from retrieval.epoch_build import drop_epochs
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
 
@@ -96,6 +97,7 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
             exchange(profile, staged["data"], staged["config"])
             for handle in doomed:
                 _overwrite(handle.fileno())
+            drop_epochs(profile.cache)  # and stop a builder that is at work there
             shutil.rmtree(profile.cache, ignore_errors=True)
             make_private(profile.cache)
     except driver_errors(OSError) as error:

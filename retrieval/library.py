@@ -16,8 +16,11 @@ from sqlalchemy import Connection, Row, Select, delete, func, select, text, upda
 from retrieval import chunker, documents
 from retrieval.bounds import admitted
 from retrieval.check import find_problems
+from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
 from retrieval.embedder import Embedder, load_embedder
+from retrieval.epoch_build import drop_epochs
+from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
 from retrieval.query import read_query
@@ -26,11 +29,11 @@ from retrieval.readers.extraction import Span, locate
 from retrieval.schema import chunks, extractions, spans
 from retrieval.schema import documents as documents_table
 from retrieval.scrub import scrub
-from retrieval.search import ChunkRows, Searcher
+from retrieval.search import Searcher
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import open_database, reading, writing
 from retrieval.types import DocumentInfo, Locator, Passage, Position
-from retrieval.vectors import VectorIndex, drop_cache
+from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -144,8 +147,10 @@ class Library:
             "chunker": chunker.VERSION,
             "reader": READER_VERSION,
         }
-        source = ChunkRows(self.engine, embedder.dimension)
-        return VectorIndex(self._cached_in, source, embedder.dimension, identity, self.settings.rebuild_after)
+        dimension = embedder.dimension
+        source = ChunkRows(self.engine, dimension)
+        builder = Builder(self.folder, self.cache, dimension, identity | {"dimension": dimension})
+        return VectorIndex(self._cached_in, source, dimension, identity, self.settings.rebuild_after, builder)
 
     def forget_index(self) -> None:
         """Drop what this process holds of the vectors, after they were made anew."""
@@ -242,7 +247,7 @@ class Library:
         :raises DatabaseProblem: another process keeps the file from being rewritten, or the disk is full.
         """
         self.forget_index()
-        drop_cache(self.cache)
+        drop_epochs(self.cache)
         scrub(self.engine, ("chunks_fts",))
 
     def pin(self, document: str, on: bool) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, select, text
 
 from retrieval.bounds import holding
-from retrieval.documents import epoch_of, generation_of, matrix, vectors_of
+from retrieval.documents import epoch_of, generation_of, vectors_of
 from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_terms
 from retrieval.fusion import best_bm25, fuse
@@ -18,44 +18,13 @@ from retrieval.schema import chunks, documents, epochs, extractions
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
 from retrieval.types import Locator, Passage
-from retrieval.vectors import Ids, VectorIndex, Vectors
+from retrieval.vectors import Ids, VectorIndex, contained
 
 _COMMON = 0.2
 """A term in more passages than this share tells little and costs the most time; it is left out beside rarer ones."""
 
 _SMALL = 1000
 """In a library below this many passages, common terms cost nothing."""
-
-
-class ChunkRows:
-    """The chunks of library.db as a source of vectors."""
-
-    def __init__(self, engine: Engine, dimension: int) -> None:
-        self._engine = engine
-        self._dimension = dimension
-
-    def version(self) -> tuple[int, str]:
-        with reading(self._engine) as db:
-            epoch = epoch_of(db)
-            return epoch, self._token(db, epoch)
-
-    def has_version(self, epoch: int, token: str) -> bool:
-        with reading(self._engine) as db:
-            return self._token(db, epoch) == token
-
-    @staticmethod
-    def _token(db: Connection, epoch: int) -> str:
-        # The generation is part of it: a re-embedding's rows are older than the switch to them, and would be missed.
-        token = db.execute(select(epochs.c.token).where(epochs.c.epoch == epoch)).scalar()
-        return f"{token}-{generation_of(db)}"
-
-    def rows_after(self, id: int) -> tuple[Ids, Vectors]:
-        with reading(self._engine) as db:
-            query = select(chunks.c.id, chunks.c.vector).where(
-                chunks.c.id > id, chunks.c.generation == generation_of(db)
-            )
-            rows = db.execute(query.order_by(chunks.c.id)).all()
-        return np.array([row.id for row in rows], dtype=np.int64), matrix([row.vector for row in rows], self._dimension)
 
 
 class Searcher:
@@ -156,7 +125,7 @@ class Searcher:
         wanted = depth = self._settings.candidates
         while True:
             rows = db.execute(statement, {"terms": " OR ".join(used), "depth": depth}).all()
-            keep = np.isin(np.array([row.rowid for row in rows], dtype=np.int64), allowed, assume_unique=True)
+            keep = contained(np.array([row.rowid for row in rows], dtype=np.int64), allowed)
             if keep.sum() >= wanted or len(rows) < depth:
                 kept = [row for row, allowed_row in zip(rows, keep, strict=True) if allowed_row]
                 return {row.rowid: row.score for row in kept[:wanted]}, best

@@ -11,8 +11,9 @@ D = 16
 class Rows:
     """Vectors in memory, as a source."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, dimension: int = D) -> None:
         self.random = np.random.default_rng(0)
+        self.dimension = dimension
         self.ids: Ids = np.arange(1, count + 1, dtype=np.int64)
         self.vectors = self.draw(count)
         self.past = {(1, "a"): None}
@@ -20,7 +21,7 @@ class Rows:
         self.reads = 0
 
     def draw(self, count: int) -> Vectors:
-        drawn = self.random.normal(size=(count, D)).astype(np.float32)
+        drawn = self.random.normal(size=(count, self.dimension)).astype(np.float32)
         return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
     def add(self, count: int) -> None:
@@ -38,10 +39,17 @@ class Rows:
     def has_version(self, epoch: int, token: str) -> bool:
         return (epoch, token) in self.past
 
-    def rows_after(self, id: int) -> tuple[Ids, Vectors]:
-        later = self.ids > id
-        self.reads += int(later.sum())
+    def all_ids(self) -> Ids:
+        return self.ids
+
+    def rows_after(self, id: int, limit: int | None = None) -> tuple[Ids, Vectors]:
+        later = np.flatnonzero(self.ids > id)[:limit]
+        self.reads += len(later)
         return self.ids[later], self.vectors[later]
+
+    def rows_of(self, ids: Ids) -> tuple[Ids, Vectors]:
+        there = np.isin(self.ids, ids)
+        return self.ids[there], self.vectors[there]
 
 
 def plain(rows: Rows, queries: Vectors, k: int, allowed: Ids) -> Ids:
