@@ -164,7 +164,6 @@ def unpack(file: Path, folders: dict[str, Path], keys: Keys) -> dict[str, Any]:
     """Lay out the backup `file` in `folders`, its parts `data` and `config`, verified; returns the manifest.
 
     :raises Locked, WrongKey, EncryptionMissing: it is encrypted, and cannot be opened.
-
     :raises BadInput: it is no backup, or of a newer version.
     :raises DamagedBackup: a hash, a name or a database is not as the manifest says.
     """

@@ -22,6 +22,7 @@ PASSPHRASE = "LOCI_PASSPHRASE"
 DESCRIPTOR = "LOCI_PASSPHRASE_FD"
 """Environment variable with the number of a file descriptor from which the passphrase is read, to its end."""
 
+FORMAT = 1
 COST = 1 << 17
 """Of scrypt with blocks of 8: 128 MiB of memory and about .4 s for each guess."""
 
@@ -42,7 +43,7 @@ class Slot:
     cost: int
     keyring: bool
     """whether the key is in the OS keyring as well"""
-    format: int = 1
+    format: int = FORMAT
 
 
 class Keys:
@@ -127,14 +128,17 @@ def is_encrypted(profile: Profile) -> bool:
 def read_slot(data: Path) -> Slot | None:
     """The slot of the profile whose data folder this is; None where it is not encrypted.
 
-    :raises BadInput: the file is damaged.
+    :raises BadInput: the file is damaged, or of a newer version.
     """
     file = data / SLOT
     try:
-        return Slot(**json.loads(file.read_bytes()))
+        values = json.loads(file.read_bytes())
+        if values["format"] > FORMAT:
+            raise BadInput(f"{file} was written by a newer version of Loci.", "Update Loci.")
+        return Slot(**values)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise BadInput(
             f"{file} is damaged: {error}. Without it the profile cannot be read.", "Take it from a backup."
         ) from None

@@ -55,8 +55,14 @@ def purge_session(connection: Connection, gone: GoneSession, elsewhere: Elsewher
     )
     connection.execute(sa.delete(sessions).where(sessions.c.id == gone.id))
     words = _words_of_their_own(connection, texts, elsewhere)
-    numbers = tuple(one.id for one in episodes), (), (gone.id,), tuple(one.id for one in verdicts)
-    return Purged(*numbers, texts, tuple(sorted(words)))
+    return Purged(
+        memories=tuple(one.id for one in episodes),
+        turns=(),
+        sessions=(gone.id,),
+        feedback=tuple(one.id for one in verdicts),
+        texts=texts,
+        words=tuple(sorted(words)),
+    )
 
 
 def _said(held: Sequence[Row[Any]]) -> Iterator[str]:

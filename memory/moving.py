@@ -93,9 +93,8 @@ def learn(store: "MemoryStore") -> Moves | None:
     """Move vectors anew if enough turns have come since the last time, or put all back where that does not win."""
     with reading(store.engine) as connection:
         seen = _state(connection).get("turns", 0.0)
-        telling = sa.select(exposures.c.turn).where(exposures.c.cited, exposures.c.measured.is_not(None)).distinct()
-        count = connection.execute(sa.select(sa.func.count()).select_from(telling.subquery())).scalar_one()
-        if count < seen + _EVERY:
+        count = connection.execute(sa.select(sa.func.count()).select_from(_telling().subquery())).scalar_one()
+        if 0 <= count - seen < _EVERY:  # fewer than were seen: some were deleted, and all vectors put back then
             return None
         asked = _asked(connection)
         keys = {one.memory for turn in asked for one in turn.shown}
@@ -103,7 +102,7 @@ def learn(store: "MemoryStore") -> Moves | None:
     vectors = dict(zip((one.turn for one in asked), store.embed([one.question for one in asked]), strict=True))
     held = int(len(asked) * _HELD_OUT)
     gain, error = _judged(asked[:-held], asked[-held:], vectors, originals) if held >= LEAST else (0.0, 0.0)
-    wins = gain > max(1.645 * error, 0.0)
+    wins = gain > 1.645 * error
     with writing(store.engine) as connection:
         reset(connection)
         places = _places(asked, vectors, originals) if wins else {}
@@ -143,15 +142,15 @@ def _state(connection: Connection) -> dict[str, float]:
     return {row.name.removeprefix("vectors."): row.value for row in connection.execute(wanted)}
 
 
+def _telling() -> sa.Select[tuple[int]]:
+    """Turns with a citation; what a deleted one was shown stays, without its number."""
+    told = exposures.c.cited, exposures.c.measured.is_not(None), exposures.c.turn.is_not(None)
+    return sa.select(exposures.c.turn).where(*told).distinct()
+
+
 def _asked(connection: Connection) -> list[_Asked]:
     """The latest turns with a citation, oldest first, with what each was shown."""
-    latest = (
-        sa.select(exposures.c.turn)
-        .where(exposures.c.cited, exposures.c.measured.is_not(None), exposures.c.turn.is_not(None))
-        .distinct()
-        .order_by(exposures.c.turn.desc())
-        .limit(_TURNS)
-    )
+    latest = _telling().order_by(exposures.c.turn.desc()).limit(_TURNS)
     wanted = sa.select(exposures, turns.c.question).join(turns, turns.c.id == exposures.c.turn)
     weight = tuning.weights(connection)
     shown: dict[int, list[_Shown]] = defaultdict(list)

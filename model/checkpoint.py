@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model.config import Config, read_config
 from model.deepseek import DeepseekForCausalLM
 from model.errors import BadCheckpoint
-from model.files import Progress as Progress
+from model.files import Progress
 from model.fp8 import block_grid, dequantize
 from model.layers import Linear
 from model.lora import SETTINGS, WEIGHTS, Factors, check_targets, read_adapter

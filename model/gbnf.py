@@ -1,5 +1,8 @@
 """GBNF, the grammar notation of llama.cpp, read into rules. Entry is the rule `root`."""
 
+import json
+from collections.abc import Iterable
+
 from model.errors import UnsupportedConstraint
 from model.lark import Characters, Node, OneOf, Reference, Repeated, Sequential, to_lark
 
@@ -7,6 +10,12 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 _ANY = Characters((), negated=True)
 _ROOT = "root"
+
+
+def choice_to_gbnf(options: Iterable[str]) -> str:
+    """The grammar whose sentences are `options`."""
+    # Its literals take JSON's escapes.
+    return f"{_ROOT} ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
 
 
 def gbnf_to_lark(text: str) -> str:

@@ -47,9 +47,8 @@ def choose_layout(
     """
     on_gpu = device.type == "cuda"
     several = on_gpu and device.index is None
-    here = 1 if not several else memory.gpus if memory is not None else torch.cuda.device_count()
-    sizes = _sizes(config, settings, here, on_gpu)
     memory = memory or memory_here(device)
+    sizes = _sizes(config, settings, memory.gpus if several else 1, on_gpu)
     weights = checkpoint_bytes(folder, config, parameters, dtype, device)
     asked = settings.experts_gib
     budget = int(asked * _GIB) if isinstance(asked, float) and config.num_moe_layers else None

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from model.beginnings import common, shared
 from model.chat_template import ChatTemplate
 from model.engine import (
     SESSION,
@@ -45,9 +46,7 @@ from model.llama_native import CacheType, NativeModel, Rope
 from model.llama_sampling import grammar_of, stages_of
 from model.llama_sequence import LlamaSequence
 from model.llama_shelves import LlamaShelves
-from model.llama_stash import common
 from model.plan.check import record_allocation
-from model.plan.machine import this_machine
 from model.plan.make import plan_file
 from model.plan.place import Placement
 from model.settings import ModelSettings
@@ -95,7 +94,7 @@ class LlamaEngine:
                 "Convert it with llama.cpp's convert_lora_to_gguf.py, or unset model.adapter.",
             )
         # 1. Whether it will fit, and where its parts go, before anything large is read.
-        self.plan = plan = plan_file(file, settings, self._reference, notes, this_machine(measured=False))
+        self.plan = plan = plan_file(file, settings, self._reference, notes, measured=False)
         if plan.refusal is not None:
             raise NotEnoughMemory(f"{file}: {plan.refusal.reason}", plan.refusal.mend)
         # 2. The model and its context.
@@ -248,8 +247,7 @@ class LlamaEngine:
         if self._shelves is None:
             raise UnsupportedOperation("The engine was opened without a folder for shelves.")
         rows = [self._fitting(prompt, 0) for prompt in prompts]
-        common = next((n for n, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), None)
-        tokens = rows[0][: min(map(len, rows)) if common is None else common]
+        tokens = shared(rows)
         self._sequence.read_all(tokens)
         self._shelves.keep(tokens, label, self._native, pinned=True)
         return len(tokens)

@@ -30,8 +30,6 @@ class Rope:
     base: float | None = None
     scale: float | None = None
     """times which positions are stretched; 1 is none"""
-    original: int | None = None
-    """tokens of the window that YaRN extends"""
 
     def apply(self, native: Any, settings: Any) -> None:
         """Set them in llama.cpp's context parameters."""
@@ -41,8 +39,6 @@ class Rope:
             settings.rope_freq_scale = 1 / self.scale
             scaled = native.LLAMA_ROPE_SCALING_TYPE_YARN if self.scale > 1 else native.LLAMA_ROPE_SCALING_TYPE_NONE
             settings.rope_scaling_type = scaled
-        if self.original is not None:
-            settings.yarn_orig_ctx = self.original
 
 
 class Stage(NamedTuple):
@@ -83,7 +79,6 @@ class NativeModel:
         self._adapter: Any = None
         forget()
         self._load(file, placement, progress)
-        self.trained_context = int(native.llama_model_n_ctx_train(self._model))
         settings = native.llama_context_default_params()
         settings.n_ctx = context
         settings.n_batch = settings.n_ubatch = self.batch = batch
@@ -186,11 +181,6 @@ class NativeModel:
     def chat_template(self) -> str | None:
         template = self.native.llama_model_chat_template(self._model, None)
         return template.decode() if template else None
-
-    @property
-    def offloads(self) -> bool:
-        """Whether this build can place layers on a GPU."""
-        return bool(self.native.llama_supports_gpu_offload())
 
     @property
     def rewinds(self) -> bool:

@@ -3,11 +3,11 @@
 Knows nothing about loaded models.
 """
 
-import json
 from collections.abc import Sequence
 
 from model.engine import Choice, Constraint, Grammar, JsonSchema, Sampling
 from model.errors import UnsupportedConstraint
+from model.gbnf import choice_to_gbnf
 from model.llama_native import Stage
 
 
@@ -43,8 +43,7 @@ def grammar_of(constraint: Constraint | None) -> str | None:
         case Choice(options):
             if not options or not all(options):
                 raise UnsupportedConstraint("A choice needs at least one option, and none of them empty.")
-            # GBNF literals take JSON's escapes.
-            return "root ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
+            return choice_to_gbnf(options)
         case JsonSchema(schema):
             from llama_cpp.llama_grammar import json_schema_to_gbnf
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from model.beginnings import common
 from model.llama_native import NativeModel, Sampler
 from model.llama_shelves import LlamaShelves
-from model.llama_stash import WORTH, Stash, common
+from model.llama_stash import WORTH, Stash
 from model.lookup import Lookup
 
 

@@ -6,6 +6,7 @@ Knows nothing about text; the least recently used state goes first.
 
 from collections.abc import Sequence
 
+from model.beginnings import common
 from model.llama_native import NativeModel
 
 BUDGET = 256 << 20
@@ -44,9 +45,3 @@ class Stash:
 
     def clear(self) -> None:
         self._states.clear()
-
-
-def common(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """Tokens that both begin with."""
-    shorter = min(len(ours), len(theirs))
-    return next((n for n in range(shorter) if ours[n] != theirs[n]), shorter)

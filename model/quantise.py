@@ -41,6 +41,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Converted:
+    """What was written."""
+
     file: Path
     bytes: int
     types: dict[str, int]

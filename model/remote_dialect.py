@@ -3,10 +3,10 @@
 A server is told by its model's `owned_by`; of one that is not known, only what the API itself has is used.
 """
 
-import json
 from typing import Any, Literal
 
 from model.engine import Capability, Choice, Constraint, Grammar
+from model.gbnf import choice_to_gbnf
 
 Dialect = Literal["vllm", "sglang", "llama.cpp", "plain"]
 
@@ -64,4 +64,4 @@ def trained_window(model: dict[str, Any]) -> int | None:
 def _gbnf(constraint: Choice | Grammar) -> str:
     if isinstance(constraint, Grammar):
         return constraint.gbnf
-    return "root ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in constraint.options)
+    return choice_to_gbnf(constraint.options)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from model.cache import PAGE, LatentCache
 from model.capacity import Capacity
-from model.checkpoint import Progress, load_model
+from model.checkpoint import load_model
+from model.files import Progress
 from model.layout import Layout
 from model.moe import skip_experts
 from model.parallel import Ranks

@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 
 from model.batch import Batch
+from model.beginnings import shared
 from model.blocks import Blocks
 from model.cache import PAGE, LatentCache
-from model.checkpoint import Progress, fingerprint
+from model.checkpoint import fingerprint
 from model.config import read_config
 from model.constraints import compile_constraint
 from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
 from model.errors import BadCheckpoint, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
+from model.files import Progress
 from model.generation import Generation
 from model.layout import choose_layout
 from model.placement import (
@@ -213,8 +215,7 @@ class TorchEngine:
         if self._shelves is None:
             raise UnsupportedOperation("The engine was opened without a folder for shelves.")
         rows = [self._prompt(prompt, 0) for prompt in prompts]
-        common = next((n for n, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1), None)
-        tokens = rows[0][: min(map(len, rows)) if common is None else common]
+        tokens = shared(rows)
         with self._reading(tokens) as sequence:
             kept = self._shelves.store(sequence, self._loaded().cache, label, pinned=True)
         if kept is None:

@@ -12,7 +12,7 @@ from app.cli.door import AsJson, note, print_json, say, workspace
 
 if TYPE_CHECKING:
     from model.bench import Ceiling, Row, Subject
-    from model.checkpoint import Progress
+    from model.files import Progress
     from model.settings import ModelSettings
 
     _Measured = tuple[str, Subject, Ceiling | None]

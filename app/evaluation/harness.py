@@ -33,6 +33,8 @@ _TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class HarnessOptions:
+    """How the tasks are run."""
+
     shots: int | None = None
     """Worked examples before each question; None as the task says."""
     chat: bool = False

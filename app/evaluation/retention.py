@@ -179,7 +179,7 @@ def _end_metrics(kept: Mapping[str, Kept]) -> tuple[dict[str, float], dict[str, 
         if name != "ours"
     }
     for budget in BUDGETS:
-        best = max(rivals, key=lambda name, budget=budget: kept[name][budget].mean())  # type: ignore[misc]
+        best = max(rivals, key=lambda name, budget=budget: kept[name][budget].mean())  # type: ignore[misc]  # no type is inferred for a default in a lambda
         low, high = paired_interval(kept["ours"][budget] - kept[best][budget])
         metrics |= {f"end.lead_low@{budget:.2f}": low, f"end.lead_high@{budget:.2f}": high}
     return metrics, baselines

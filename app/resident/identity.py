@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.answer import Profile
+from app.keys import DESCRIPTOR, PASSPHRASE
 from app.profile import config_file
 from app.resident.wire import PROTOCOL
 
@@ -21,7 +22,7 @@ _PREFIXES = (
 _SUFFIXES = ("_API_KEY", "_PROXY", "_proxy")
 """Keys of remote models, and the way to them. Not all that ends in _KEY: shells have some that differ by window."""
 _NAMES = frozenset({"TZ", "LD_LIBRARY_PATH", "LD_PRELOAD"})
-UNLOCKING = frozenset({"LOCI_PASSPHRASE", "LOCI_PASSPHRASE_FD"})
+UNLOCKING = frozenset({PASSPHRASE, DESCRIPTOR})
 """What opens an encrypted profile; nothing that is started needs to see it."""
 
 _OWN = UNLOCKING | frozenset({"LOCI_HOME", "LOCI_PROFILE", "LOCI_DEBUG", "LOCI_EVAL", "LOCI_RESIDENT__ENABLED"})

@@ -62,7 +62,7 @@ def unpack(kind: type[T], value: Any) -> T:
 def _unpack(kind: Any, value: Any) -> Any:
     if is_dataclass(kind):
         known = {field.name: field.type for field in fields(kind)}
-        return kind(**{name: _unpack(known[name], item) for name, item in value.items()})  # type: ignore[operator]
+        return kind(**{name: _unpack(known[name], item) for name, item in value.items()})  # type: ignore[operator]  # a dataclass's type can be called
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         (kind,) = (one for one in inner if one is not NoneType)

@@ -72,6 +72,8 @@ class _Request(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
+    """What a request asks, and how the answer is to come."""
+
     ask: Ask
     model: str
     stream: bool

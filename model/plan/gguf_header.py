@@ -37,6 +37,8 @@ BLOCKS: Mapping[int, tuple[str, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
+    """What the header says of one tensor."""
+
     name: str
     shape: tuple[int, ...]
     """ggml's order: the row comes first."""
@@ -47,6 +49,8 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
+    """A file's header, or those of all its parts together."""
+
     metadata: Mapping[str, object]
     """Scalars, texts and short lists of numbers; None for longer lists, which are the vocabulary's."""
     tensors: tuple[GgufTensor, ...]

@@ -37,6 +37,8 @@ _TRIED = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
+    """One GPU, as far as a plan goes by it."""
+
     name: str
     total: int
     """bytes"""
@@ -49,6 +51,8 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
+    """What plans are made for: this machine, or another that is described."""
+
     gpus: tuple[Gpu, ...]
     host_total: int
     host_free: int

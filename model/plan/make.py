@@ -41,13 +41,14 @@ def plan_file(
     reference: str | None = None,
     notes: Path | None = None,
     machine: Machine | None = None,
+    measured: bool = True,
 ) -> Plan:
-    """How llama.cpp would run the GGUF `file`.
+    """How llama.cpp would run the GGUF `file`; `measured` as `this_machine` has it.
 
     :raises BadCheckpoint: its header is damaged, or a part is missing.
     """
     shape = read_shape(file)
-    here = machine or this_machine()
+    here = machine or this_machine(measured)
     if machine is None and shape.weights.bytes > here.host_free + sum(gpu.free for gpu in here.gpus):
         here = replace(here, disk_bandwidth=disk_rate(parts(file)[0]))
     key = note_key(shape)

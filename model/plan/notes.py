@@ -5,8 +5,10 @@ cannot be measured again.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 _LEAST, _MOST = 0.05, 20.0
 """Errors beyond these come from something else than the plan: another program that takes the memory, say."""
@@ -35,14 +37,21 @@ class Notes:
         return Errors(**known)
 
     def record(self, key: str, **measured: float) -> None:
-        """Replace errors of `key`; what is beyond belief is left as it was."""
+        """Replace errors of `key`; what is beyond belief is left as it was.
+
+        Nothing is kept where the file cannot be written: what was measured is of use all the same.
+        """
         if self._file is None:
             return
         believed = {name: value for name, value in measured.items() if _plausible(value)}
         everything = self._all() | {key: asdict(replace(self.errors(key), **believed))}
-        unfinished = self._file.with_name(self._file.name + ".part")
-        unfinished.write_text(json.dumps(everything, indent=1), encoding="utf-8")
-        unfinished.replace(self._file)
+        unfinished = self._file.with_name(f"{self._file.name}.{uuid4().hex}.part")  # others may write, too
+        with suppress(OSError):
+            try:
+                unfinished.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+                unfinished.replace(self._file)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def _all(self) -> dict[str, object]:
         try:

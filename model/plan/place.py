@@ -62,6 +62,8 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
+    """A placement, and what each device holds by it."""
+
     placement: Placement
     gpus: tuple[Use, ...]
     host: Use

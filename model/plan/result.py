@@ -46,6 +46,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """How an engine would run a model on a machine, or why it would not."""
+
     reference: str
     name: str
     engine: Literal["torch", "llama"]

@@ -46,6 +46,8 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
+    """Weights of one of the main layers."""
+
     core: Weights
     """Attention, dense or shared feed-forward, router and norms: what every token uses."""
     experts: Weights
@@ -87,6 +89,8 @@ class Dims:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
+    """A model in one form and quantisation, without its weights."""
+
     name: str
     architecture: str
     form: Literal["gguf", "safetensors"]

@@ -29,14 +29,14 @@ TORCH_CORE = {"amx_tile": 1.2e11, "avx512_bf16": 6e10, "avx512f": 4e10, "avx2": 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
+    """How fast prompts are read and answers written."""
+
     prefill: float
     """tokens/s of a prompt"""
     decode: float
     """tokens/s of an answer"""
     depth: int
     """tokens that are in the cache then"""
-    bound: str
-    """what takes most of a token's time"""
 
 
 def predict(
@@ -56,8 +56,7 @@ def predict(
     cached = depth * shape.dims.cached * CACHE_BYTES[cache_type]
     per_token = 2.0 * shape.active.numbers / max(len(shape.layers), 1)
 
-    times: dict[str, float] = {}
-    seconds, at = 0.0, first
+    reading, seconds, at = 0.0, 0.0, first  # of a token of an answer, of one of a prompt
     for number, own in enumerate(placed.placement.layers_of_gpus):
         device = machine.gpus[number]
         layers = [one for one in range(at, at + own) if one < len(shape.layers)]
@@ -65,10 +64,7 @@ def predict(
         read = sum(shape.layers[one].core.bytes + cached for one in layers)
         read += sum(shape.layers[one].experts.bytes * share for one in layers if one not in spilled)
         read += shape.head if own and at > len(shape.layers) else 0
-        times[f"reading {device.name}'s memory"] = times.get(f"reading {device.name}'s memory", 0.0) + read / (
-            device.bandwidth * _GPU_READS
-        )
-        times["launching kernels"] = times.get("launching kernels", 0.0) + len(layers) * _GPU_LAYER
+        reading += read / (device.bandwidth * _GPU_READS) + len(layers) * _GPU_LAYER
         seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
 
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
@@ -77,11 +73,10 @@ def predict(
     if not placed.placement.gpu_layers:
         host_read += shape.head
     reached = min(machine.host_bandwidth * _HOST_READS, machine.cores * _CORE_READS)
-    times["reading host memory"] = (host_read + expert_read) / reached
-    times["threads that wait"] = (len(host_layers) + len(spilled)) * _HOST_LAYER
+    reading += (host_read + expert_read) / reached + (len(host_layers) + len(spilled)) * _HOST_LAYER
     if unheld:
         missed = min(unheld / max(placed.host.weights, 1), 1.0) * expert_read
-        times["reading the disk"] = missed / (machine.disk_bandwidth or 1e9)
+        reading += missed / (machine.disk_bandwidth or 1e9)
 
     # Prompts: host layers compute there; experts of GPU layers are computed by the host or brought over, the quicker.
     host_rate = machine.cores * machine.core_rate(core_rates)
@@ -92,5 +87,4 @@ def predict(
         seconds += min(bytes_there / _BUS / batch, 2.0 * numbers / host_rate)
     if unheld:
         seconds += unheld / (machine.disk_bandwidth or 1e9) / batch
-    bound = max(times, key=lambda name: times[name])
-    return Speed(1 / max(seconds, 1e-9), 1 / max(sum(times.values()), 1e-9), depth, bound)
+    return Speed(1 / max(seconds, 1e-9), 1 / max(reading, 1e-9), depth)

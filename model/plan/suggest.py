@@ -26,6 +26,8 @@ _FAST = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
+    """A model of the table in the quantisation that suits a machine."""
+
     name: str
     quantization: str
     bytes: int

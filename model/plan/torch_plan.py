@@ -49,7 +49,7 @@ def plan_torch(
         smaller = None if context_left else largest_quantization(shape, machine, settings)
         refusal = Refusal(error.message, context_left, smaller and f"{smaller} (GGUF)")
         layout, context, uses = Layout((planner.device,)), settings.context or config.max_position_embeddings, []
-    speed = planner.speed(layout, context) if refusal is None else Speed(0.0, 0.0, 0, "")
+    speed = planner.speed(layout, context) if refusal is None else Speed(0.0, 0.0, 0)
     cache_type = "fp8" if settings.cache_type == "fp8" else str(planner.dtype).removeprefix("torch.")
     plan = Plan(
         reference=reference,

@@ -137,6 +137,13 @@ def test_an_encrypted_profile_names_the_extra_where_it_is_missing(
     assert ran.code == 1 and "loci-assistant[encryption]" in ran.err and not ran.out
 
 
+def test_a_slot_of_a_newer_version_is_named(loci: Run, encrypted: int) -> None:
+    file = locate_profile().data / "encryption.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 2, "hardware": true'))
+    ran = loci("memory", "list")
+    assert ran.code == 2 and "newer version" in ran.err
+
+
 def test_decrypting_brings_everything_back(loci: Run, encrypted: int, home: Path) -> None:
     assert loci("encrypt", "--yes").code == 2  # it is
     assert loci("decrypt", "--yes").code == 0

@@ -104,3 +104,16 @@ def test_deletion_puts_them_back_for_they_tell_of_questions(open_all: Callable[.
     with reading(store.engine) as connection:
         assert connection.execute(sa.select(moved_vectors)).all() == []
     assert first(store, 3)[1] < 0.3
+
+
+def test_they_are_learned_anew_when_turns_are_gone(open_all: Callable[..., MemoryStore]) -> None:
+    store = open_all()
+    used(store, 10)
+    store.move_vectors()
+    for session in store.sessions():
+        store.delete_session(session.id)
+    done = store.move_vectors()
+    assert done is not None and (done.turns, done.moved) == (0, 0)
+    used(store, 80)
+    done = store.move_vectors()
+    assert done is not None and done.moved == TOPICS

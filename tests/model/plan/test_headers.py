@@ -123,3 +123,5 @@ def test_errors_are_kept_and_nonsense_is_not(tmp_path: Path) -> None:
     (tmp_path / "plans.json").write_text("[")
     assert notes.errors("a") == Errors()
     Notes(None).record("a", compute=2.0)
+    Notes(tmp_path / "gone" / "plans.json").record("a", compute=2.0)  # cannot be written
+    assert [one.name for one in tmp_path.iterdir()] == ["plans.json"]
