@@ -56,6 +56,19 @@ def fts_query(text: str) -> str:
     return " OR ".join(fts_terms(text))
 
 
+def fts_beginnings(terms: list[str]) -> list[str]:
+    """Return `terms` with, for each word of five letters or more, its beginning: a rough stem in any language."""
+    words = [term[1:-1] for term in terms if term.endswith('"')]
+    short = (f"{_quoted(word[: max(4, len(word) - 2)])}*" for word in words if len(word) > 4)
+    return list(dict.fromkeys([*terms, *short]))
+
+
+def unspaced_and_words(text: str) -> tuple[str, list[str]]:
+    """Return all characters of scripts without spaces, and the words of the others, lower case."""
+    normal = _normal(text)
+    return "".join(_UNSPACED.findall(normal)), _words(_UNSPACED.sub(" ", normal))
+
+
 def fts_phrase(text: str) -> str:
     """Return a MATCH expression that finds the words of `text` in a row; empty if it has none."""
     spaced = _UNSPACED.sub(lambda run: f" {' '.join(_bigrams(run.group(), tail=False))} ", _normal(text))

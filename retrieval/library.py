@@ -23,6 +23,7 @@ from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
+from retrieval.language import pieces_per_word
 from retrieval.query import read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
@@ -100,7 +101,10 @@ class Library:
                 let_through = admitted(db, asked, collections)
             wanted = let_through if wanted is None else wanted & let_through
         vector = self.embed([asked.words])[0]
-        return self._searcher.search(asked.words, vector, self._index, collections, limit, wanted, epoch, asked.phrases)
+        pieces = pieces_per_word(asked.words, self.embedder.count_tokens)
+        return self._searcher.search(
+            asked.words, vector, self._index, collections, limit, wanted, epoch, asked.phrases, pieces
+        )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed with the library's embedder: [N, D], rows of length 1.

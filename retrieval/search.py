@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, func, select, text
 from retrieval.bounds import holding
 from retrieval.documents import epoch_of, generation_of, vectors_of
 from retrieval.errors import LibraryChanged
-from retrieval.fulltext import fts_terms
+from retrieval.fulltext import fts_beginnings, fts_terms
 from retrieval.fusion import best_bm25, fuse
+from retrieval.language import INFLECTED, trust
 from retrieval.schema import chunks, documents, epochs, extractions
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
@@ -48,8 +49,11 @@ class Searcher:
         wanted: Collection[int] | None,
         epoch: int | None,
         phrases: Sequence[str] = (),
+        pieces: float = 1.0,
     ) -> list[Passage]:
         """Return the best `limit` passages, which hold all of `phrases`; `vector` is the query's, [D].
+
+        `pieces` are the embedder's tokens per word of the query (`retrieval.language`).
 
         :raises LibraryChanged: pinned to an `epoch` whose passages are not all there any more.
         """
@@ -64,14 +68,16 @@ class Searcher:
             scores, ids = index.search(vector[None, :], settings.candidates, allowed)
             dense = {int(id): float(score) for id, score in zip(ids[0], scores[0], strict=True) if id >= 0}
             # 2. by words
-            lexical, best = self._lexical(db, query, allowed)
+            lexical, best = self._lexical(db, query, allowed, pieces)
             # 3. what only words found gets its cosine too, so that both are judged alike
             missing = [id for id in lexical if id not in dense]
             if missing:
                 cosines = vectors_of(db, missing, len(vector)) @ vector
                 dense |= {id: float(cosine) for id, cosine in zip(missing, cosines, strict=True)}
             # 4. one order
-            ranked = fuse(dense, lexical, best, settings.dense_weight)[:limit]
+            weight = settings.dense_weight
+            weight *= trust(pieces) if weight < 1 else 1  # meaning alone stays alone
+            ranked = fuse(dense, lexical, best, weight)[:limit]
             return _passages(db, ranked, dense, lexical)
 
     def _allowed_ids(
@@ -107,9 +113,11 @@ class Searcher:
             self._allowed[key] = np.sort(np.array(db.execute(query).scalars().all(), dtype=np.int64))
         return self._allowed[key]
 
-    def _lexical(self, db: Connection, query: str, allowed: Ids) -> tuple[dict[int, float], float]:
+    def _lexical(self, db: Connection, query: str, allowed: Ids, pieces: float) -> tuple[dict[int, float], float]:
         """The best candidates by BM25 (higher is better), and the BM25 that a perfect one would have."""
-        frequencies = {term: self._frequency(db, term) for term in fts_terms(query)}
+        terms = fts_terms(query)
+        terms = fts_beginnings(terms) if pieces >= INFLECTED else terms
+        frequencies = {term: self._frequency(db, term) for term in terms}
         found = {term: n for term, n in frequencies.items() if n}
         rare = {term: n for term, n in found.items() if n <= _COMMON * self._rows or self._rows < _SMALL}
         # Terms that the library lacks stay in the measure: a passage that has all the others is still not perfect.
