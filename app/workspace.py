@@ -130,6 +130,10 @@ class Workspace:
             engine, self._engine = self._engine, None
             engine.close()
 
+    def choose_model(self, reference: str) -> None:
+        """Have another model answer from here on; it is loaded when it is needed."""
+        self.use_model(self.settings.model.model_copy(update={"reference": reference}))
+
     @property
     def model_loaded(self) -> bool:
         return self._engine is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from tui.backend import MemoryChange, Verdict
 from tui.failures import Failure
 from tui.messages import AddMoved
+from tui.model_actions import ModelActions
 from tui.rows import AddedRow, MemoryRow
 from tui.session_actions import SessionActions
 from tui.state import Adding
@@ -18,7 +19,7 @@ PROGRESS_EVERY = 0.1
 """Seconds between two updates while files are read."""
 
 
-class ChatActions(SessionActions):
+class ChatActions(SessionActions, ModelActions):
     """The actions that do something; each takes the text after its slash command, if any."""
 
     # --- feedback and memories

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from app.answer import Ask, Citation, TurnEvent
-from tui.rows import AddedRow, LibraryRow, MemoryRow, ModelRow, PastRow, SessionRow, SourceRow, TurnMark, TurnRow
+from app.model_plan import PlanLines
+from tui.rows import (
+    AddedRow,
+    LibraryRow,
+    MemoryRow,
+    ModelRow,
+    PastRow,
+    SessionRow,
+    SourceRow,
+    TurnMark,
+    TurnRow,
+)
 
 Progress = Callable[[int, int, str], bool]
 """(done, total, path) of reading files; returns False to stop after this file."""
@@ -20,6 +31,18 @@ MemoryChange = Literal["forget", "restore", "pin", "unpin"]
 class Backend(Protocol):
     def model(self, loading: Callable[[str], None]) -> ModelRow:
         """The model in use, loaded if it is not; `loading` is told how far that is."""
+        ...
+
+    def models(self) -> list[str]:
+        """References of the models at hand."""
+        ...
+
+    def plan(self, reference: str) -> PlanLines:
+        """Whether a model fits here, and what it would take; loads nothing."""
+        ...
+
+    def use_model(self, reference: str, loading: Callable[[str], None]) -> ModelRow:
+        """Load another model in place of the one in use, which stays where that fails."""
         ...
 
     def library(self, scope: Sequence[str]) -> LibraryRow: ...

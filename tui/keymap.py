@@ -109,7 +109,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "memory.pin", "Pin a memory", "Never forget the memory with this number", "pin", slash="pin", argument="[ID]"
     ),
-    Action("model.show", "About the model", "What the model is and where it runs", "model", slash="model"),
+    Action("model.show", "Model", "What the model is; or another, planned first", "model", "", "model", "[REF]"),
     Action(
         "look.theme",
         "Change the theme",

@@ -27,7 +27,7 @@ from tui.widgets.side import TITLES, SidePane
 from tui.widgets.source import SourcePane
 from tui.widgets.status import StatusLine, TopLine
 from tui.widgets.window import WindowPane
-from tui.words import count, model_line, model_note
+from tui.words import count, model_note
 
 _SHOWN_EVERY = 0.1
 """Seconds between two words on a load, which tells of every tensor."""
@@ -131,21 +131,6 @@ class PaneActions(Jobs):
     def _library_known(self, library: LibraryRow) -> None:
         self.state.library = library
         self.show_library()
-
-    async def action_model(self, argument: str = "") -> None:
-        async def told(model: ModelRow) -> None:
-            self._model_loaded(model)
-            lines = [
-                f"reference     {model.reference}",
-                f"architecture  {model.architecture}, {model.quantization}",
-                f"window        {model.context:,} tokens",
-                f"runs on       {', '.join(model.devices)} ({model.engine})",
-            ]
-            if note := model_note(model):
-                lines.append(f"note          {note}")
-            await self.say(model_line(model), "\n".join(lines))
-
-        self.job("model", lambda: self.backend.model(self._model_loading), told, self._model_failed)
 
     # --- panes
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from app.answer import Ask, Citation, Started, TurnEvent
 from app.errors import TracesLeft
 from app.loading import LoadMeter
+from app.model_plan import PlanLines, plan_lines
 from memory.types import Memory, Session, Source
 from retrieval.errors import NoSuchDocument
 from tui.backend import MemoryChange, Progress, Verdict
@@ -82,6 +83,23 @@ class WorkspaceBackend:
             active_parameters=info.active_parameters,
             writes_prose="chat" in info.capabilities,
         )
+
+    def models(self) -> list[str]:
+        from app.models_here import models_here
+
+        return models_here(self._workspace)
+
+    def plan(self, reference: str) -> PlanLines:
+        return plan_lines(self._workspace, reference)
+
+    def use_model(self, reference: str, loading: Callable[[str], None]) -> ModelRow:
+        before = self._workspace.settings.model.reference
+        self._workspace.choose_model(reference)
+        try:
+            return self.model(loading)
+        except Exception:
+            self._workspace.choose_model(before)
+            raise
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
         library = self._library

@@ -31,13 +31,11 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     \b
     loci model list
     """
+    from app.models_here import models_here
+
     with workspace(ctx) as opened:
         used = opened.settings.model.reference
-        folder = opened.profile.data / "models"
-    here = [
-        str(path) for path in sorted(folder.glob("*")) if path.suffix == ".gguf" or (path / "config.json").is_file()
-    ]
-    references = list(dict.fromkeys(["embedded", used, *here]))
+        references = models_here(opened)
     if as_json:
         print_json([{"reference": reference, "in_use": reference == used} for reference in references])
     else:

@@ -72,6 +72,11 @@ class ResidentWorkspace(Workspace):
             self._info = unpack(EngineInfo, self._drawn(self.order("load")))
         return self._info
 
+    def choose_model(self, reference: str) -> None:
+        super().choose_model(reference)
+        self._flags = {**(self._flags or {}), "model.reference": reference}
+        self._info = None
+
     @property
     def model_loaded(self) -> bool:
         return super().model_loaded or self._info is not None

@@ -23,6 +23,8 @@ from app.answer import (
     UsedMemory,
     Window,
 )
+from app.errors import BadInput
+from app.model_plan import PlanLines
 from memory.branches import Branches
 from memory.errors import NoSuchMemory
 from model.engine import Usage
@@ -183,6 +185,17 @@ class FakeBackend:
             loading("1.0/4.0 GB, 900 MB/s")
             self.model_gate.wait()
         return MODEL
+
+    def models(self) -> list[str]:
+        return ["embedded", "/models/large.gguf"]
+
+    def plan(self, reference: str) -> PlanLines:
+        return PlanLines("huge" not in reference, reference.rsplit("/", 1)[-1], ("cpu: 4.1 GiB of 8.0 GiB free",))
+
+    def use_model(self, reference: str, loading: Callable[[str], None]) -> ModelRow:
+        if "broken" in reference:
+            raise BadInput("The file is damaged.", "Fetch it again.")
+        return replace(MODEL, name="Large", reference=reference, writes_prose=True)
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
         return LibraryRow(self.documents if "main" in scope else 0, ("main",))

@@ -336,6 +336,27 @@ async def test_a_model_that_cannot_load_is_said_and_the_rest_works(backend: Fake
         await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 2)
 
 
+async def test_another_model_is_planned_asked_for_and_loaded_in_the_same_chat(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await ask(pilot)
+        await send(pilot, "/model /models/huge.gguf")
+        await until(pilot, lambda: "huge.gguf" in notices(app))
+        assert not isinstance(app.screen, Confirm), "what does not fit is not offered"
+        for key in ("enter", "y"):
+            await send(pilot, "/model /models/large.gguf")
+            await until(pilot, lambda: isinstance(app.screen, Confirm))
+            assert "4.1 GiB of 8.0 GiB" in str(app.screen.query_one(Static).render())
+            await pilot.press(key)
+        await until(pilot, lambda: "Large" in words(app, "#model-line"))
+        assert len(app.query_one(Conversation).views) == 1 and not app.query_one(Composer).border_title
+        await send(pilot, "/model /models/broken.gguf")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: "The file is damaged." in notices(app))
+        assert "Large" in words(app, "#model-line"), "the one before goes on"
+
+
 async def test_slash_commands(backend: FakeBackend) -> None:
     app = LociChat(backend)
     async with app.run_test(size=WIDE) as pilot:

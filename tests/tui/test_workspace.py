@@ -19,6 +19,7 @@ from memory.errors import NoSuchSession
 from memory.settings import MemorySettings
 from memory.store import MemoryStore
 from model.engine import EngineInfo
+from model.settings import ModelSettings
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
@@ -61,7 +62,8 @@ class Workspace:
         embedder = Letters()
         self.library = Library(folder, folder / "cache", RetrievalSettings(), lambda: embedder)
         self.memory = MemoryStore(folder, MemorySettings(), embedder.encode, embedder.id)
-        self.settings = SimpleNamespace(memory=SimpleNamespace(enabled=True))
+        self.settings = SimpleNamespace(memory=SimpleNamespace(enabled=True), model=ModelSettings())
+        self.chosen: list[str] = []
         self.made = Assistant()
         self.loaded = 0
         self.model_loaded = False
@@ -74,6 +76,10 @@ class Workspace:
         return EngineInfo(
             "embedded", "Loci embedded", "torch", "deepseek_v3", 4096, "F16", ("cpu",), frozenset({"span"}), 9_800_000
         )
+
+    def choose_model(self, reference: str) -> None:
+        self.chosen.append(reference)
+        self.settings.model = self.settings.model.model_copy(update={"reference": reference})
 
     def assistant(self) -> Assistant:
         return self.made
@@ -260,6 +266,20 @@ def test_rooms_are_opened_by_one_thread_at_a_time() -> None:
 def test_the_model_row_says_that_a_span_model_writes_no_prose(backend: WorkspaceBackend) -> None:
     row = backend.model(print)
     assert row.name == "Loci embedded" and not row.writes_prose and row.total_parameters == 9_800_000
+
+
+def test_another_model_is_planned_and_the_one_before_stays_where_it_fails(
+    backend: WorkspaceBackend, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend.models() == ["embedded"]
+    plan = backend.plan("embedded")
+    assert plan.fits and any("tokens/s" in line for line in plan.lines)
+    assert backend.plan("http://localhost:1/v1#m").fits is None
+    assert backend.use_model("other", print).name == "Loci embedded" and workspace.chosen == ["other"]
+    monkeypatch.setattr(workspace, "load", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        backend.use_model("broken", print)
+    assert workspace.chosen[1:] == ["broken", "other"]
 
 
 def test_a_load_is_told_in_bytes_and_rate(backend: WorkspaceBackend, workspace: Workspace) -> None:

@@ -21,19 +21,20 @@ SEARCH_DELAY = 0.15
 
 
 class Confirm(ModalScreen[bool]):
-    """Asks before something that cannot be undone; anything but `y` is no."""
+    """Asks before something that cannot be undone, or takes long; anything but `y` is no."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "Yes"),
         Binding("n,escape,enter", "dismiss(False)", "No"),
     ]
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: str, text: str = "", answers: str = "y deletes · n or Esc keeps it") -> None:
         super().__init__()
-        self.question = question
+        self.question, self.text, self.answers = question, text, answers
 
     def compose(self) -> ComposeResult:
-        yield Static(Content.assemble((f"{self.question}\n\n", "bold"), "y deletes · n or Esc keeps it"), id="confirm")
+        more = f"{self.text}\n\n" if self.text else ""
+        yield Static(Content.assemble((f"{self.question}\n\n", "bold"), more, self.answers), id="confirm")
 
 
 class SessionsScreen(ModalScreen[SessionRow | None]):

@@ -61,6 +61,15 @@ def test_doors_share_a_model_and_see_the_turns_events(server: Server, door: Door
     assert talker.loads == ["embedded"]
 
 
+def test_a_door_goes_on_with_another_model(server: Server, door: Door) -> None:
+    chat = door()
+    assert chat.load().reference == "embedded"
+    chat.choose_model("other")
+    assert chat.load().reference == chat.settings.model.reference == "other"
+    list(chat.assistant().turn(plain("write hello")))
+    assert talker.loads == ["embedded", "other"]
+
+
 def test_every_door_that_waits_is_told_how_far_the_model_is(server: Server, door: Door, profile: Profile) -> None:
     talker.go_on.clear()
     doors = [door(), door()]
