@@ -104,11 +104,10 @@ def _encryption(workspace: Workspace, fix: bool) -> Finding:
     if fix:
         for file in caches:
             file.unlink(missing_ok=True)
-    if plain or (caches and not fix):
-        names = ", ".join(file.name for file in (*plain, *caches)[:3])
-        return Finding(
-            "encryption", "problem", f"the profile is encrypted, and these are not: {names}", "loci doctor --fix"
-        )
+    if left := plain or ([] if fix else caches):
+        names = ", ".join(file.name for file in left[:3])
+        mend = "Restore a backup (`loci restore FILE`)." if plain else "loci doctor --fix"
+        return Finding("encryption", "problem", f"the profile is encrypted, and these are not: {names}", mend)
     return Finding("encryption", "ok", "AES-256: databases by SQLCipher; no caches are written")
 
 

@@ -150,7 +150,7 @@ def delete(
     from app.purge import purge_session
 
     with workspace(ctx) as opened:
-        found = [opened.memory.session(id) for id in ids]
+        found = [opened.memory.session(id) for id in dict.fromkeys(ids)]
         for session in found:
             confirm(f"Delete session {session.id}, “{session.title}”?", yes)
         with purging(opened, as_json) as (report, _):

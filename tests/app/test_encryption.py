@@ -137,6 +137,17 @@ def test_an_encrypted_profile_names_the_extra_where_it_is_missing(
     assert ran.code == 1 and "loci-assistant[encryption]" in ran.err and not ran.out
 
 
+def test_the_doctor_names_what_is_not_encrypted_and_what_mends_it(loci: Run, encrypted: int) -> None:
+    profile = locate_profile()
+    cache = profile.cache / "vectors-1.faiss"
+    cache.write_bytes(b"plain")
+    found = next(one for one in loci("doctor", "--json").json if one["check"] == "encryption")
+    assert found["state"] == "problem" and cache.name in found["detail"] and "--fix" in found["mend"]
+    connect(profile.data / "other.db").execute("CREATE TABLE t (x)").connection.close()
+    fixed = next(one for one in loci("doctor", "--fix", "--json").json if one["check"] == "encryption")
+    assert not cache.exists() and "other.db" in fixed["detail"] and "loci restore" in fixed["mend"]
+
+
 def test_a_slot_of_a_newer_version_is_named(loci: Run, encrypted: int) -> None:
     file = locate_profile().data / "encryption.json"
     file.write_text(file.read_text().replace('"format": 1', '"format": 2, "hardware": true'))
