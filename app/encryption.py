@@ -81,6 +81,8 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
         raise BadInput("A deletion for good was interrupted, and is to be ended first.", "loci doctor --fix")
     try:
         with _nobody_else(profile), no_copies(profile), staging(profile) as staged, ExitStack() as held:
+            if (read_slot(profile.data) is None) != (old is None):
+                raise BadInput("Another process converted the profile meanwhile.", "`loci doctor` says how it is now.")
             files = sorted(profile.data.glob("*.db"))
             # 1. Each database, which nobody else can open until the end.
             for file in files:
@@ -92,14 +94,13 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
             finish(staged["data"])
             for folder in staged.values():
                 _settle(folder)
-            # 3. The exchange, and the end of the old bytes.
+            # 3. Caches, which no opening of the profile would sweep after a kill.
+            _clear_caches(profile)
+            # 4. The exchange, and the end of the old bytes.
             doomed = [held.enter_context(file.open("r+b", buffering=0)) for file in files]
             exchange(profile, staged["data"], staged["config"])
             for handle in doomed:
                 _overwrite(handle.fileno())
-            drop_epochs(profile.cache)  # and stop a builder that is at work there
-            shutil.rmtree(profile.cache, ignore_errors=True)
-            make_private(profile.cache)
     except driver_errors(OSError) as error:
         if disk_is_full(error, profile.data.parent):
             raise DiskFull(
@@ -180,6 +181,18 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copytree(path, target / path.name)
         else:
             shutil.copy2(path, target / path.name)
+
+
+def _clear_caches(profile: Profile) -> None:
+    """Remove what lies in the cache folder, but for the lock that keeps a resident from starting."""
+    drop_epochs(profile.cache)  # and stop a builder that is at work there
+    for path in profile.cache.iterdir():
+        if path == Place.of(profile).folder:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _settle(folder: Path) -> None:

@@ -7,6 +7,7 @@ A profile is encrypted if its data folder has the file `encryption.json`: the ke
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +29,9 @@ COST = 1 << 17
 
 _BLOCKS = 8
 _MEMORY = 256 << 20
+_SEALED = 60
+"""Bytes of a sealed key: nonce, key, tag."""
+
 _SERVICE = "loci"
 """What the OS keyring files keys under."""
 
@@ -114,6 +118,8 @@ class Keys:
             try:
                 with os.fdopen(int(number), encoding="utf-8") as handle:
                     self._passphrases.append(handle.read().rstrip("\r\n"))
+            except UnicodeDecodeError:
+                raise BadInput(f"What {DESCRIPTOR}={number} gives is not valid UTF-8.") from None
             except (OSError, ValueError):
                 raise BadInput(f"{DESCRIPTOR}={number} is no descriptor to read from.") from None
         if (given := os.environ.get(PASSPHRASE)) and given not in self._passphrases:
@@ -135,13 +141,23 @@ def read_slot(data: Path) -> Slot | None:
         values = json.loads(file.read_bytes())
         if values["format"] > FORMAT:
             raise BadInput(f"{file} was written by a newer version of Loci.", "Update Loci.")
-        return Slot(**values)
+        slot = Slot(**values)
+        _check(slot)
+        return slot
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput(
             f"{file} is damaged: {error}. Without it the profile cannot be read.", "Take it from a backup."
         ) from None
+
+
+def _check(slot: Slot) -> None:
+    """:raises ValueError, TypeError: it is not as one was written."""
+    if len(bytes.fromhex(slot.sealed)) != _SEALED or not bytes.fromhex(slot.salt):
+        raise ValueError("the sealed key or its salt is cut short")
+    if not 1 < slot.cost < _MEMORY // (128 * _BLOCKS) or slot.cost & (slot.cost - 1):  # RFC 7914, section 2
+        raise ValueError(f"{slot.cost} is no cost of scrypt")
 
 
 def write_slot(data: Path, key: Key, passphrase: str, *, keyring: bool) -> None:
@@ -162,7 +178,8 @@ def write_slot(data: Path, key: Key, passphrase: str, *, keyring: bool) -> None:
 
 def _under(passphrase: str, slot: Slot) -> Key:
     salt = bytes.fromhex(slot.salt)
-    derived = hashlib.scrypt(passphrase.encode(), salt=salt, n=slot.cost, r=_BLOCKS, p=1, maxmem=_MEMORY, dklen=32)
+    plain = unicodedata.normalize("NFC", passphrase)  # keyboards differ in how they write one letter (RFC 8265, 4.2)
+    derived = hashlib.scrypt(plain.encode(), salt=salt, n=slot.cost, r=_BLOCKS, p=1, maxmem=_MEMORY, dklen=32)
     return Key(derived)
 
 

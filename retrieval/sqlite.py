@@ -226,7 +226,8 @@ def _problem(file: Path, error: BaseException) -> DatabaseProblem | None:
         return _full(file)
     if "locked" in said or "busy" in said:
         return DatabaseProblem(f"{file} is in use by another process.", "Wait for it to end, then try again.")
-    if "malformed" in said or "not a database" in said:
+    # The last two are SQLCipher's word for a page that was changed, and full text's for its own tables.
+    if any(word in said for word in ("malformed", "not a database", "sql logic error", "vtable constructor failed")):
         return DatabaseProblem(
             f"{file} is damaged, or is encrypted with another key ({message}).",
             "Restore a backup (`loci restore FILE`), or move the file away and ingest anew.",

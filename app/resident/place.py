@@ -71,11 +71,14 @@ class Place:
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         except BlockingIOError:
             os.close(descriptor)
             return None
-        os.truncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        except OSError:  # a full disk: a lock without its holder's id would be waited for without end
+            os.close(descriptor)
+            raise
         return descriptor
 
     def holder(self) -> int | None:

@@ -3,16 +3,22 @@ commands work as before with the passphrase, say what is wrong without; and a ki
 a profile that can be read.
 """
 
+import json
 import os
+import shutil
 import signal
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import app.encryption
 import app.keys
+from app.errors import BadInput
 from app.keys import Keys, read_slot
 from app.profile import locate_profile, open_profile, shelves
+from app.resident.place import Place
 from app.workspace import Workspace
 from memory.types import Source
 from retrieval.cipher import Key, connect, decrypted
@@ -192,6 +198,9 @@ def test_another_process_in_a_database_keeps_it_from_being_converted(
 def test_a_kill_while_converting_leaves_a_readable_profile(told: int, home: Path, step: int, back: bool) -> None:
     if back:
         app.encryption.encrypt(open_profile(), PASSPHRASE)
+    else:
+        shelves(open_profile()).mkdir()
+        (shelves(open_profile()) / "read").write_text(SECRET)
     if not (child := os.fork()):
         killing(step)
         with_passphrase = Keys(lambda question: PASSPHRASE)
@@ -210,6 +219,20 @@ def test_a_kill_while_converting_leaves_a_readable_profile(told: int, home: Path
     if back != converted:  # it is encrypted: what was left lying was swept when it was opened
         assert found(home) == []
     assert not list((home / "data").glob(".default-re*"))
+
+
+def test_of_two_that_encrypt_the_second_is_told_of_the_first(
+    told: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = app.encryption.stop
+
+    def overtaken(place: Place) -> None:
+        monkeypatch.setattr(app.encryption, "stop", stop)
+        app.encryption.encrypt(locate_profile(), PASSPHRASE)
+
+    monkeypatch.setattr(app.encryption, "stop", overtaken)
+    with pytest.raises(BadInput, match="Another process"):
+        app.encryption.encrypt(locate_profile(), "another")
 
 
 def test_a_conversion_under_way_is_no_scrap_to_others(told: int, home: Path) -> None:
@@ -240,7 +263,14 @@ def killing(step: int) -> None:
 
     Path.rename = rename  # type: ignore[method-assign, assignment]
     if step == 5:
-        app.swap.shutil.rmtree = die
+        rmtree = shutil.rmtree
+
+        def sweep(path: Path, **options: Any) -> None:
+            if "-restoring-" in path.name:
+                die()
+            rmtree(path, **options)
+
+        app.swap.shutil.rmtree = sweep  # type: ignore[assignment]
 
 
 def test_a_deletion_for_good_is_proven_inside_the_encryption(
@@ -330,3 +360,50 @@ def test_the_keyring_opens_a_profile_without_a_passphrase(
 
 def test_a_key_is_in_no_representation() -> None:
     assert repr(Key(b"\x01" * 32)) == "Key()"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"salt": "zz"},
+        {"salt": 5},
+        {"salt": ""},
+        {"sealed": "00"},
+        {"sealed": "0"},
+        {"cost": 1 << 40},
+        {"cost": 3},
+        {"cost": -1},
+        {"cost": "x"},
+    ],
+)
+def test_a_damaged_slot_is_named(loci: Run, encrypted: int, home: Path, damage: dict[str, object]) -> None:
+    slot = home / "data" / "default" / "encryption.json"
+    slot.write_text(json.dumps(json.loads(slot.read_text()) | damage))
+    ran = loci("memory", "list")
+    assert ran.code == 2 and "encryption.json is damaged" in ran.err
+
+
+def test_a_passphrase_may_be_typed_composed_or_decomposed(
+    loci: Run, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form in ("NFC", "NFD"):
+        monkeypatch.setenv("LOCI_PASSPHRASE", unicodedata.normalize(form, "grün, grün"))
+        assert loci("encrypt" if form == "NFC" else "decrypt", "--yes").code == 0
+
+
+def test_a_passphrase_that_is_not_utf_8_is_said_to_be_that(
+    loci: Run, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passphrase").write_bytes("grün".encode("latin-1"))
+    monkeypatch.setenv("LOCI_PASSPHRASE_FD", str(os.open(tmp_path / "passphrase", os.O_RDONLY)))
+    ran = loci("encrypt", "--yes")
+    assert ran.code == 2 and "not valid UTF-8" in ran.err
+
+
+def test_a_changed_page_is_a_damaged_database_to_the_doctor(loci: Run, encrypted: int, home: Path) -> None:
+    file = home / "data" / "default" / "memory.db"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    ran = loci("doctor")
+    assert ran.code == 1 and "memory.db is damaged" in ran.out and "unexpectedly" not in ran.err

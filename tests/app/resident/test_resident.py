@@ -1,5 +1,6 @@
 """The resident and its doors over real stores, with a model that does what the question says."""
 
+import errno
 import json
 import os
 import socket
@@ -283,3 +284,19 @@ def test_the_memory_is_tidied_after_the_answer_and_a_question_does_not_wait_for_
     assert first.answer == "Yes." and tidied.wait(10)  # the answer was there while it went on
     go_on.set()
     assert ask(door(), "write more", first.session).answer == "Yes."
+
+
+def test_a_full_disk_leaves_no_lock_that_nobody_holds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(home)
+    home.mkdir()
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", _no_room)
+        with pytest.raises(OSError, match="No space"):
+            place.lock()
+    lock = place.lock()
+    assert lock is not None
+    os.close(lock)
+
+
+def _no_room(descriptor: int, content: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
