@@ -32,6 +32,7 @@ _BESIDE = tuple(column for column in memories.c if column.name not in _SHOWN | _
 
 Number = Annotated[int, Field(ge=-LARGEST - 1, le=LARGEST)]
 """An integer that a store can hold."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class ExportedSource(BaseModel):
@@ -58,10 +59,10 @@ class ExportedMemory(BaseModel):
     scope: str = Field(default="main", min_length=1)
     state: State = "active"
     pinned: bool = False
-    retention: float | None = None
+    retention: float | None = Field(default=None, allow_inf_nan=False)
     created: str | None = None
     last_used: str | None = None
-    uses: Number = Field(default=0, ge=0)
+    uses: Count = 0
     valid_from: str | None = None
     valid_to: str | None = None
     superseded_by: Number | None = None
@@ -129,7 +130,7 @@ def parse(lines: Iterable[Mapping[str, Any] | str]) -> Parsed:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the row"
             parsed.bad.append(BadRow(number, f"{where}: {first['msg']}"))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             parsed.bad.append(BadRow(number, str(error)))
     # In the order of their numbers, which an empty store can then keep.
     parsed.memories.sort(key=lambda row: row.id or sys.maxsize)

@@ -6,6 +6,7 @@ it follows. Knows the tables by `memory.schema` alone.
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from memory.schema import counters, memories, metadata, moved_vectors, turns, vectors
 from memory.sessions import index_turn
+from memory.transfer_checks import check_content
 
 _MADE_ANEW = {counters.name, vectors.name, moved_vectors.name, memories.name}
 """Vectors and counters are made by the store that takes the rows in; memories have lines of their own."""
@@ -34,6 +36,9 @@ _TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], type | tuple[type, ...]], ..
 LARGEST = 2**63 - 1
 """The largest integer that SQLite stores (https://www.sqlite.org/datatype3.html)."""
 
+_LAST = 2**62
+"""The largest number that a row keeps: after `LARGEST` a table takes no more rows."""
+
 Values = dict[str, Any]
 
 
@@ -52,8 +57,7 @@ def check_row(row: Mapping[str, Any]) -> tuple[str, Values]:
     if not isinstance(given, Mapping):
         raise ValueError("row: is no object")
     values = {column.name: check_value(column, given.get(column.name)) for column in table.c}
-    if table is turns and values["answer_json"]:
-        json.loads(values["answer_json"])
+    check_content(table, values)
     return table.name, values
 
 
@@ -68,6 +72,8 @@ def check_value(column: sa.Column[Any], value: Any) -> Any:
     wanted = next(python for kind, python in _TYPES if isinstance(column.type, kind))
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{column.name}: {value!r} is of the wrong type")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{column.name}: {value} is no finite number")
     if isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
         raise ValueError(f"{column.name}: is too large a number")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -119,7 +125,7 @@ class Importer:
             return None
         given = sa.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = :name")
         highest = self._connection.execute(given, {"name": table.name}).scalar_one()
-        return told if told > highest else None
+        return told if highest < told <= _LAST else None
 
     def _known(self, table: sa.Table, row: Values) -> int | None:
         names = _KNOWN_BY.get(table.name) or tuple(row)

@@ -57,7 +57,7 @@ def import_(
     from model.errors import why
 
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")  # editors on Windows put a mark first
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{file} cannot be read: {why(error)}.", "Give a file that `loci memory export` wrote."

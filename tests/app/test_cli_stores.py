@@ -108,7 +108,7 @@ def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: 
     assert added.json["text"] == "My card is [card number removed]"
     assert added.err == "Kept out of the memory: 1 card number.\n"
     assert "1 card number" in loci("memory", "edit", added.json["id"], f"My new card is {card}").err
-    (tmp_path / "m.jsonl").write_text(json.dumps({"text": f"A card: {card}"}))
+    (tmp_path / "m.jsonl").write_text(json.dumps({"text": f"A card: {card}"}), "utf-8-sig")  # as on Windows
     assert loci("memory", "import", tmp_path / "m.jsonl").err == "Kept out of the memory: secrets of 1 rows.\n"
     assert card not in loci("memory", "list", "--all").out
 

@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from memory.retention.features import NAMES
+from memory.retention.gate import Verdict
+from memory.retention.scorer import Scorer
 from memory.store import MemoryStore
 from memory.types import Source
 
@@ -68,6 +73,25 @@ def test_in_a_store_that_has_others_rows_get_fresh_numbers_and_references_follow
     assert other.check() == []
 
 
+def row_of(table: str, **values: object) -> dict[str, object]:
+    """A line of an export as it could be, but for `values`."""
+    at, scorer = NOW.isoformat(), Scorer(NAMES, *np.ones((3, len(NAMES))), bias=0.0)
+    rows: dict[str, dict[str, object]] = {
+        "turns": {"session": 1, "asked_at": at, "question": "?", "answer": "!", "answer_json": "", "complete": True},
+        "exposures": {"memory": 1, "at": at, "rank": 0, "cited": True},
+        "rankings": {"at": at, "weights": "[]", "turns": 1, "gain": 0.1, "error": 0.1, "active": True},
+        "retention_models": {
+            "at": at,
+            "scorer": json.dumps(scorer.to_json()),
+            "verdict": json.dumps(asdict(Verdict(True, 50, 0.1, 0.2, 0.3, ""))),
+            "active": True,
+        },
+        "retention_features": {"memory": 1},
+        "retention_labels": {"memory": 1, "at": at, "cause": "cited", "used": True, "weight": 1.0},
+    }
+    return {"table": table, "row": {"id": 1} | rows[table] | values}
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -84,6 +108,19 @@ def test_in_a_store_that_has_others_rows_get_fresh_numbers_and_references_follow
             "title: holds half",
         ),
         (5, "the row"),
+        ({"text": "x", "uses": -1}, "uses: "),
+        ({"text": "x", "retention": float("inf")}, "retention: "),
+        ({"text": "x", "created": "0001-01-01T00:00:00+14:00"}, "date value out of range"),
+        ({"table": "sessions", "row": {"id": 1, "scope": "main", "title": "t", "started": "x"}}, "started: 'x'"),
+        (row_of("turns", answer_json="null"), "answer_json: is no object"),
+        (row_of("exposures", measured="[1]"), "measured: is no object"),
+        (row_of("exposures", measured="no JSON"), "measured: is not JSON"),
+        (row_of("exposures", score=float("nan")), "score: nan"),
+        (row_of("rankings", weights="{}"), "weights: "),
+        (row_of("retention_models", scorer="{}"), "scorer: "),
+        (row_of("retention_models", verdict="{}"), "verdict: "),
+        (row_of("retention_features", written={"base64": "AAAA"}), "written: 3 bytes"),
+        (row_of("retention_labels", features={"base64": ""}), "features: 0 bytes"),
     ],
 )
 def test_a_bad_line_is_named_and_the_rest_goes_in(store: MemoryStore, line: object, reason: str) -> None:
@@ -94,3 +131,8 @@ def test_a_bad_line_is_named_and_the_rest_goes_in(store: MemoryStore, line: obje
 def test_a_line_of_brackets_without_end_is_named_and_the_rest_goes_in(store: MemoryStore) -> None:
     report = store.import_(['{"text": ' + "[" * 100_000, '{"text": "A plain statement"}'])
     assert report.added == 1 and report.bad[0].line == 1 and "too deeply" in report.bad[0].reason
+
+
+def test_the_last_number_of_all_is_not_kept_as_no_row_could_come_after_it(store: MemoryStore) -> None:
+    store.import_([{"text": "My boat is red", "id": 2**63 - 1}])
+    assert store.add("My dog is called Rex", source=Source("command")).id < 2**62
