@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from app.answer import LeftOut, Text, TurnEvent, Used, Window
 from app.answer_types import FITTING
+from app.answerable import answerable
 from app.judge import EngineJudge
 from app.query import FIRST_PERSON, to_second_person
 from app.sentences import STOP_WORDS, Range, content_words, is_row
@@ -65,6 +66,7 @@ class Chooser:
             self._choice = choose(
                 read_query(turn.query or turn.standalone).words, texts, turn.shelf.library.embed, judge
             )
+            self._choice = self._held_to_text(turn, self._choice)
         turn.usage = judge.usage if judge is not None else turn.usage
         turn.text = self._written(turn)
         yield Text(turn.text)
@@ -99,6 +101,14 @@ class Chooser:
         turn.grounded = True
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def _held_to_text(self, turn: Turn, choice: Choice | None) -> Choice | None:
+        """The choice with the confidence that a text which was handed over answers at all: no search picked it out of
+        many, so that its being near says more."""
+        if choice is None or not turn.shelf.holds((passage := turn.passages[choice.unit.text]).document):
+            return choice
+        sure = answerable(read_query(turn.query or turn.standalone).words, passage, turn.shelf)
+        return choice if sure is None else replace(choice, confidence=sure)
 
     def _answers(self, choice: Choice | None) -> bool:
         return choice is not None and choice.confidence >= self._settings.abstain_below

@@ -35,6 +35,7 @@ class Library(Protocol):
     def document(self, reference: str) -> DocumentInfo: ...
     def documents(self, collections: Sequence[str] | None = None) -> list[DocumentInfo]: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None: ...
 
 
 class Shelf:
@@ -97,6 +98,10 @@ class Shelf:
             lexical = sum(weight[word] for word in asks if word in own) / total
             scored.append(replace(passage, score=dense + lexical, dense=dense, lexical=lexical))
         return sorted(scored, key=lambda passage: -passage.score)[:limit]
+
+    def holds(self, document: str) -> bool:
+        """Whether `document` is an attachment."""
+        return document in self._attached
 
     def whole(self, document: str) -> list[Passage]:
         """All of an attachment as passages, in order."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,16 @@ class Embedder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Tokens that `text` takes, special ones included: at most `max_tokens` means that nothing is cut off."""
+        ...
+
+
+@runtime_checkable
+class TokenMatcher(Protocol):
+    """An embedder that also compares texts token by token."""
+
+    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """For each of `texts`, how well the tokens of `question` find their like in it: [N], mean of the highest
+        cosines (late interaction: Khattab and Zaharia, ColBERT, 2020)."""
         ...
 
 
@@ -135,6 +145,18 @@ class SentenceEmbedder:
         with self._encoding:  # the tokenizer of the library is not for two threads, and is loaded once
             model = self._fast if len(texts) >= _BULK else self._model
             return _encode(model, texts)
+
+    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        with self._encoding:
+            asked, *found = self._tokens([question, *texts])
+        best = ((asked @ one.T).max(axis=1, initial=-1.0).mean() if len(asked) else 0.0 for one in found)
+        return np.array(list(best), dtype=np.float32)
+
+    def _tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Unit vectors of each text's tokens, [T, D], without the first and last, which are the special ones."""
+        encoded = self._model.encode(list(texts), output_value="token_embeddings", show_progress_bar=False)
+        vectors = [np.asarray(one[1:-1].float().cpu(), dtype=np.float32) for one in encoded]
+        return [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), np.float32(1e-12)) for one in vectors]
 
     @cached_property
     def _model(self) -> "SentenceTransformer":

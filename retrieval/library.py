@@ -18,7 +18,7 @@ from retrieval.bounds import admitted
 from retrieval.check import find_problems
 from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
-from retrieval.embedder import Embedder, load_embedder
+from retrieval.embedder import Embedder, TokenMatcher, load_embedder
 from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
@@ -114,6 +114,10 @@ class Library:
         with reading(self.engine) as db:
             self.check_embedder(db)
         return self.embedder.encode(texts)
+
+    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """How well each text matches `question` token by token, [N]; None if the embedder cannot tell."""
+        return self.embedder.match(question, texts) if isinstance(self.embedder, TokenMatcher) else None
 
     @cached_property
     def embedder(self) -> Embedder:

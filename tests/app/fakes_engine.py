@@ -83,6 +83,9 @@ class FakeLibrary:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed(texts)
 
+    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        return None
+
     def search(
         self,
         query: str,
