@@ -12,8 +12,11 @@ PART_ROWS = 50_000
 TRAINED_FOR = 4
 """An index is added to until it has this many times the rows that its lists were trained for."""
 
-PROBES = 4.0
-"""Lists looked into are this many times the root of their number: an eighth of 1,024, a sixteenth of 4,096."""
+PROBES = 10.0
+"""Lists looked into are this many times the root of their number: questions lie farther from texts than texts do.
+
+Recall at ten of real questions among 100,000: .954 with 4, .980 with 8, .987 with 12, for 0.7, 0.9 and 1.2 ms.
+"""
 
 _SAMPLES_PER_LIST = 32
 """Rows that k-means sees for each list; FAISS warns below 39, but recall does not tell them apart."""
