@@ -1,0 +1,193 @@
+"""Search in a library of 100,000 passages and more: time with and without words, recall, bytes, build, deletes.
+
+    python tests/bench/growth_bench.py FOLDER --corpus DIR --rows 100000 [--real 50000]
+
+`DIR` holds `NN.txt.xz` (documents divided by U+001E) and `questions.jsonl.xz` (rows with a `question`). All texts are
+real while they last; vectors are real for the first `--real` passages, then expanded, which is refused where real
+questions would see it (`TOLERANCE`) unless `--anyway`. The library is made in FOLDER once and used again; the
+embedder is not timed. Milliseconds are of the clock; `processor` is the process's own time. Prints JSON.
+"""
+
+import argparse
+import itertools
+import json
+import lzma
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval import documents
+from retrieval.chunk_rows import ChunkRows
+from retrieval.chunker import Chunk
+from retrieval.documents import File
+from retrieval.embedder import load_embedder
+from retrieval.epoch_build import build_epoch, drop_epochs
+from retrieval.library import Library
+from retrieval.readers.extraction import Extraction
+from retrieval.settings import RetrievalSettings
+from retrieval.sqlite import writing
+from retrieval.vectors import VectorIndex
+from tests.bench.growth_vectors import Vectors, embed, expand, fitted, passages, unit
+
+TOLERANCE = 0.025
+"""Largest difference of the cosines' quantiles between real and expanded rows."""
+
+_PER_DOCUMENT = 500
+_QUESTIONS = 200
+
+
+class Given:
+    """The embedder, answering for questions that were embedded before."""
+
+    def __init__(self, questions: list[str]) -> None:
+        true = load_embedder()
+        self.id, self.sha256, self.dimension, self.max_tokens = true.id, true.sha256, true.dimension, true.max_tokens
+        self.vectors = dict(zip(questions, true.encode(questions), strict=True))
+
+    def encode(self, texts: list[str]) -> Vectors:
+        return np.array([self.vectors[text] for text in texts], np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + 2
+
+
+def questions_of(corpus: Path) -> list[str]:
+    with lzma.open(corpus / "questions.jsonl.xz", "rt", encoding="utf-8") as lines:
+        every = sorted({json.loads(line)["question"] for line in lines})
+    return [every[i] for i in np.random.default_rng(0).choice(len(every), _QUESTIONS, replace=False)]
+
+
+def fill(library: Library, texts: Iterator[str], blocks: Iterator[Vectors]) -> None:
+    """Documents of `_PER_DOCUMENT` passages each, as an ingest stores them."""
+    number = 0
+    for block in blocks:
+        for start in range(0, len(block), _PER_DOCUMENT):
+            vectors = block[start : start + _PER_DOCUMENT]
+            pieces, body = [], ""
+            for text in itertools.islice(texts, len(vectors)):
+                pieces.append(Chunk(len(body), len(body) + len(text), "", text))
+                body += text + "\n\n"
+            name, number = f"/bench/{number:06}.txt", number + 1
+            with writing(library.engine) as db:
+                library.claim_embedder(db)
+                extraction = Extraction(body, "", "text/plain", (), None, {})
+                documents.put(db, "main", File(name, len(body), 0, name), name, extraction, name, pieces, vectors)
+        print("passages", number * _PER_DOCUMENT, file=sys.stderr, flush=True)
+
+
+def percentiles(seconds: list[float]) -> dict[str, Any]:
+    return {f"p{q}": round(float(np.percentile(seconds, q)) * 1000, 2) for q in (50, 95)}
+
+
+def exact_ids(source: ChunkRows, queries: Vectors, k: int) -> Any:
+    """The plain way: every vector of the library, block by block."""
+    best, found, last = np.full((len(queries), k), -np.inf, np.float32), np.zeros((len(queries), k), np.int64), 0
+    while True:
+        ids, vectors = source.rows_after(last, 50_000)
+        if not len(ids):
+            return found
+        last = int(ids[-1])
+        scores = np.hstack([best, queries @ vectors.T])
+        every = np.hstack([found, np.broadcast_to(ids, (len(queries), len(ids)))])
+        order = np.argsort(-scores, axis=1)[:, :k]
+        best, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(every, order, axis=1)
+
+
+def measure(library: Library, questions: list[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    source = ChunkRows(library.engine, library.embedder.dimension)
+    # 1. an epoch from nothing
+    library.forget_index()
+    drop_epochs(library.cache)
+    index: VectorIndex = library._index
+    began, busy = time.perf_counter(), time.process_time()
+    build_epoch(library.cache, source, library.embedder.dimension, index._identity)
+    result["build_seconds"] = round(time.perf_counter() - began, 1)
+    result["build_processor_seconds"] = round(time.process_time() - busy, 1)
+    manifest = json.loads((library.cache / "manifest.json").read_text())
+    size = (library.cache / manifest["file"]).stat().st_size
+    result |= {"factory": manifest["factory"], "index_bytes_per_vector": round(size / manifest["rows"], 1)}
+    result["database_bytes_per_passage"] = round(library.stats()["database_bytes"] / manifest["rows"])
+    # 2. vectors alone
+    queries = library.embed(questions)
+    allowed = source.all_ids()
+    index.search(queries[:1], 10, allowed)
+    seconds, processor, hits, wanted = [], [], [], exact_ids(source, queries, 10)
+    for query, right in zip(queries, wanted, strict=True):
+        began, busy = time.perf_counter(), time.process_time()
+        _, ids = index.search(query[None], library.settings.candidates, allowed)
+        seconds.append(time.perf_counter() - began)
+        processor.append(time.process_time() - busy)
+        hits.append(len(set(ids[0, :10].tolist()) & set(right.tolist())) / 10)
+    result["vectors_ms"] = percentiles(seconds) | {"processor": percentiles(processor)}
+    result["recall@10"] = round(float(np.mean(hits)), 4)
+    # 3. the whole search
+    library.search(questions[0], collections=["main"])
+    for name in ("search_ms", "search_again_ms"):
+        seconds, processor = [], []
+        for question in questions:
+            began, busy = time.perf_counter(), time.process_time()
+            library.search(question, collections=["main"])
+            seconds.append(time.perf_counter() - began)
+            processor.append(time.process_time() - busy)
+        result[name] = percentiles(seconds) | {"processor": percentiles(processor)}
+    # 4. a document that is removed is not found by the next search
+    top = library.search(questions[1], collections=["main"])[0]
+    began = time.perf_counter()
+    library.remove(top.document)
+    removed = time.perf_counter()
+    after = library.search(questions[1], collections=["main"], limit=100)
+    result |= {
+        "remove_500_passages_ms": round((removed - began) * 1000),
+        "next_search_ms": round((time.perf_counter() - removed) * 1000),
+    }
+    result["deleted_seen"] = sum(found.document == top.document for found in after)
+    result["peak_resident_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--real", type=int, default=50_000)
+    parser.add_argument("--anyway", action="store_true")
+    arguments = parser.parse_args()
+    files = sorted(arguments.corpus.glob("[0-9]*.txt.xz"))
+    questions = questions_of(arguments.corpus)
+    embedder = Given(questions)
+    home = arguments.folder / f"library-{arguments.rows}"
+    facts: dict[str, Any] = {}
+    whole = home / "whole.json"
+    if not whole.exists():
+        shutil.rmtree(home, ignore_errors=True)
+    library = Library(home / "data", home / "cache", RetrievalSettings(), lambda: embedder)
+    if not whole.exists():
+        rows = embed(files, arguments.folder / "real", load_embedder(), min(arguments.rows, arguments.real))
+        facts["real"] = len(rows)
+        pull = 0.0
+        if len(rows) < arguments.rows:
+            pull, facts["expansion"] = fitted(
+                rows[:40_000], unit(embedder.encode(questions)), growth=-(-arguments.rows // len(rows))
+            )
+            if facts["expansion"]["largest"] > TOLERANCE and not arguments.anyway:
+                sys.exit(f"The expanded rows do not look like real ones: {json.dumps(facts, indent=1)}")
+        texts = itertools.cycle(itertools.chain.from_iterable(map(passages, files)))
+        began = time.perf_counter()
+        fill(library, texts, expand(rows, arguments.rows, pull))
+        facts["fill_seconds"] = round(time.perf_counter() - began)
+        whole.write_text(json.dumps(facts))
+    facts = json.loads(whole.read_text())
+    print(json.dumps(facts | measure(library, questions), indent=1))
+    library.close()
+
+
+if __name__ == "__main__":
+    main()
