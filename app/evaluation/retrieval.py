@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput
+from app.evaluation.windows import nearest
 from model.errors import why
 from retrieval.embedder import Embedder
 from retrieval.ingest import ingest
@@ -26,6 +27,10 @@ from retrieval.settings import RetrievalSettings
 from retrieval.types import Passage
 
 _DEPTH = 10
+_TOP = 5
+"""Passages, or windows, whose intersection over union is taken."""
+_TOKENS = 1500
+"""Tokens that the passages may take whose recall of spans is taken."""
 
 Span = tuple[str, int, int]
 """Document's file name, start and end."""
@@ -109,6 +114,8 @@ def evaluate(
             view = Library(root / "library", root / "cache", chosen, lambda: remembering)
             measured[kind] = _measure(view, data, questions)
             view.close()
+        if not data.by_document:
+            measured["windows"] = _measure_windows(data, questions, remembering)
         chunks = library.stats()["chunks"]
         library.close()
     metrics = measured.pop("fused")
@@ -154,8 +161,9 @@ def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> 
         latencies.append(1000 * (time.perf_counter() - before))
         ranks.append(_rank(passages, question, data.by_document))
         if not data.by_document:
-            found = [(Path(item.path).name, item.start, item.end) for item in passages[:5]]
-            spans.append(span_scores(found, question.gold))
+            recall, _ = span_scores(_within(passages, library.embedder.count_tokens), question.gold)
+            best = [(Path(item.path).name, item.start, item.end) for item in passages[:_TOP]]
+            spans.append((recall, span_scores(best, question.gold)[1]))
     metrics = {
         "recall@1": recall_at(ranks, 1),
         "recall@5": recall_at(ranks, 5),
@@ -167,6 +175,28 @@ def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> 
         metrics["span_recall"] = sum(recall for recall, _ in spans) / len(spans)
         metrics["span_iou"] = sum(iou for _, iou in spans) / len(spans)
     return metrics
+
+
+def _measure_windows(data: Dataset, questions: Sequence[Question], embedder: Embedder) -> dict[str, float]:
+    """The spans that windows bring, of which five are far more than the tokens that passages may take."""
+    found = nearest(data.texts, [question.text for question in questions], embedder, _TOP)
+    scores = [span_scores(own, question.gold) for own, question in zip(found, questions, strict=True)]
+    return {
+        "span_recall": sum(recall for recall, _ in scores) / len(scores),
+        "span_iou": sum(iou for _, iou in scores) / len(scores),
+    }
+
+
+def _within(passages: Sequence[Passage], count: Callable[[str], int]) -> list[Span]:
+    """The first passages that together take at most `_TOKENS`."""
+    found: list[Span] = []
+    left = _TOKENS
+    for passage in passages:
+        left -= count(passage.text)
+        if left < 0:
+            break
+        found.append((Path(passage.path).name, passage.start, passage.end))
+    return found
 
 
 def _rank(passages: Sequence[Passage], question: Question, by_document: bool) -> int | None:

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import BadInput
 from app.evaluation.retrieval import evaluate, ndcg_at, recall_at, span_scores
+from app.evaluation.windows import windows
 from tests.fakes import FakeEmbedder
 
 
@@ -45,3 +46,12 @@ def test_xquad_meets_the_bar() -> None:
     metrics = evaluate("xquad", Path(folder) / "xquad")["metrics"]
     assert metrics["recall@1"] >= 0.94
     assert metrics["recall@5"] >= 0.99
+
+
+def test_windows_overlap_by_half_and_hold_every_word() -> None:
+    text = " ".join(f"word{n}" for n in range(1900))
+    spans = windows("a", text, FakeEmbedder())
+    assert [len(text[a:b].split()) for _, a, b in spans] == [800, 800, 800, 700]
+    assert spans[0][1] == 0 and spans[-1][2] == len(text)
+    assert text[spans[1][1] :].split()[0] == "word400"
+    assert windows("a", " ", FakeEmbedder()) == []
