@@ -17,7 +17,7 @@ from model.config import Config
 from model.device_rates import synchronise
 from model.engine import AnswersTogether, Engine, Finished, Request, Sampling
 from model.errors import BenchFailed, UnsupportedOperation
-from model.host_memory import host_bytes
+from model.plan.machine import host_memory
 from model.runner import Runner
 from model.step import Reading
 
@@ -177,7 +177,7 @@ class RunnerSubject:
                 "Measure fewer or shorter ones.",
             )
             size = own * batch * PAGE * token_bytes(runner.model.config, runner.dtype, self._fp8_cache)
-            if runner.device.type == "cpu" and size > host_bytes():  # which a system may promise all the same
+            if runner.device.type == "cpu" and size > host_memory()[0]:  # which a system may promise all the same
                 raise unheld
             try:
                 runner.open_cache(own * batch, self._fp8_cache)

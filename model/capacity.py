@@ -8,9 +8,9 @@ import torch
 from model.cache import PAGE, token_bytes
 from model.config import Config
 from model.errors import NotEnoughMemory
-from model.host_memory import host_bytes
 from model.page_selection import selection_bytes
 from model.placement import choose_context
+from model.plan.machine import host_memory
 from model.settings import ModelSettings
 from model.weight_files import weight_files
 
@@ -52,9 +52,10 @@ class Memory:
 
 def memory_here(device: torch.device) -> Memory:
     """This machine's, where `device` is the first that is used."""
+    total, _ = host_memory()
     if device.type != "cuda":
-        return Memory(0, 0, 0, host_bytes())
-    return Memory(torch.cuda.device_count(), *torch.cuda.mem_get_info(device), host_bytes())
+        return Memory(0, 0, 0, total)
+    return Memory(torch.cuda.device_count(), *torch.cuda.mem_get_info(device), total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Host memory that a GPU reads on its own, and copies from it beside what is computed. On a CPU both are plain."""
 
-import os
 import weakref
 from collections.abc import Iterable
 
@@ -8,11 +7,6 @@ import torch
 from torch import Tensor
 
 from model.errors import NotEnoughMemory
-
-
-def host_bytes() -> int:
-    """Memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def host_empty(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -171,7 +171,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, float], None]:
         free = int(gib * (1 << 30))
         monkeypatch.setattr("torch.cuda.device_count", lambda: number)
         monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, free))
-        monkeypatch.setattr("model.capacity.host_bytes", lambda: 64 << 30)
+        monkeypatch.setattr("model.capacity.host_memory", lambda: (64 << 30, 64 << 30))
 
     return have
 
@@ -217,7 +217,7 @@ def test_settings_decide(gpus: Callable[[int, float], None]) -> None:
 
 def test_a_host_that_is_too_small_is_named(gpus: Callable[[int, float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(1, 24)
-    monkeypatch.setattr("model.capacity.host_bytes", lambda: 16 << 30)
+    monkeypatch.setattr("model.capacity.host_memory", lambda: (16 << 30, 16 << 30))
     with pytest.raises(NotEnoughMemory, match=r"this machine has 16\.0 GiB"):
         lite_layout()
 
