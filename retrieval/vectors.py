@@ -123,7 +123,7 @@ class VectorIndex:
 
     def _refresh(self) -> None:
         version = self._source.version()
-        swapped = self._take_swapped()
+        swapped = self._take_swapped(changed=version != self._version)
         if version == self._version and not swapped:
             return
         highest = 0 if self._manifest is None else self._manifest.highest
@@ -137,28 +137,30 @@ class VectorIndex:
             return
         if self._launch is not None and not kind_for(self.cached + len(self._ids)).exact:
             self._launch()
-        elif build_epoch(self._folder, self._source, self._dimension, self._identity) and self._take_swapped():
+        elif build_epoch(self._folder, self._source, self._dimension, self._identity) and self._take_swapped(
+            changed=True
+        ):
             assert self._manifest is not None
             self._ids, self._vectors = self._source.rows_after(self._manifest.highest)
 
-    def _take_swapped(self) -> bool:
-        """Use the epoch that is in the folder now, if it is another; drop one that the source disowns."""
+    def _take_swapped(self, changed: bool) -> bool:
+        """Use the epoch that is in the folder now, if it is another; if the source `changed`, drop one it disowns."""
         if self._folder is None:
             return False
-        changed = False
-        if self._manifest is not None and not self._source.has_version(*self._manifest.version):
-            self._manifest, self._index, self._selected, changed = None, None, None, True
+        disowned = changed and self._manifest is not None and not self._source.has_version(*self._manifest.version)
+        if disowned:
+            self._manifest, self._index, self._selected = None, None, None
         file = self._folder / "manifest.json"
         seen = file.stat().st_mtime_ns if file.is_file() else None
-        if seen is None or (seen == self._seen and not changed):
-            return changed
+        if seen is None or (seen == self._seen and not disowned):
+            return disowned
         self._seen = seen
         manifest = read_manifest(self._folder, self._identity, self._source)
         if manifest is None or manifest == self._manifest:
-            return changed
+            return disowned
         index = read_epoch(self._folder, manifest)
         if index is None:
-            return changed
+            return disowned
         self._manifest, self._index, self._selected = manifest, index, None
         return True
 
