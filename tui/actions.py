@@ -11,10 +11,16 @@ from tui.messages import AddMoved
 from tui.model_actions import ModelActions
 from tui.rows import AddedRow, MemoryRow
 from tui.session_actions import SessionActions
-from tui.state import Adding
+from tui.state import Adding, Undo
 from tui.widgets.side import SidePane
 from tui.words import added_line, clipped
 
+OPPOSITE: dict[MemoryChange, MemoryChange] = {
+    "forget": "restore",
+    "restore": "forget",
+    "pin": "unpin",
+    "unpin": "pin",
+}
 PROGRESS_EVERY = 0.1
 """Seconds between two updates while files are read."""
 
@@ -49,6 +55,7 @@ class ChatActions(SessionActions, ModelActions):
 
         async def kept(row: MemoryRow) -> None:
             self.state.talk.new |= {row.id}
+            self.state.undos.append(Undo(f"Forgot #{row.id} again", ((row.id, "forget"),)))
             await self.say(f"Remembered #{row.id}", f"{row.text}  (/forget {row.id} undoes it)", "good")
             if self.query_one(SidePane).showing == "memory":
                 self.refresh_memories()
@@ -81,6 +88,39 @@ class ChatActions(SessionActions, ModelActions):
 
         self.change_memory(int(number), change, changed)
 
+    async def action_change(self, argument: str = "") -> None:
+        """`/change 7 TEXT`: another wording; the old one can be brought back."""
+        number, _, text = argument.removeprefix("#").partition(" ")
+        if not number.isdigit() or not text.strip():
+            await self.say("Change which memory?", "/change ID TEXT; F3 shows them, e there edits one.", "error")
+            return
+        old = int(number)
+
+        async def changed(row: MemoryRow) -> None:
+            if row.id != old:
+                self.state.undos.append(Undo(f"#{old} is as it was", ((row.id, "forget"), (old, "restore"))))
+                await self.say(f"Changed #{old}, now #{row.id}", f"{row.text}  (/undo brings the old one back)", "good")
+            self.refresh_memories()
+
+        self.job("memories", lambda: self.backend.edit_memory(old, text.strip()), changed)
+
+    async def action_undo(self, argument: str = "") -> None:
+        if not self.state.undos:
+            await self.say("Nothing to undo", "No memory was changed in this chat.")
+            return
+        undo, scope = self.state.undos.pop(), self.state.talk.scope
+
+        def work() -> list[MemoryRow]:
+            for id, change in undo.changes:
+                self.backend.change_memory(id, change)
+            return self.backend.memories(scope)
+
+        async def undone(rows: list[MemoryRow]) -> None:
+            self._show_memories(rows)
+            await self.say("Undone", undo.said, "good")
+
+        self.job("memories", work, undone)
+
     def change_memory(self, id: int, change: MemoryChange, then: Callable[[], object] | None = None) -> None:
         scope = self.state.talk.scope
 
@@ -89,6 +129,7 @@ class ChatActions(SessionActions, ModelActions):
             return self.backend.memories(scope)
 
         def changed(rows: list[MemoryRow]) -> None:
+            self.state.undos.append(Undo(f"#{id} is as it was", ((id, OPPOSITE[change]),)))
             self._show_memories(rows)
             if then is not None:
                 self.call_later(then)

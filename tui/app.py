@@ -21,10 +21,19 @@ from tui.actions import ChatActions
 from tui.backend import Backend
 from tui.controls import WithoutControls
 from tui.keymap import BY_SLASH, bindings
-from tui.messages import AddMoved, CitationChosen, Composed, MemoryChanged, TextReady, TurnEnded, TurnMoved
+from tui.messages import (
+    AddMoved,
+    CitationChosen,
+    Composed,
+    MemoryChanged,
+    MemoryEdited,
+    TextReady,
+    TurnEnded,
+    TurnMoved,
+)
 from tui.palette import Actions
 from tui.rows import answer_row
-from tui.state import State, Talk
+from tui.state import State, Talk, Undo
 from tui.themes import THEMES
 from tui.turns import TurnRun
 from tui.widgets.composer import Composer
@@ -167,6 +176,7 @@ class LociChat(ChatActions):
                 answer = answer_row(event.answer.to_json())
                 await talk.view.complete(answer, event.remembered)
                 talk.new |= {id for id, _ in event.remembered}
+                self.state.undos += [Undo(f"Forgot #{id} again", ((id, "forget"),)) for id, _ in event.remembered]
                 self.show_answer(answer)
             case _:
                 pass
@@ -193,6 +203,11 @@ class LociChat(ChatActions):
         if view is not None and view.answer is not None:
             self.query_one(SidePane).source.among(view.answer.citations)
         self.open_source(message.citation, focus=True)
+
+    def on_memory_edited(self, message: MemoryEdited) -> None:
+        composer = self.query_one(Composer)
+        composer.put(f"/change {message.id} {message.text}")
+        composer.focus()
 
     def on_memory_changed(self, message: MemoryChanged) -> None:
         self.change_memory(message.id, message.change)

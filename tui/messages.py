@@ -60,6 +60,14 @@ class MemoryChanged(Message):
 
 
 @dataclass
+class MemoryEdited(Message):
+    """The user wants to correct a memory's wording, which is now `text`."""
+
+    id: int
+    text: str
+
+
+@dataclass
 class AddMoved(Message):
     """Progress of reading files."""
 

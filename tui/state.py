@@ -1,8 +1,9 @@
 """What the chat knows between two events: where it is, and what the last turn brought."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.answer import UsedMemory, Window
+from tui.backend import MemoryChange
 from tui.rows import AnswerRow, LibraryRow, ModelRow
 from tui.turns import TurnRun
 from tui.widgets.notice import Notice
@@ -34,6 +35,14 @@ class Talk:
     """Memories that this session stored."""
 
 
+@dataclass(frozen=True)
+class Undo:
+    """How a change of a memory is taken back: changes in order, and what is said then."""
+
+    said: str
+    changes: tuple[tuple[int, MemoryChange], ...]
+
+
 @dataclass
 class Adding:
     """Files being read in the background."""
@@ -48,6 +57,8 @@ class State:
     run: TurnRun | None = None
     """The turn that occupies the model; it outlives its session's place on the screen until it has ended."""
     adding: Adding | None = None
+    undos: list[Undo] = field(default_factory=list)
+    """Of this chat, the latest last."""
     library: LibraryRow | None = None
     model: ModelRow | None = None
     beside: bool = True

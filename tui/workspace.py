@@ -224,6 +224,9 @@ class WorkspaceBackend:
     def remember(self, text: str, scope: str) -> MemoryRow:
         return _memory_row(self._memory.add(text, scope=scope, source=Source("command")))
 
+    def edit_memory(self, id: int, text: str) -> MemoryRow:
+        return _memory_row(self._memory.edit(id, text))
+
     def change_memory(self, id: int, change: MemoryChange) -> None:
         match change:
             case "forget":

@@ -269,6 +269,11 @@ class FakeBackend:
         self.known.append(row)
         return row
 
+    def edit_memory(self, id: int, text: str) -> MemoryRow:
+        row = replace(next(row for row in self.known if row.id == id), id=20, text=text)
+        self.known = [replace(one, state="archived") if one.id == id else one for one in self.known] + [row]
+        return row
+
     def change_memory(self, id: int, change: MemoryChange) -> None:
         fields: dict[MemoryChange, dict[str, object]] = {
             "forget": {"state": "tombstone"},

@@ -222,8 +222,13 @@ def test_memories_change_and_stay_in_their_scope(backend: WorkspaceBackend) -> N
     assert first.why.startswith("by command ")
     backend.change_memory(first.id, "pin")
     assert backend.memories(["main"])[0].pinned
+    other = backend.edit_memory(first.id, "My boat is called Ines.")
+    assert [row.text for row in backend.memories(["main"]) if row.state == "active"] == ["My boat is called Ines."]
+    backend.change_memory(other.id, "forget")
+    backend.change_memory(first.id, "restore")
+    assert [row.text for row in backend.memories(["main"]) if row.state == "active"] == ["My boat is called Lumen."]
     backend.change_memory(first.id, "forget")
-    assert backend.memories(["main"])[0].state == "tombstone"
+    assert {row.state for row in backend.memories(["main"])} == {"tombstone"}
     backend.change_memory(first.id, "restore")
     assert backend.memories(["main"])[0].state == "active"
 

@@ -150,7 +150,10 @@ class HelpScreen(ModalScreen[None]):
             sections.append((f"Here: {self._here}", list(self._keys)))
         sections += [
             ("Writing", list(EDITING)),
-            ("Anywhere", [(_key(action.keys), action.tooltip) for action in ACTIONS if action.keys]),
+            (
+                "Anywhere",
+                [(_key(action.keys), f"{action.tooltip}  ({action.id})") for action in ACTIONS if action.keys],
+            ),
             ("Commands", [(action.usage, action.tooltip) for action in ACTIONS if action.slash]),
         ]
         parts: list[tuple[str, str]] = []

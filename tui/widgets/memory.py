@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from app.answer import UsedMemory
-from tui.messages import MemoryChanged
+from tui.messages import MemoryChanged, MemoryEdited
 from tui.rows import MemoryRow
 
 EMPTY = "Nothing is remembered yet. Say “Remember that …” or /remember TEXT."
@@ -18,6 +18,8 @@ class MemoryPane(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f,delete", "forget", "Forget or restore", show=False, id="memory.pane.forget"),
         Binding("p", "pin", "Pin or unpin", show=False, id="memory.pane.pin"),
+        Binding("e", "edit", "Correct", show=False, id="memory.pane.edit"),
+        Binding("u", "app.undo", "Undo the last change", show=False, id="memory.pane.undo"),
         Binding("escape", "app.close_side", "Close", show=False, id="memory.pane.close"),
     ]
 
@@ -56,6 +58,10 @@ class MemoryPane(OptionList):
     def action_forget(self) -> None:
         if (row := self._chosen()) is not None:
             self.post_message(MemoryChanged(row.id, "restore" if row.state == "tombstone" else "forget"))
+
+    def action_edit(self) -> None:
+        if (row := self._chosen()) is not None:
+            self.post_message(MemoryEdited(row.id, row.text))
 
     def action_pin(self) -> None:
         if (row := self._chosen()) is not None:

@@ -13,7 +13,7 @@ from tui.widgets.window import WindowPane
 TITLES = {"source": "Source", "memory": "Memory", "window": "Context window"}
 HINTS = {
     "source": "n next · p prev · v text · o open · Esc",
-    "memory": "f forget/restore · p pin · Esc closes",
+    "memory": "f forget · p pin · e correct · u undo · Esc",
     "window": "Esc closes",
 }
 
