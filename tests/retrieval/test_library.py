@@ -220,6 +220,19 @@ def test_another_embedder_is_refused_by_name_until_reindexed(tmp_path: Path, fil
     second.close()
 
 
+def test_the_old_embedder_answers_until_the_new_one_has_embedded_every_document(tmp_path: Path, files: Path) -> None:
+    old, new = opened(tmp_path), opened(tmp_path, FakeEmbedder("other", dimension=32))
+    ingest(old, [files])
+    meanwhile: list[str] = []
+    new.reindex(lambda done, total: meanwhile.append(old.search("ferry Aurora", collections=["main"])[0].text))
+    assert len(meanwhile) == 2 and all("ferry" in text for text in meanwhile)
+    assert "ferry" in new.search("ferry Aurora", collections=["main"])[0].text
+    with pytest.raises(EmbedderMismatch, match=r"other.*fake"):
+        old.search("ferry Aurora", collections=["main"])
+    old.close()
+    new.close()
+
+
 def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(tmp_path: Path, files: Path) -> None:
     library = opened(tmp_path)
 
