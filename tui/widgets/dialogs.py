@@ -148,13 +148,12 @@ class HelpScreen(ModalScreen[None]):
         sections: list[tuple[str, list[tuple[str, str]]]] = []
         if self._keys:
             sections.append((f"Here: {self._here}", list(self._keys)))
+        keyed = [action for action in ACTIONS if action.keys]
         sections += [
             ("Writing", list(EDITING)),
-            (
-                "Anywhere",
-                [(_key(action.keys), f"{action.tooltip}  ({action.id})") for action in ACTIONS if action.keys],
-            ),
+            ("Anywhere", [(_key(action.keys), action.tooltip) for action in keyed]),
             ("Commands", [(action.usage, action.tooltip) for action in ACTIONS if action.slash]),
+            ("Names of keys, for chat.keys in config.toml", [(_key(action.keys), action.id) for action in keyed]),
         ]
         parts: list[tuple[str, str]] = []
         for title, rows in sections:
