@@ -9,10 +9,15 @@ from retrieval.types import Passage
 def passage_json(passage: Passage) -> dict[str, Any]:
     """A passage in the shape of `loci search --json`."""
     row = {name: getattr(passage, name) for name in ("document", "path", "title", "page", "line", "start", "end")}
-    return row | {
-        "locator": asdict(passage.locator),
-        "text": passage.text,
-        "text_sha256": passage.text_sha256,
-        "score": passage.score,
-        "scores": {"dense": passage.dense, "lexical": passage.lexical},
-    }
+    also = {"also": list(passage.also)} if passage.also else {}  # the shape of schema 1 for all that stands once
+    return (
+        row
+        | also
+        | {
+            "locator": asdict(passage.locator),
+            "text": passage.text,
+            "text_sha256": passage.text_sha256,
+            "score": passage.score,
+            "scores": {"dense": passage.dense, "lexical": passage.lexical},
+        }
+    )

@@ -4,6 +4,7 @@ D embedding dim.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,18 @@ from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_beginnings, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust
+from retrieval.repeats import repeats
 from retrieval.schema import chunks, documents, epochs, extractions
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
 from retrieval.types import Locator, Passage
-from retrieval.vectors import Ids, VectorIndex, contained
+from retrieval.vectors import Ids, VectorIndex, Vectors, contained
 
 _COMMON = 0.2
 """A term in more passages than this share tells little and costs the most time; it is left out beside rarer ones."""
+
+_SPARE = 2
+"""So many times the passages asked for are looked at, since some repeat others."""
 
 _SMALL = 1000
 """In a library below this many passages, common terms cost nothing."""
@@ -80,8 +85,10 @@ class Searcher:
             # 4. one order
             weight = settings.dense_weight
             weight *= trust(pieces) if weight < 1 else 1  # meaning alone stays alone
-            ranked = fuse(dense, lexical, best, weight)[:limit]
-            return _passages(db, ranked, dense, lexical)
+            ranked = fuse(dense, lexical, best, weight)[: _SPARE * limit]
+            # 5. what several documents say counts once
+            found = _passages(db, ranked, dense, lexical)
+            return _once(found, vectors_of(db, [one.chunk for one in found], len(vector)))[:limit]
 
     def _allowed_ids(
         self, db: Connection, collections: Sequence[str], wanted: Collection[int] | None, epoch: int | None
@@ -166,6 +173,19 @@ def _within(frequencies: Mapping[str, int], most: int) -> dict[str, int]:
             break
         kept[term] = n
     return kept
+
+
+def _once(found: Sequence[Passage], vectors: Vectors) -> list[Passage]:
+    """`found` without the passages of other documents that repeat a better one, which names their paths."""
+    kept = repeats([one.text for one in found], vectors)
+    also: dict[int, list[str]] = {}
+    left = []
+    for number, (one, first) in enumerate(zip(found, kept, strict=True)):
+        if first != number and one.document != found[first].document:
+            also.setdefault(first, []).append(one.path)
+        else:
+            left.append(number)
+    return [replace(found[number], also=tuple(dict.fromkeys(also.get(number, ())))) for number in left]
 
 
 def _passages(

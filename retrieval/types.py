@@ -38,6 +38,8 @@ class Passage:
     """Cosine with the query, None if found lexically only."""
     lexical: float | None = None
     """BM25 (higher is better), None if found densely only."""
+    also: tuple[str, ...] = ()
+    """Paths of other documents that say the same, best first; they are not found beside this one."""
 
 
 @dataclass(frozen=True, slots=True)

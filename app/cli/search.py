@@ -44,7 +44,8 @@ def search(
         for passage in found:
             say(f"{place(passage.path, passage.page, passage.line, passage.locator)}  [{passage.score:.3f}]")
             text = " ".join(passage.text.split())
-            say(f"    {text if len(text) <= 400 else text[:400] + ' …'}\n")
+            say(f"    {text if len(text) <= 400 else text[:400] + ' …'}")
+            say("".join(f"    also in {path}\n" for path in passage.also))
     if not found:
         note("Nothing found.")
         leave(NOTHING)
