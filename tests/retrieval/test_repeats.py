@@ -4,6 +4,7 @@ from pathlib import Path
 
 from retrieval.ingest import ingest
 from retrieval.library import Library
+from retrieval.repeats import same
 from retrieval.settings import RetrievalSettings
 from tests.fakes import FakeEmbedder
 
@@ -23,3 +24,9 @@ def test_a_repeated_passage_is_found_once_and_names_its_other_places(tmp_path: P
     places = {Path(one.path).stem: [Path(path).stem for path in one.also] for one in found}
     assert len(places) == 4 and places["c"] == places["d"] == places["e"] == []
     assert places.get("a") == ["b"] or places.get("b") == ["a"]
+
+
+def test_texts_that_differ_in_a_number_are_not_the_same() -> None:
+    long = " ".join(f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
+    assert same(f"{long} costs 90", f"{long.upper()}  costs: 90.") and same(f"{long} at 90", f"{long} for 90")
+    assert not same(f"{long} costs 90", f"{long} costs 120")
