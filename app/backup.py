@@ -111,6 +111,9 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
             manifest = unpack(file, staged, keys or Keys())
             (staged["data"] / REGISTER).write_bytes(register([file, *known_backups(profile)]))
             stop(Place.of(profile))  # the resident has the stores open that go
+            # Caches describe the library that was here before, and no opening would sweep them after a kill.
+            drop_epochs(profile.cache)  # and stop a builder that is at work there
+            shutil.rmtree(profile.cache, ignore_errors=True)
             exchange(profile, staged["data"], staged["config"])
     except OSError as error:
         if disk_is_full(error, profile.data):
@@ -120,9 +123,6 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
         raise BadInput(
             f"{file} cannot be restored: {why(error)}.", "Check the file, the disk and its free space."
         ) from error
-    # Caches describe the library that was here before; they are rebuilt.
-    drop_epochs(profile.cache)  # and stop a builder that is at work there
-    shutil.rmtree(profile.cache, ignore_errors=True)
     make_private(profile.cache)
     return manifest
 

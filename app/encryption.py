@@ -79,8 +79,9 @@ def decrypt(profile: Profile, key: Key | None) -> Converted:
 def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callable[[Path], None]) -> Converted:
     if journal(profile).exists():
         raise BadInput("A deletion for good was interrupted, and is to be ended first.", "loci doctor --fix")
+    doing = "decrypted" if new is None else "encrypted"
     try:
-        with _nobody_else(profile), no_copies(profile), staging(profile) as staged, ExitStack() as held:
+        with _nobody_else(profile, doing), no_copies(profile), staging(profile) as staged, ExitStack() as held:
             if (read_slot(profile.data) is None) != (old is None):
                 raise BadInput("Another process converted the profile meanwhile.", "`loci doctor` says how it is now.")
             files = sorted(profile.data.glob("*.db"))
@@ -112,12 +113,12 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
 
 
 @contextmanager
-def _nobody_else(profile: Profile) -> Iterator[None]:
+def _nobody_else(profile: Profile, doing: str) -> Iterator[None]:
     """Without a resident, and none can start."""
     place = Place.of(profile)
     stop(place)
     make_private(place.folder)
-    lock = place.lock()
+    lock = place.lock(doing)
     if lock is None:
         raise BadInput("A resident is starting.", "Try again.")
     try:

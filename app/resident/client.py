@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from app.answer import Profile
-from app.errors import ResidentEnded, ResidentFailed
+from app.errors import BadInput, ResidentEnded, ResidentFailed
 from app.profile import make_private
 from app.resident.failures import unpack_error
 from app.resident.identity import UNLOCKING, identity
@@ -260,10 +260,13 @@ def stop(place: Place, *, at_once: bool = True) -> bool:
     """End the resident, if there is one, and wait for its end; whether there was one.
 
     :param at_once: questions under way are cancelled, else finished.
+    :raises BadInput: the profile is held by what must not be ended.
     """
     pid = place.holder()
     if pid is None:
         return False
+    if doing := place.doing():
+        raise BadInput(f"The profile is being {doing} by process {pid}.", "Wait until that has ended.")
     connection = place.connect()
     if connection is not None:
         connection.settimeout(_ENDED_WITHIN if at_once else None)

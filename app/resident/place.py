@@ -66,13 +66,16 @@ class Place:
         listener.listen(_WAITING)
         return listener
 
-    def lock(self) -> int | None:
-        """Hold the lock, as a descriptor to keep open; None where another process holds it."""
+    def lock(self, doing: str = "") -> int | None:
+        """Hold the lock, as a descriptor to keep open; None where another process holds it.
+
+        :param doing: what the holder does to the profile where it is no resident and must not be ended.
+        """
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.truncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+            os.write(descriptor, f"{os.getpid()} {doing}".encode())
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -92,7 +95,15 @@ class Place:
                 return None
             except BlockingIOError:
                 with suppress(ValueError, FileNotFoundError):  # it has the lock and has not yet written its id
-                    return int((self.folder / "lock").read_text("ascii"))
+                    return int(self._written()[0])
+
+    def doing(self) -> str:
+        """What the present holder does in place of serving; empty for a resident, and where nobody holds the lock."""
+        return self._written()[1] if self.holder() is not None else ""
+
+    def _written(self) -> tuple[str, str]:
+        pid, _, doing = (self.folder / "lock").read_text("ascii").partition(" ")
+        return pid, doing
 
     @contextmanager
     def _address(self) -> Iterator[str]:

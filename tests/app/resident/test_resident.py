@@ -16,6 +16,7 @@ import pytest
 from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Profile, Started, Text, UsedMemory
 from app.backup import back_up, restore
 from app.errors import ResidentEnded, ResidentFailed
+from app.profile import make_private
 from app.purge import purge_memory
 from app.resident.client import status, stop
 from app.resident.place import Place
@@ -254,6 +255,22 @@ def test_a_command_that_loads_models_itself_makes_it_end(server: Server, profile
     assert Place.of(profile).holder() is None
     ran = loci("resident", "status")
     assert ran.code == 3 and "No resident runs" in ran.err
+
+
+def test_who_converts_the_profile_is_waited_for_and_not_ended(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, loci: Run
+) -> None:
+    place = Place.of(profile)
+    make_private(place.folder)
+    held = place.lock("encrypted")
+    assert held is not None
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a conversion was killed"))
+    try:
+        ran = loci("resident", "stop")
+        assert ran.code == 2 and f"being encrypted by process {os.getpid()}" in ran.err
+    finally:
+        os.close(held)
+    assert place.doing() == "" and not stop(place)
 
 
 def test_it_notices_that_its_place_is_gone(server: Server, profile: Profile) -> None:
