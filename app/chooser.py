@@ -59,14 +59,15 @@ class Chooser:
     def generate(self, turn: Turn) -> Iterator[TurnEvent]:
         """One choice; the text comes at once."""
         judge = EngineJudge(self._engine, turn.timed) if "score" in self._engine.describe().capabilities else None
-        if turn.kind == "memory" or FIRST_PERSON.search(turn.standalone):
-            self._remembered = self._from_memory(turn)
+        self._remembered = self._from_memory(turn)
         if self._remembered is None and turn.passages:
             texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
             self._choice = choose(
                 read_query(turn.query or turn.standalone).words, texts, turn.shelf.library.embed, judge
             )
             self._choice = self._held_to_text(turn, self._choice)
+        if self._remembered is None and not self._answers(self._choice):
+            self._remembered = self._from_memory(turn, alone=True)
         turn.usage = judge.usage if judge is not None else turn.usage
         turn.text = self._written(turn)
         yield Text(turn.text)
@@ -125,11 +126,13 @@ class Chooser:
             return _refusal(turn)
         return f"{written(turn.passages[choice.unit.text].text, choice)} [1]"
 
-    def _from_memory(self, turn: Turn) -> tuple[Recalled, Choice] | None:
-        """The memory that answers a question about the user, if one does, and what of it.
+    def _from_memory(self, turn: Turn, alone: bool = False) -> tuple[Recalled, Choice] | None:
+        """The memory that answers, if one does, and what of it.
 
-        A document may well say something of "my boat", so outside questions that plainly ask for a memory, one
-        answers only with the kind of thing asked for and with most of the question's words.
+        A document may well say something of "my boat" or of whoever else is asked about, so outside questions that
+        plainly ask for a memory, one goes before the documents only if it has every word of the question, or, where
+        that is about the user, most of them and the kind of thing asked for. Where no document answers (`alone`),
+        most words do.
         """
         found = [one for one in turn.memories if one.memory.kind != "episode"]
         if not found:
@@ -138,12 +141,15 @@ class Chooser:
         choice = choose(question, [SpanText(one.memory.text) for one in found], turn.shelf.library.embed)
         if choice is None:
             return None
-        features = choice.unit.features
-        if features["cosine"] < self._settings.memory_relevance:
+        words, near = choice.unit.features["recall"], choice.unit.features["cosine"]
+        if near < self._settings.memory_relevance:
             return None
-        answers = features["recall"] >= 0.5 or (turn.kind == "memory" and features["cosine"] >= 0.6)
-        if turn.kind != "memory":
-            answers = answers and choice.kind in FITTING.get(choice.wanted.kind, ())
+        if turn.kind == "memory":
+            answers = words >= 0.5 or near >= 0.6
+        elif FIRST_PERSON.search(turn.standalone) and choice.kind in FITTING.get(choice.wanted.kind, ()):
+            answers = words >= 0.5
+        else:
+            answers = words >= (0.5 if alone else 0.99) and near >= 0.6
         return (found[choice.unit.text], choice) if answers else None
 
     def _why_not(self, turn: Turn) -> str:
