@@ -99,14 +99,14 @@ def test_a_question_about_the_user_is_answered_from_memory() -> None:
 
 
 def test_what_was_told_of_somebody_else_is_answered_where_it_has_the_words_of_the_question() -> None:
-    memory = FakeMemory("Tamsin Roe's file number is QH-2291.", "The Museum of Ropes was founded by my uncle")
+    memory = FakeMemory("Tamsin Roe's file number is QH-2291.", "Piet the sailor founded the Museum of Ropes in Arendal.")
     one, _ = assistant(chooser(), memory, abstain_below=0.0)
     answer = one.ask(Ask("What is Tamsin Roe's file number?"))
     assert answer.answer == "Tamsin Roe's file number is QH-2291. [m1]"
     assert answer.grounded and [m.cited for m in answer.memories if m.id == 1] == [True]
     assert "1978 [1]" in one.ask(Ask("In which year was the Museum of Ropes founded?")).answer
     wary, _ = assistant(chooser(), memory, abstain_below=1.0)  # no document answers
-    assert "[m2]" in wary.ask(Ask("Was the Museum of Ropes founded by an uncle of Ada?")).answer
+    assert "[m2]" in wary.ask(Ask("Did Piet the tailor found the Museum of Ropes in Arendal?")).answer
     assert wary.ask(Ask("What is the ferry's phone number?")).abstained
 
 
