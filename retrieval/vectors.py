@@ -103,7 +103,7 @@ class VectorIndex:
             scores, ids = self._index.search(np.ascontiguousarray(queries), k, params=parameters)
             return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
         probes = kind.probes(old / self._index.ntotal)
-        parameters = faiss.IVFRaBitQSearchParameters(sel=selector, nprobe=probes, qb=_QUERY_BITS)  # type: ignore[call-arg]
+        parameters = faiss.IVFRaBitQSearchParameters(sel=selector, nprobe=probes, qb=_QUERY_BITS)  # type: ignore[call-arg]  # made by SWIG
         _, found = self._index.search(np.ascontiguousarray(queries), k * _WIDER, params=parameters)
         ids, vectors = self._source.rows_of(np.unique(found[found >= 0]))
         near = np.stack([contained(ids, np.sort(row)) for row in found])  # [Q, N]

@@ -99,7 +99,9 @@ def test_a_question_about_the_user_is_answered_from_memory() -> None:
 
 
 def test_what_was_told_of_somebody_else_is_answered_where_it_has_the_words_of_the_question() -> None:
-    memory = FakeMemory("Tamsin Roe's file number is QH-2291.", "Piet the sailor founded the Museum of Ropes in Arendal.")
+    memory = FakeMemory(
+        "Tamsin Roe's file number is QH-2291.", "Piet the sailor founded the Museum of Ropes in Arendal."
+    )
     one, _ = assistant(chooser(), memory, abstain_below=0.0)
     answer = one.ask(Ask("What is Tamsin Roe's file number?"))
     assert answer.answer == "Tamsin Roe's file number is QH-2291. [m1]"

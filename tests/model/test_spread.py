@@ -137,6 +137,7 @@ def test_what_cannot_be_split_or_placed_is_refused_before_loading(
         new(predicting, ranks=3)
     config = read_config(predicting)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (1 << 34, 1 << 34))
     for device, ranks in (("cuda", 4), ("cuda:1", 2)):
         with pytest.raises(ModelError, match=f"GPUs for {ranks} ranks"):
             chosen_layout(config, predicting, ModelSettings(ranks=ranks, context=512), torch.device(device))
