@@ -59,15 +59,17 @@ class Chooser:
     def generate(self, turn: Turn) -> Iterator[TurnEvent]:
         """One choice; the text comes at once."""
         judge = EngineJudge(self._engine, turn.timed) if "score" in self._engine.describe().capabilities else None
-        self._remembered = self._from_memory(turn)
+        nearest = self._nearest_memory(turn)
+        if nearest is not None and self._remembers(turn, nearest[1], alone=False):
+            self._remembered = nearest
         if self._remembered is None and turn.passages:
             texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
             self._choice = choose(
                 read_query(turn.query or turn.standalone).words, texts, turn.shelf.library.embed, judge
             )
             self._choice = self._held_to_text(turn, self._choice)
-        if self._remembered is None and not self._answers(self._choice):
-            self._remembered = self._from_memory(turn, alone=True)
+        if nearest is not None and not self._answers(self._choice) and self._remembers(turn, nearest[1], alone=True):
+            self._remembered = nearest
         turn.usage = judge.usage if judge is not None else turn.usage
         turn.text = self._written(turn)
         yield Text(turn.text)
@@ -126,31 +128,31 @@ class Chooser:
             return _refusal(turn)
         return f"{written(turn.passages[choice.unit.text].text, choice)} [1]"
 
-    def _from_memory(self, turn: Turn, alone: bool = False) -> tuple[Recalled, Choice] | None:
-        """The memory that answers, if one does, and what of it.
+    def _nearest_memory(self, turn: Turn) -> tuple[Recalled, Choice] | None:
+        """The memory that is likeliest to answer, and what of it."""
+        found = [one for one in turn.memories if one.memory.kind != "episode"]
+        if not found:
+            return None
+        question = "What is my name?" if _WHO_AM_I.search(turn.standalone) else turn.standalone
+        choice = choose(question, [SpanText(one.memory.text) for one in found], turn.shelf.library.embed)
+        return None if choice is None else (found[choice.unit.text], choice)
+
+    def _remembers(self, turn: Turn, choice: Choice, alone: bool) -> bool:
+        """Whether that choice from a memory answers.
 
         A document may well say something of "my boat" or of whoever else is asked about, so outside questions that
         plainly ask for a memory, one goes before the documents only if it has every word of the question, or, where
         that is about the user, most of them and the kind of thing asked for. Where no document answers (`alone`),
         most words do.
         """
-        found = [one for one in turn.memories if one.memory.kind != "episode"]
-        if not found:
-            return None
-        question = "What is my name?" if _WHO_AM_I.search(turn.standalone) else turn.standalone
-        choice = choose(question, [SpanText(one.memory.text) for one in found], turn.shelf.library.embed)
-        if choice is None:
-            return None
         words, near = choice.unit.features["recall"], choice.unit.features["cosine"]
         if near < self._settings.memory_relevance:
-            return None
+            return False
         if turn.kind == "memory":
-            answers = words >= 0.5 or near >= 0.6
-        elif FIRST_PERSON.search(turn.standalone) and choice.kind in FITTING.get(choice.wanted.kind, ()):
-            answers = words >= 0.5
-        else:
-            answers = words >= (0.5 if alone else 0.99) and near >= 0.6
-        return (found[choice.unit.text], choice) if answers else None
+            return words >= 0.5 or near >= 0.6
+        if FIRST_PERSON.search(turn.standalone) and choice.kind in FITTING.get(choice.wanted.kind, ()):
+            return words >= 0.5
+        return words >= (0.5 if alone else 0.99) and near >= 0.6
 
     def _why_not(self, turn: Turn) -> str:
         if turn.kind == "plain":
