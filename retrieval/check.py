@@ -11,10 +11,11 @@ from retrieval.errors import DatabaseProblem
 from retrieval.fulltext import fts_text
 from retrieval.schema import chunks, documents, extractions
 from retrieval.sqlite import reading, writing
+from retrieval.tables.renew import problems as table_problems
 
 
 def find_problems(engine: Engine, fix: bool) -> list[str]:
-    """Return what is wrong, in words; with `fix`, rebuild the full-text index if it is what is wrong."""
+    """Return what is wrong, in words; with `fix`, make the full-text index or tables anew if they are what is wrong."""
     try:
         with reading(engine) as db:
             pages = [str(row[0]) for row in db.execute(text("PRAGMA integrity_check")) if row[0] != "ok"]
@@ -22,13 +23,14 @@ def find_problems(engine: Engine, fix: bool) -> list[str]:
                 return [f"The database file is damaged: {problem}" for problem in pages[:10]]
             problems = [*_foreign(db), *_texts(db), *_chunks(db)]
         lexical = _full_text(engine)
+        tables = table_problems(engine, fix)
     except DatabaseProblem as error:
         return [str(error)]
     if lexical and fix:
         with writing(engine) as db:
             _rebuild(db)
         lexical = [f"{problem} It was rebuilt." for problem in lexical]
-    return problems + lexical
+    return problems + lexical + tables
 
 
 def _foreign(db: Connection) -> Iterator[str]:

@@ -14,10 +14,13 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 
 from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk
+from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_text
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Extraction, Span, locate
 from retrieval.schema import chunks, documents, epochs, extractions, meta, spans
+from retrieval.tables.grid import VERSION as TABLES_VERSION
+from retrieval.tables.store import put_tables
 from retrieval.types import Locator
 
 VECTOR_DTYPE = np.dtype("<f2")
@@ -44,6 +47,22 @@ def advance(db: Connection, removed: int = 0) -> int:
     """Begin the next epoch; `removed` passages of earlier ones are gone with it."""
     epoch = epoch_of(db) + 1
     db.execute(insert(epochs).values(epoch=epoch, token=secrets.token_hex(8), removed=removed))
+    return epoch
+
+
+def as_of(db: Connection, epoch: int | None) -> int | None:
+    """The epoch that what is read must not be newer than; None where that is the library as it is now.
+
+    :raises LibraryChanged: what was there at `epoch` is not all there any more.
+    """
+    current = epoch_of(db)
+    if epoch is None or epoch >= current:
+        return None
+    if db.execute(select(func.sum(epochs.c.removed)).where(epochs.c.epoch > epoch)).scalar():
+        raise LibraryChanged(
+            f"Documents were removed or replaced since epoch {epoch} of the library; it is at {current} now.",
+            "Start again on the library as it is now.",
+        )
     return epoch
 
 
@@ -143,6 +162,9 @@ def put(
     if rows:
         db.execute(insert(spans), rows)
     put_chunks(db, document, generation, epoch, title, extraction, pieces, vectors)
+    put_tables(db, document, extraction)
+    if epoch == 1:
+        set_meta(db, "tables", TABLES_VERSION)
     return document, old is None
 
 

@@ -62,6 +62,12 @@ class LibraryChanged(RetrievalError):
     title = "The library changed meanwhile"
 
 
+class QueryRefused(RetrievalError):
+    """A query over a table is not one that may be asked, or takes more than it may."""
+
+    title = "The query was refused"
+
+
 class WrongKey(RetrievalError):
     """A passphrase or key does not open what was encrypted."""
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, Select, delete, func, select, text, update
+from sqlalchemy import Connection, Row, Select, func, select, text, update
 
 from retrieval import chunker, documents
 from retrieval.bounds import admitted
 from retrieval.check import find_problems
 from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
+from retrieval.documents import as_of
 from retrieval.embedder import Embedder, TokenMatcher, load_embedder
 from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
@@ -27,12 +28,16 @@ from retrieval.language import pieces_per_word
 from retrieval.query import read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
+from retrieval.reindex import reindex
 from retrieval.schema import chunks, extractions, spans
 from retrieval.schema import documents as documents_table
 from retrieval.scrub import scrub
 from retrieval.search import Searcher
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import open_database, reading, writing
+from retrieval.tables.grid import Row as TableRow
+from retrieval.tables.renew import bring_up
+from retrieval.tables.store import Listed, listed, rows_of
 from retrieval.types import DocumentInfo, Locator, Passage, Position
 from retrieval.vectors import VectorIndex
 
@@ -233,6 +238,23 @@ class Library:
         page, locator = locate(found, start, end)
         return Position(page, line, locator)
 
+    def tables(
+        self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
+    ) -> list[Listed]:
+        """The tables of spreadsheets in `collections` (and `documents`, by id), without their rows.
+
+        :raises LibraryChanged: what was there at `epoch` is not all there any more.
+        """
+        bring_up(self.engine)
+        wanted = None if documents is None else [self._id(name) for name in documents]
+        with reading(self.engine) as db:
+            return listed(db, collections, wanted, as_of(db, epoch))
+
+    def table_rows(self, table: int) -> list[TableRow]:
+        """The rows of one of `tables`, in order; none where it is gone meanwhile."""
+        with reading(self.engine) as db:
+            return rows_of(db, table)
+
     def remove(self, document: str) -> None:
         """Take a document out, with its text, passages and vectors.
 
@@ -301,53 +323,8 @@ class Library:
         The old passages serve searches until the new ones are all there; an interrupted run goes on where it was.
         `progress` is told how many of how many documents are done.
         """
-        embedder = self.embedder
-        limit = min(self.settings.chunk_tokens, embedder.max_tokens)
-        target = f"{embedder.sha256} {chunker.VERSION} {limit}"
-        table = documents_table.c
-        with writing(self.engine) as db:
-            next_generation = documents.generation_of(db) + 1
-            if documents.get_meta(db, "reindex") != target:
-                db.execute(delete(chunks).where(chunks.c.generation >= next_generation))
-                db.execute(update(documents_table).values(generation=next_generation - 1))
-                documents.set_meta(db, "reindex", target)
-        while True:
-            with reading(self.engine) as db:
-                query = select(table.id).where(table.generation < next_generation).order_by(table.id)
-                waiting = list(db.execute(query).scalars())
-                total = db.execute(select(func.count()).select_from(documents_table)).scalar_one()
-            for done, id in enumerate(waiting, start=total - len(waiting)):
-                self._reindex_one(id, next_generation, limit)
-                if progress:
-                    progress(done + 1, total)
-            with writing(self.engine) as db:
-                if db.execute(select(func.count()).where(table.generation < next_generation)).scalar_one():
-                    continue  # an ingest came in between
-                removed = db.execute(delete(chunks).where(chunks.c.generation < next_generation)).rowcount
-                documents.advance(db, removed)
-                documents.set_meta(db, "generation", str(next_generation))
-                documents.set_meta(db, "embedder_sha256", embedder.sha256)
-                documents.set_meta(db, "embedder_id", embedder.id)
-                documents.set_meta(db, "dimension", str(embedder.dimension))
-                db.execute(text("DELETE FROM meta WHERE key = 'reindex'"))
-            break
+        reindex(self, progress)
         self.forget_index()
-
-    def _reindex_one(self, id: int, generation: int, limit: int) -> None:
-        with reading(self.engine) as db:
-            row = documents.load(db, id)
-        if row is None:
-            return
-        title, extraction, text_sha256 = row
-        pieces = chunker.chunk(extraction, self.embedder.count_tokens, limit)
-        vectors = self.embedder.encode([piece.embedded for piece in pieces])
-        with writing(self.engine) as db:
-            now = db.execute(select(extractions.c.sha256).where(extractions.c.document == id)).scalar()
-            if now == text_sha256:
-                epoch = documents.epoch_of(db)
-                documents.put_chunks(db, id, generation, epoch, title, extraction, pieces, vectors)
-                values = {"generation": generation, "chunker": chunker.VERSION}
-                db.execute(update(documents_table).where(documents_table.c.id == id).values(**values))
 
 
 def _catalogue() -> Select[Any]:

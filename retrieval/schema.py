@@ -69,6 +69,30 @@ chunks = Table(
 )
 """`vector` is [D] float16, little-endian: the truth that every index is a cache of."""
 
+tables = Table(
+    "tables",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("document", ForeignKey("documents.id")),
+    Column("sheet", Text),
+    Column("cells", Text),
+    Column("columns", Text),
+    Column("row_count", Integer),
+)
+"""`columns` is a JSON list of `retrieval.tables.values.Column`."""
+
+table_rows = Table(
+    "table_rows",
+    metadata,
+    Column("table", ForeignKey("tables.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("start", Integer),
+    Column("end", Integer),
+    Column("cells", Text),
+)
+"""`number` counts the sheet's rows; `start` and `end` are the row's range in the extraction; `cells` is a JSON list of
+values, one per column."""
+
 epochs = Table(
     "epochs",
     metadata,

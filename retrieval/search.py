@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, select, text
 
 from retrieval.bounds import holding
-from retrieval.documents import epoch_of, generation_of, vectors_of
-from retrieval.errors import LibraryChanged
+from retrieval.documents import as_of, epoch_of, generation_of, vectors_of
 from retrieval.fulltext import fts_beginnings, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust
 from retrieval.repeats import repeats
-from retrieval.schema import chunks, documents, epochs, extractions
+from retrieval.schema import chunks, documents, extractions
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
 from retrieval.types import Locator, Passage
@@ -99,14 +98,7 @@ class Searcher:
             self._epoch = current
             self._allowed, self._frequencies = {}, {}
             self._rows = int(db.execute(select(func.count()).select_from(chunks)).scalar_one())
-        if epoch is not None and epoch < current:
-            if db.execute(select(func.sum(epochs.c.removed)).where(epochs.c.epoch > epoch)).scalar():
-                raise LibraryChanged(
-                    f"Documents were removed or replaced since epoch {epoch} of the library; it is at {current} now.",
-                    "Start again on the library as it is now.",
-                )
-        else:
-            epoch = None
+        epoch = as_of(db, epoch)
         key = (tuple(sorted(set(collections))), None if wanted is None else tuple(sorted(wanted)), epoch)
         if key not in self._allowed:
             query = (
