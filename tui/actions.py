@@ -1,19 +1,15 @@
-"""The actions that do something with feedback, memories and files; for sessions and turns see `tui.session_actions` and
-`tui.turn_actions`, for what shows something `tui.panes`."""
+"""The actions that do something with feedback and memories; for sessions, turns and documents see
+`tui.session_actions`, `tui.turn_actions` and `tui.library_actions`, for what shows something `tui.panes`."""
 
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from tui.backend import MemoryChange, Verdict
-from tui.failures import Failure
-from tui.messages import AddMoved
+from tui.library_actions import LibraryActions
 from tui.model_actions import ModelActions
-from tui.rows import AddedRow, MemoryRow
+from tui.rows import MemoryRow
 from tui.session_actions import SessionActions
-from tui.state import Adding, Undo
+from tui.state import Undo
 from tui.widgets.side import SidePane
-from tui.words import added_line, clipped
 
 OPPOSITE: dict[MemoryChange, MemoryChange] = {
     "forget": "restore",
@@ -21,11 +17,9 @@ OPPOSITE: dict[MemoryChange, MemoryChange] = {
     "pin": "unpin",
     "unpin": "pin",
 }
-PROGRESS_EVERY = 0.1
-"""Seconds between two updates while files are read."""
 
 
-class ChatActions(SessionActions, ModelActions):
+class ChatActions(SessionActions, ModelActions, LibraryActions):
     """The actions that do something; each takes the text after its slash command, if any."""
 
     # --- feedback and memories
@@ -74,6 +68,9 @@ class ChatActions(SessionActions, ModelActions):
             await self.say("Memory on", "What you say from here on is recalled and stored again.", "good")
 
     async def action_pin(self, argument: str = "") -> None:
+        if argument[:1] == "d" and argument[1:].isdigit():
+            self.pin_document(argument)
+            return
         await self._change_numbered(argument, "pin", "Pinned #{}", "It will not be forgotten.")
 
     async def _change_numbered(self, argument: str, change: MemoryChange, said: str, more: str) -> None:
@@ -135,37 +132,6 @@ class ChatActions(SessionActions, ModelActions):
                 self.call_later(then)
 
         self.job("memories", work, changed)
-
-    # --- files
-
-    async def action_add(self, argument: str = "") -> None:
-        if self.state.adding is not None:
-            await self.say("Files are being read already", "Esc stops that.", "error")
-            return
-        path = Path(argument.strip("'\"")).expanduser()
-        adding = self.state.adding = Adding(await self.say("Reading files (Esc stops)", str(path)))
-        collection = self.state.talk.scope[0]
-        told = 0.0
-
-        def progress(done: int, total: int, name: str) -> bool:
-            nonlocal told
-            if time.monotonic() - told >= PROGRESS_EVERY:
-                told = time.monotonic()
-                self.post_message(AddMoved(done, total, name))
-            return not adding.stopped
-
-        def added(row: AddedRow) -> None:
-            self.state.adding = None
-            title = f"Stopped reading {path}" if adding.stopped else f"Read {path} into {collection}"
-            lines = [added_line(row), *(f"✗ {name}: {clipped(reason, 120)}" for name, reason in row.failed)]
-            adding.notice.say(title, "\n".join(lines), "error" if row.failed else "good")
-            self.refresh_library()
-
-        def failed(failure: Failure) -> None:
-            self.state.adding = None
-            adding.notice.say(failure.title, f"{failure.message} {failure.mend}".strip(), "error")
-
-        self.job("add", lambda: self.backend.add([path], collection, progress), added, failed)
 
     async def action_quit(self, argument: str = "") -> None:
         self.exit()

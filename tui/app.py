@@ -22,7 +22,6 @@ from tui.backend import Backend
 from tui.controls import WithoutControls
 from tui.keymap import BY_SLASH, bindings
 from tui.messages import (
-    AddMoved,
     CitationChosen,
     Composed,
     MemoryChanged,
@@ -211,8 +210,3 @@ class LociChat(ChatActions):
 
     def on_memory_changed(self, message: MemoryChanged) -> None:
         self.change_memory(message.id, message.change)
-
-    def on_add_moved(self, message: AddMoved) -> None:
-        if self.state.adding is not None:
-            of = f"{message.done:,} of {message.total:,}  " if message.total else ""
-            self.state.adding.notice.say("Reading files (Esc stops)", f"{of}{Path(message.path).name}")

@@ -11,10 +11,13 @@ from app.answer import Ask, Citation, TurnEvent
 from app.model_plan import PlanLines
 from tui.rows import (
     AddedRow,
+    DocumentRow,
+    HealthRow,
     LibraryRow,
     MemoryRow,
     ModelRow,
     PastRow,
+    PinnedRow,
     SessionRow,
     SourceRow,
     TurnMark,
@@ -46,6 +49,29 @@ class Backend(Protocol):
         ...
 
     def library(self, scope: Sequence[str]) -> LibraryRow: ...
+
+    def documents(self, scope: Sequence[str]) -> list[DocumentRow]: ...
+
+    def document_text(self, document: str) -> str:
+        """The whole text that was read from a document, by id.
+
+        :raises RetrievalError: it is there no more.
+        """
+        ...
+
+    def remove_document(self, document: str) -> None:
+        """Take a document out of the library, by id; its file stays."""
+        ...
+
+    def pin_document(self, document: str, on: bool | None = None) -> DocumentRow:
+        """Give a document whole to every question, or no longer; None turns it over. By id, path or end of a path."""
+        ...
+
+    def keep_pinned(self, collection: str) -> PinnedRow | None:
+        """Have the model read the pinned documents now, so that no question waits for it; None where none can be."""
+        ...
+
+    def health(self, scope: Sequence[str]) -> HealthRow: ...
 
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         """The events of one turn; closing the generator cancels it and keeps what came."""

@@ -81,6 +81,16 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "turn.correct", "Correct the answer", "Say what is right instead", "correct", slash="correct", argument="TEXT"
     ),
+    Action(
+        "pane.library",
+        "Show the library",
+        "The documents: look, filter, pin, remove",
+        "library",
+        "ctrl+l",
+        "library",
+        "[WORDS]",
+    ),
+    Action("library.health", "Library's health", "Whether files and database are sound", "health", slash="health"),
     Action("library.add", "Add files", "Read a file or a folder into the library", "add", slash="add", argument="PATH"),
     Action(
         "library.collection",
@@ -109,7 +119,12 @@ ACTIONS: tuple[Action, ...] = (
         slash="off",
     ),
     Action(
-        "memory.pin", "Pin a memory", "Never forget the memory with this number", "pin", slash="pin", argument="[ID]"
+        "memory.pin",
+        "Pin",
+        "Never forget a memory (7), or keep a document in the window (d7)",
+        "pin",
+        slash="pin",
+        argument="[ID]",
     ),
     Action("model.show", "Model", "What the model is; or another, planned first", "model", "", "model", "[REF]"),
     Action(

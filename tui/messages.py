@@ -1,12 +1,14 @@
 """What widgets and workers tell the chat. Small, frozen in spirit, and free of behaviour."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from textual.message import Message
 
 from app.answer import Citation, TurnEvent
 from tui.backend import MemoryChange
 from tui.failures import Failure
+from tui.rows import DocumentRow
 from tui.turns import Ending, TurnRun
 
 
@@ -65,6 +67,17 @@ class MemoryEdited(Message):
 
     id: int
     text: str
+
+
+DocumentDeed = Literal["show", "text", "file", "pin", "remove"]
+
+
+@dataclass
+class DocumentMeant(Message):
+    """The user does something with a document in the library's pane; `show` is the cursor resting on it."""
+
+    row: DocumentRow
+    what: DocumentDeed
 
 
 @dataclass

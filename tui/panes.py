@@ -16,11 +16,12 @@ from tui.failures import Failure, failure_of
 from tui.jobs import Jobs, T
 from tui.keymap import Action
 from tui.outside import paged, viewed
-from tui.rows import AnswerRow, LibraryRow, MemoryRow, ModelRow
+from tui.rows import AnswerRow, DocumentRow, LibraryRow, MemoryRow, ModelRow
 from tui.state import State
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import HelpScreen
+from tui.widgets.library import LibraryPane
 from tui.widgets.memory import MemoryPane
 from tui.widgets.notice import Notice, Tone
 from tui.widgets.side import TITLES, SidePane
@@ -69,8 +70,8 @@ class PaneActions(Jobs):
         )
 
     def show_library(self) -> None:
-        talk, library = self.state.talk, self.state.library
-        self.query_one(TopLine).show(talk.title, talk.scope, library)
+        talk, library, adding = self.state.talk, self.state.library, self.state.adding
+        self.query_one(TopLine).show(talk.title, talk.scope, library, (adding.done, adding.total) if adding else None)
         self.query_one(Conversation).greet(library, talk.scope)
 
     def show_window(self) -> None:
@@ -127,10 +128,20 @@ class PaneActions(Jobs):
     def refresh_library(self) -> None:
         scope = self.state.talk.scope
         self.job("library", lambda: self.backend.library(scope), self._library_known)
+        if self.query_one(SidePane).showing == "library":
+            self.refresh_documents()
 
     def _library_known(self, library: LibraryRow) -> None:
         self.state.library = library
         self.show_library()
+
+    def refresh_documents(self) -> None:
+        scope = self.state.talk.scope
+        self.job("documents", lambda: self.backend.documents(scope), self._documents_known)
+
+    def _documents_known(self, rows: list[DocumentRow]) -> None:
+        self.state.documents = rows
+        self.query_one(LibraryPane).show(rows)
 
     # --- panes
 

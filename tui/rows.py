@@ -34,6 +34,50 @@ class LibraryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """One document of the library."""
+
+    id: str
+    """`d12`, as commands name it."""
+    title: str
+    path: str
+    collection: str
+    pages: int | None
+    passages: int
+    bytes: int
+    """of its file"""
+    read: str
+    """When, in local time."""
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedRow:
+    """What the model has read of the pinned documents, ahead of questions."""
+
+    tokens: int
+    documents: int
+    """of the pinned ones, those that the window has room for"""
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """How the library is."""
+
+    figures: tuple[str, ...]
+    """Counts and sizes, in words."""
+    problems: tuple[str, ...]
+    """of the database"""
+    changed: int
+    """Files in scope that are not as they were read."""
+    gone: int
+    """Files in scope that are not there any more."""
+    gone_named: tuple[str, ...]
+    """Some of these."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRow:
     id: int
     title: str

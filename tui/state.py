@@ -1,10 +1,11 @@
 """What the chat knows between two events: where it is, and what the last turn brought."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from app.answer import UsedMemory, Window
 from tui.backend import MemoryChange
-from tui.rows import AnswerRow, LibraryRow, ModelRow
+from tui.rows import AnswerRow, DocumentRow, LibraryRow, ModelRow
 from tui.turns import TurnRun
 from tui.widgets.notice import Notice
 from tui.widgets.turn import TurnView
@@ -49,6 +50,9 @@ class Adding:
 
     notice: Notice
     stopped: bool = False
+    done: int = 0
+    total: int = 0
+    """Files, of which `done` are read; 0 while they are counted."""
 
 
 @dataclass
@@ -57,6 +61,10 @@ class State:
     run: TurnRun | None = None
     """The turn that occupies the model; it outlives its session's place on the screen until it has ended."""
     adding: Adding | None = None
+    to_add: list[Path] = field(default_factory=list)
+    """What waits until these are read."""
+    documents: list[DocumentRow] = field(default_factory=list)
+    """in scope, as the library's pane was last shown them"""
     undos: list[Undo] = field(default_factory=list)
     """Of this chat, the latest last."""
     library: LibraryRow | None = None

@@ -74,6 +74,7 @@ class TurnActions(PaneActions):
                 self.state.talk.view.stopping()
         elif self.state.adding is not None:
             self.state.adding.stopped = True
+            self.state.to_add.clear()
         elif self.query_one(SidePane).showing is not None:
             await self.action_close_side()
         else:

@@ -33,6 +33,8 @@ STAGE_WORDS: dict[Stage, str] = {
     "remember": "Noting the turn",
 }
 
+UNITS = ("B", "KB", "MB", "GB", "TB")
+
 
 def count(number: int, noun: str, plural: str = "") -> str:
     """`1 file`, `12,345 files`."""
@@ -46,6 +48,14 @@ def short(number: float) -> str:
             scaled = number / limit
             return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:.0f}").removesuffix(".0") + unit
     return f"{number:.0f}"
+
+
+def size(bytes: float) -> str:
+    """`950 B`, `8.2 KB`, `15.7 GB`: powers of 1000, as file managers count."""
+    power = 0
+    while bytes >= 999.5 and power < len(UNITS) - 1:
+        bytes, power = bytes / 1000, power + 1
+    return f"{bytes:.0f} {UNITS[power]}" if power == 0 or bytes >= 99.95 else f"{bytes:.1f} {UNITS[power]}"
 
 
 def percent(part: int, whole: int) -> str:

@@ -1,70 +1,26 @@
 """The chat's backend over an opened workspace: stores and engine in, rows out."""
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
-from app.answer import Ask, Citation, Started, TurnEvent
+from app.answer import Ask, Started, TurnEvent
 from app.errors import TracesLeft
 from app.loading import LoadMeter
 from app.model_plan import PlanLines, plan_lines
 from memory.types import Memory, Session, Source
-from retrieval.errors import NoSuchDocument
-from tui.backend import MemoryChange, Progress, Verdict
-from tui.rows import (
-    AddedRow,
-    LibraryRow,
-    MemoryRow,
-    ModelRow,
-    PastRow,
-    SessionRow,
-    SourceRow,
-    TurnMark,
-    TurnRow,
-    answer_row,
-)
-from tui.words import citation_place
-
-if TYPE_CHECKING:
-    from app.workspace import Workspace
-    from memory.store import MemoryStore
-    from retrieval.ingest import Progress as Reading
-    from retrieval.library import Library
+from tui.backend import MemoryChange, Verdict
+from tui.library_backend import LibraryBackend, local_time
+from tui.rows import MemoryRow, ModelRow, PastRow, SessionRow, TurnMark, TurnRow, answer_row
 
 QUESTIONS = 500
 """Earlier questions that Up brings back."""
-AROUND = 2500
-"""Characters of the document shown on each side of a quote."""
 
 
-class WorkspaceBackend:
-    """The chat's backend over one opened profile. Its rooms open one at a time, when first needed."""
-
-    def __init__(self, workspace: "Workspace") -> None:
-        self._workspace = workspace
-        self._opening = threading.Lock()
-        self._attached: dict[str, str] = {}
-        """Texts that were asked about without being in the library, by their hash."""
-        self._loading = threading.Lock()  # loading may take minutes, in which the rooms are open
-
-    def _open(self, room: str) -> Any:
-        # Rooms are opened lazily and without a lock of their own, while the chat's workers run side by side.
-        with self._opening:
-            return getattr(self._workspace, room)
-
-    @property
-    def _library(self) -> "Library":
-        return cast("Library", self._open("library"))
-
-    @property
-    def _memory(self) -> "MemoryStore":
-        return cast("MemoryStore", self._open("memory"))
+class WorkspaceBackend(LibraryBackend):
+    """All that the chat needs, over one opened profile. Its rooms open one at a time, when first needed."""
 
     def model(self, loading: Callable[[str], None]) -> ModelRow:
         meter = LoadMeter()
@@ -101,10 +57,6 @@ class WorkspaceBackend:
             self._workspace.choose_model(before)
             raise
 
-    def library(self, scope: Sequence[str]) -> LibraryRow:
-        library = self._library
-        return LibraryRow(len(library.documents(list(scope))), tuple(library.collections()))
-
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         yield Started("load")
         with self._loading:  # the first question may come while the model is still loading
@@ -113,38 +65,6 @@ class WorkspaceBackend:
             assistant = self._workspace.assistant()
         self._attached |= {sha256(text.encode()).hexdigest(): text for _, text in ask.attachments}
         yield from assistant.turn(ask)
-
-    def text(self, citation: Citation) -> str:
-        attached = self._attached.get(citation.text_sha256)
-        return self._library.text(citation.document) if attached is None else attached
-
-    def source(self, citation: Citation) -> SourceRow:
-        """The quote in its surroundings; the quote alone where the document changed or left since."""
-        before = after = note = ""
-        try:
-            text = self.text(citation)
-        except NoSuchDocument:
-            note = "The document is no longer in the library, or was attached to that question."
-        else:
-            if sha256(text.encode()).hexdigest() != citation.text_sha256:
-                note = "The document has changed since. The quote is shown as it was."
-            elif text[citation.start : citation.end] == citation.quote:
-                before = text[max(citation.start - AROUND, 0) : citation.start]
-                after = text[citation.end : citation.end + AROUND]
-            else:
-                after = "\n\n" + text[max(citation.start - AROUND, 0) : citation.end + AROUND] if citation.end else ""
-                note = "The quote, and under it the passage that was cited."
-        return SourceRow(
-            n=citation.n,
-            title=citation.title or Path(citation.path).name,
-            path=citation.path,
-            where=citation_place(citation),
-            status=citation.status,
-            before=before,
-            quote=citation.quote,
-            after=after,
-            note=note,
-        )
 
     def start_session(self, scope: str, title: str) -> int | None:
         return self._memory.start_session(scope, title) if self._workspace.settings.memory.enabled else None
@@ -239,27 +159,6 @@ class WorkspaceBackend:
     def feedback(self, turn: int | None, verdict: Verdict, text: str | None = None) -> None:
         self._memory.feedback(turn, verdict, text)
 
-    def add(self, paths: Sequence[Path], collection: str, progress: Progress) -> AddedRow:
-        from retrieval.ingest import ingest  # the readers' libraries take a second to import
-
-        read = 0
-
-        def moved(now: "Reading") -> None:
-            nonlocal read
-            read = now.files_done
-            if not progress(now.files_done, now.files, now.path):
-                raise _Stopped
-
-        try:
-            results = ingest(self._library, list(paths), collection=collection, progress=moved)
-        except _Stopped:
-            return AddedRow({"read": read}, 0, ())
-        return AddedRow(
-            counts=Counter(result.status for result in results),
-            chunks=sum(result.chunks for result in results if result.status in ("added", "updated")),
-            failed=tuple((result.path, result.reason or "") for result in results if result.status == "failed"),
-        )
-
     def keep_theme(self, name: str) -> None:
         from app.profile import config_file
         from app.settings_edit import set_value
@@ -267,16 +166,12 @@ class WorkspaceBackend:
         set_value(config_file(self._workspace.profile), "chat", "theme", name)
 
 
-class _Stopped(Exception):
-    """The user stopped the reading of files; what was read is kept."""
-
-
 def _session_row(session: Session) -> SessionRow:
     return SessionRow(
         id=session.id,
         title=session.title or f"Session {session.id}",
         scope=session.scope,
-        when=_local(session.last_turn or session.started),
+        when=local_time(session.last_turn or session.started),
         turns=session.turns,
         tags=session.tags,
     )
@@ -284,10 +179,5 @@ def _session_row(session: Session) -> SessionRow:
 
 def _memory_row(memory: Memory) -> MemoryRow:
     how = {"told": "told", "extracted": "you said so", "command": "by command", "import": "imported"}[memory.source.how]
-    why = f"{how} {_local(memory.created)[:10]}"
+    why = f"{how} {local_time(memory.created)[:10]}"
     return MemoryRow(memory.id, memory.text, memory.kind, memory.state, memory.pinned, why)
-
-
-def _local(stamp: str) -> str:
-    """`2026-03-01 14:05` in local time, from UTC in ISO 8601."""
-    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -32,10 +32,13 @@ from retrieval.types import Locator
 from tui.backend import MemoryChange, Progress, Verdict
 from tui.rows import (
     AddedRow,
+    DocumentRow,
+    HealthRow,
     LibraryRow,
     MemoryRow,
     ModelRow,
     PastRow,
+    PinnedRow,
     SessionRow,
     SourceRow,
     TurnMark,
@@ -96,6 +99,8 @@ MEMORIES = (
     UsedMemory(3, "You look after the lifting gear of the yard.", 0.81, True),
     UsedMemory(7, "You prefer short answers.", 0.44, False),
 )
+FILES = (("Costs 2026.xlsx", None), ("Duties.docx", 4), ("Tide tables 2026.csv", None), ("Yard handbook.pdf", 62))
+READ = "2026-03-01 14:05"
 MODEL = ModelRow(
     name="Loci embedded",
     reference="embedded",
@@ -153,11 +158,16 @@ class FakeBackend:
     """Answers at once. Set `gate` to hold a turn after its tenth event until the test opens it."""
 
     def __init__(self, documents: int = 14) -> None:
-        self.documents = documents
+        self.documents_count = documents
+        self.shelved = [
+            DocumentRow(f"d{n}", title, f"/home/mara/harbour/{title}", "main", pages, 3 * n, 4200 * n, READ, n == 2)
+            for n, (title, pages) in enumerate(FILES, start=1)
+        ]
         self.script: Callable[[Ask], Iterator[TurnEvent]] = events
         self.gate: threading.Event | None = None
         self.asked: list[Ask] = []
         self.closed = 0
+        self.added: list[list[str]] = []
         self.themes: list[str] = []
         self.earlier = PastRow((), None)
         self.exported: list[tuple[int, int, Path]] = []
@@ -198,7 +208,27 @@ class FakeBackend:
         return replace(MODEL, name="Large", reference=reference, writes_prose=True)
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
-        return LibraryRow(self.documents if "main" in scope else 0, ("main",))
+        return LibraryRow(self.documents_count if "main" in scope else 0, ("main",))
+
+    def documents(self, scope: Sequence[str]) -> list[DocumentRow]:
+        return list(self.shelved) if "main" in scope else []
+
+    def document_text(self, document: str) -> str:
+        return f"\n{BEFORE}{QUOTE}\x1b[2J{AFTER}"
+
+    def remove_document(self, document: str) -> None:
+        self.shelved = [row for row in self.shelved if row.id != document]
+        self.documents_count -= 1
+
+    def pin_document(self, document: str, on: bool | None = None) -> DocumentRow:
+        self.shelved = [replace(row, pinned=not row.pinned) if row.id == document else row for row in self.shelved]
+        return next(row for row in self.shelved if row.id == document)
+
+    def keep_pinned(self, collection: str) -> PinnedRow | None:
+        return PinnedRow(3120, 1, 2)
+
+    def health(self, scope: Sequence[str]) -> HealthRow:
+        return HealthRow(("14 documents in all collections, 210 passages",), (), 2, 1, ("/home/mara/harbour/old.txt",))
 
     def turn(self, ask: Ask) -> Generator[TurnEvent, None, None]:
         self.asked.append(ask)
@@ -289,12 +319,13 @@ class FakeBackend:
         self.judged.append((turn, verdict, text))
 
     def add(self, paths: Sequence[Path], collection: str, progress: Progress) -> AddedRow:
+        self.added.append([str(path) for path in paths])
         for done in range(3):
             if not progress(done, 3, f"{paths[0]}/file{done}.pdf"):
                 return AddedRow({"added": done}, 4 * done, ())
             if self.add_gate is not None:
                 self.add_gate.wait(10)
-        self.documents += 2
+        self.documents_count += 2
         return AddedRow({"added": 2, "failed": 1}, 9, ((f"{paths[0]}/file2.pdf", "The file is encrypted."),))
 
     def keep_theme(self, name: str) -> None:

@@ -291,31 +291,6 @@ async def test_a_path_at_the_start_of_a_question_is_no_command(backend: FakeBack
         assert backend.asked[0].question == "/etc/hosts holds what?"
 
 
-async def test_files_are_read_in_the_background_while_the_conversation_goes_on(backend: FakeBackend) -> None:
-    backend.add_gate = threading.Event()
-    app = LociChat(backend)
-    async with app.run_test(size=SMALL) as pilot:
-        await send(pilot, "/add ~/harbour")
-        await until(pilot, lambda: "0 of 3  file0.pdf" in notices(app))
-        await ask(pilot)
-        assert app.query_one(Conversation).views[0].answer is not None
-        backend.add_gate.set()
-        await until(pilot, lambda: "2 added, 1 failed (9 passages)" in notices(app))
-        assert "The file is encrypted." in notices(app)
-        await until(pilot, lambda: "16 documents" in words(app, "#scope"))
-
-
-async def test_escape_stops_the_reading_of_files(backend: FakeBackend) -> None:
-    backend.add_gate = threading.Event()
-    app = LociChat(backend)
-    async with app.run_test(size=SMALL) as pilot:
-        await send(pilot, "/add /harbour")
-        await until(pilot, lambda: "file0" in notices(app))
-        await pilot.press("escape")
-        backend.add_gate.set()
-        await until(pilot, lambda: "Stopped reading /harbour" in notices(app))
-
-
 async def test_the_input_line_takes_new_lines_recalls_questions_and_completes_commands(backend: FakeBackend) -> None:
     app = LociChat(backend)
     async with app.run_test(size=SMALL) as pilot:

@@ -71,6 +71,9 @@ class Workspace:
         self.profile = Profile("chat", folder, folder / "cache", folder / "config")
         self.key = None
 
+    def keep_pinned(self, collection: str) -> None:
+        """This model reads nothing ahead."""
+
     def load(self) -> EngineInfo:
         self.loaded += 1
         return EngineInfo(
@@ -140,6 +143,27 @@ def test_files_are_read_counted_and_their_passages_shown_around_the_quote(
     assert gone.quote == QUOTE and "no longer" in gone.note
     altered = backend.source(replace(citation, quote="The neap tide reaches 9 m.", status="not_found"))
     assert altered.quote == "The neap tide reaches 9 m." and QUOTE in altered.after
+
+
+def test_documents_are_listed_pinned_looked_over_and_removed(backend: WorkspaceBackend, tmp_path: Path) -> None:
+    tides, boats = (tmp_path / name for name in ("tides.txt", "boats.txt"))
+    tides.write_text(TEXT)
+    boats.write_text("The boat is blue.")
+    backend.add([tides, boats], "main", lambda *_: True)
+    rows = backend.documents(["main"])
+    assert [row.path for row in rows] == [str(boats), str(tides)] and backend.documents(["other"]) == []
+    assert rows[1].passages >= 1 and rows[1].bytes == len(TEXT) and backend.document_text(rows[1].id) == TEXT
+    sound = backend.health(["main"])
+    assert (sound.problems, sound.changed, sound.gone) == ((), 0, 0) and "2 documents" in sound.figures[0]
+    tides.write_text(TEXT + "More.")
+    boats.unlink()
+    amiss = backend.health(["main"])
+    assert (amiss.changed, amiss.gone, amiss.gone_named) == (1, 1, (str(boats),))
+    assert backend.pin_document("tides.txt").pinned and backend.keep_pinned("main") is None
+    assert not backend.pin_document(rows[1].id).pinned and backend.pin_document(rows[1].id, True).pinned
+    for row in rows:
+        backend.remove_document(row.id)
+    assert backend.documents(["main"]) == [] and tides.exists()
 
 
 def test_reading_stops_when_the_chat_says_so(backend: WorkspaceBackend, tmp_path: Path) -> None:

@@ -6,21 +6,25 @@ from textual.containers import Vertical
 from textual.widgets import ContentSwitcher, Static
 
 from tui.keymap import ACTIONS
+from tui.widgets.library import LibraryPane
 from tui.widgets.memory import MemoryPane
 from tui.widgets.source import SourcePane
 from tui.widgets.window import WindowPane
 
-TITLES = {"source": "Source", "memory": "Memory", "window": "Context window"}
+TITLES = {"source": "Source", "memory": "Memory", "window": "Context window", "library": "Library"}
 HINTS = {
     "source": "n next · p prev · v text · o open · Esc",
     "memory": "f forget · p pin · e correct · u undo · Esc",
     "window": "Esc closes",
+    "library": "/ filter · p pin · d remove · h health · F1",
 }
+FOCUSED = {"source": "passage", "library": "library-list"}
+"""The part of a pane that takes its keys, where it is not the pane."""
 
 
 def binding_ids() -> frozenset[str]:
     """The ids of all keys that can be given other ones: of actions, and of the panes."""
-    own = [binding for pane in (SourcePane, MemoryPane, WindowPane) for binding in pane.BINDINGS]
+    own = [binding for pane in (SourcePane, MemoryPane, WindowPane, LibraryPane) for binding in pane.BINDINGS]
     panes = {binding.id for binding in own if isinstance(binding, Binding) and binding.id}
     return frozenset({action.id for action in ACTIONS if action.keys} | panes)
 
@@ -36,6 +40,7 @@ class SidePane(Vertical):
             yield SourcePane()
             yield MemoryPane()
             yield WindowPane()
+            yield LibraryPane()
         yield Static("", id="side-hint")
 
     @property
@@ -54,7 +59,7 @@ class SidePane(Vertical):
         self.add_class("-open")
         self.screen.add_class("-side")
         if focus:
-            self.query_one("#passage" if pane == "source" else f"#{pane}").focus()
+            self.query_one(f"#{FOCUSED.get(pane, pane)}").focus()
 
     def close(self) -> None:
         self.remove_class("-open")

@@ -19,9 +19,14 @@ class TopLine(Horizontal):
         yield Static("", id="session-title")
         yield Static("", id="scope")
 
-    def show(self, title: str, scope: tuple[str, ...], library: LibraryRow | None) -> None:
+    def show(
+        self, title: str, scope: tuple[str, ...], library: LibraryRow | None, reading: tuple[int, int] | None = None
+    ) -> None:
+        """`reading`: files done, and in all (0 while they are counted), where some are being read."""
         self.query_one("#session-title", Static).update(Content.assemble((" Loci ", "bold reverse"), f" {title}"))
         known = f" · {count(library.documents, 'document')}" if library else ""
+        if reading is not None:
+            known += f" · reading {reading[0]:,} of {reading[1]:,}" if reading[1] else " · reading"
         self.query_one("#scope", Static).update(Content(f"in {', '.join(scope)}{known}"))
 
 
