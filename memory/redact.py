@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from memory import check_digits
+from memory.folding import folded
+
 Check = Callable[[str], bool]
 
 
@@ -50,11 +53,12 @@ def redact(text: str) -> Redacted:
 
 
 def secrets(text: str) -> list[Secret]:
-    """The secrets in a text, in order, none within another."""
+    """The secrets in a text as it reads (`memory.folding`), in order, none within another."""
+    read = folded(text)
     found: list[Secret] = []
     for kind, pattern, check in _RULES:
-        for match in pattern.finditer(text):
-            start, end = match.span("secret")
+        for match in pattern.finditer(read.text):
+            start, end = read.span(*match.span("secret"))
             taken = any(start < one.end and one.start < end for one in found)
             if not taken and (check is None or check(match["secret"])):
                 found.append(Secret(kind, start, end))
@@ -63,7 +67,7 @@ def secrets(text: str) -> list[Secret]:
 
 @dataclass(frozen=True, slots=True)
 class Exactly:
-    """Texts looked for as they stand, as something `memory.blotting.Blotter` takes out."""
+    """Texts looked for as they read, as something `memory.blotting.Blotter` takes out; a number not within another."""
 
     texts: Sequence[str]
 
@@ -72,69 +76,12 @@ class Exactly:
         return frozenset()
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        for one in self.texts:
-            yield from (match.span() for match in re.finditer(re.escape(one), text))
-
-
-def _digits(text: str) -> list[int]:
-    return [int(character) for character in text if character.isdigit()]
-
-
-def _luhn(text: str) -> bool:
-    """ISO/IEC 7812-1, annex B; numbers of one repeated digit are nobody's."""
-    digits = _digits(text)
-    doubled = [d if n % 2 == 0 else 2 * d - 9 * (d > 4) for n, d in enumerate(reversed(digits))]
-    return 13 <= len(digits) <= 19 and sum(doubled) % 10 == 0 and len(set(digits)) > 1
-
-
-def _iban(text: str) -> bool:
-    """ISO 13616: the letters as numbers, the first four characters last, modulo 97."""
-    plain = re.sub(r"[\s-]", "", text).upper()
-    moved = "".join(str(int(character, 36)) for character in plain[4:] + plain[:4])
-    return 15 <= len(plain) <= 34 and int(moved) % 97 == 1
-
-
-def _dni(text: str) -> bool:
-    """Spain's DNI and NIE: the letter is the number modulo 23."""
-    plain = re.sub(r"[\s.-]", "", text).upper()
-    number = plain[:-1].translate(str.maketrans("XYZ", "012"))
-    return "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == plain[-1]
-
-
-def _nir(text: str) -> bool:
-    """France's numéro de sécurité sociale: 97 less the number modulo 97; Corsica's 2A and 2B are 19 and 18."""
-    plain = re.sub(r"\s", "", text).upper().replace("2A", "19").replace("2B", "18")
-    return 97 - int(plain[:13]) % 97 == int(plain[13:])
-
-
-def _steuer_id(text: str) -> bool:
-    """Germany's tax number: ISO 7064, MOD 11,10."""
-    digits, product = _digits(text), 10
-    for digit in digits[:-1]:
-        total = (digit + product) % 10 or 10
-        product = 2 * total % 11
-    return (11 - product) % 10 == digits[-1]
-
-
-def _aadhaar(text: str) -> bool:
-    """India's Aadhaar: Verhoeff's check over the dihedral group of ten elements."""
-    check = 0
-    for place, digit in enumerate(reversed(_digits(text))):
-        check = _times(check, _permuted(digit, place))
-    return check == 0
-
-
-def _times(a: int, b: int) -> int:
-    """The product of two elements of the dihedral group: rotations 0 to 4, reflections 5 to 9."""
-    if a < 5:
-        return (a + b) % 5 if b < 5 else (a + b) % 5 + 5
-    return (a - b) % 5 + 5 if b < 5 else (a - b) % 5
-
-
-def _permuted(digit: int, times: int) -> int:
-    for _ in range(times % 8):
-        digit = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)[digit]
-    return digit
+        read = folded(text)
+        for one in map(folded, self.texts):
+            pattern = re.escape(one.text)
+            if one.text.isdigit():
+                pattern = rf"(?<!\d){pattern}(?!\d)"
+            yield from (read.span(*match.span()) for match in re.finditer(pattern, read.text))
 
 
 def _mixed(text: str) -> bool:
@@ -143,19 +90,29 @@ def _mixed(text: str) -> bool:
 
 
 def _guarded(text: str) -> bool:
-    """What a password is like: six characters or more, not all of one kind of lower-case letters or of digits alone."""
-    return len(text) >= 6 and not re.fullmatch(r"[a-z]+|[A-Z][a-z]+|\d+", text)
+    """What a password is like: six characters or more, and no word."""
+    return len(text) >= 6 and not re.fullmatch(r"[a-z]+|[A-Z][a-z]+", text)
 
 
 _KEY = r"(?:api|access|secret|private|auth|client|license)[ _-]?(?:key|token|secret)|token|secret|bearer"
+_OF = r"(?:\s+(?i:for|of|to|on|für|der|des|de|du|pour|para)\s+[\w.'-]+(?:\s+[\w.'-]+){0,3}?)?"
+_SAYS = r"""(?:\s*[=:]\s*|['’]s\s+|(?:\s+(?i:is|are|was|now|still|will|be|has|been|(?:changed|set|reset)\s+to|ist|lautet
+    |jetzt|es|est|(?:changed\s+)?from(?=\s+\d+\s+to\s)))+\b[\s:]+)[\"'“‘«„]?"""
+"""What stands between the name of a number and the number, which is followed by no unit and not a part of another."""
+_ALONE = r"(?!\w|[.,/:-]\d|\s?(?:[%°€£$]|(?i:mm|cm|m|km|kg|g|ml|bits?|times|people|years?|euros?|dollars?)\b))"
+_DIGITS = r"(?:\d{4,8}|\d\d[ -]\d\d|\d(?:[ -]\d){3,7})"
+_PIN = (
+    r"\b(?:PIN|(?i:pass\ ?code|pin[ -]?(?:number|code|nummer)|(?:my|our|your|his|her|their|mein\w*)\ pin|geheimzahl))\b"
+)
+_CVV = r"\b(?i:cv[vc]2?|cvn|card\ (?:verification|security)\ (?:code|value|number)|kartenprüfnummer)\b"
+_SSN = r"(?!000|666|9)\d{3}[ .-]?(?!00)\d{2}[ .-]?(?!0000)\d{4}"
+_MINE = r"\s+(?i:is|was|ist)\s+(?:(?i:my|our|your|his|her|their|the|mein\w*|die)\s+)(?:[\w'’-]+\s+){0,2}?"
 _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
     (kind, re.compile(pattern, re.VERBOSE), check)
     for kind, pattern, check in (
         (
             "private key",
-            r"(?P<secret>-----BEGIN\ [A-Z\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----(?s:.*?)(?:-----END[^-]*-----|\Z))".replace(
-                ".*?", "(?s:.*?)"
-            ),
+            r"(?P<secret>-----BEGIN\ [A-Z\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----(?s:.*?)(?:-----END[^-]*-----|\Z))",
             None,
         ),
         (
@@ -169,12 +126,21 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
             None,
         ),
         ("access token", r"(?<![\w-])(?P<secret>eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})", None),
-        ("password", r"[a-z][a-z0-9+.-]*://[^\s/:@]+:(?P<secret>[^\s/@]+)@", None),
+        ("password", r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s/:@]+:(?P<secret>[^\s/@]+)@", None),
         (
             "API key",
             rf"(?i:{_KEY})\b[\"']?\s*(?:is|=|:|\s)\s*[\"']?(?P<secret>[A-Za-z0-9+/_=.-]{{16,}})",
             _mixed,
         ),
+        ("PIN", rf"(?:{_PIN}(?:{_OF}{_SAYS}|\s+(?:to\s+)?)|\b(?i:pin){_OF}{_SAYS})(?P<secret>{_DIGITS}){_ALONE}", None),
+        ("PIN", rf"(?:{_PIN}|\b(?i:pin)\b).{{0,40}}\bfrom\s+\d{{4,8}}\s+to\s+(?P<secret>{_DIGITS}){_ALONE}", None),
+        ("PIN", rf"(?<![\w.,/:-])(?P<secret>{_DIGITS}){_MINE}(?:{_PIN}|(?i:pin)\b)", None),
+        (
+            "security code",
+            rf"(?:{_CVV}(?:{_OF}{_SAYS}|\s+)|\b(?i:security\ code){_OF}{_SAYS})(?P<secret>\d{{3,8}}){_ALONE}",
+            None,
+        ),
+        ("security code", rf"(?<![\w.,/:-])(?P<secret>\d{{3,4}}){_MINE}{_CVV}", None),
         (
             "password",
             r"""(?i:pass(?:word|phrase|code|wort)|passwd|pwd|contraseña|mot\ de\ passe|kennwort)
@@ -184,41 +150,56 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
         ),
         (
             "IBAN",
-            r"(?<![A-Za-z0-9])(?P<secret>[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?)(?![A-Za-z0-9])",
-            _iban,
+            rf"(?i:(?<![A-Z0-9])(?P<secret>{check_digits.IBAN})(?![A-Z0-9]))",
+            check_digits.iban,
         ),
         (
             "card number",
             r"(?<![\w.-])(?P<secret>(?:2[2-7]|3[0-9]|4\d|5\d|6\d)\d{2}(?:[ -]?\d){9,15})(?![\w-])",
-            _luhn,
+            check_digits.luhn,
         ),
         (
             "social security number",
             r"(?<![\w-])(?P<secret>(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4})(?![\w-])",
             None,
         ),
+        # Without hyphens it may be anybody's telephone number, but for its name.
+        (
+            "social security number",
+            rf"\b(?i:ssn|social\ security|soc\.?\ ?sec|my\ social)\b\D{{0,30}}(?P<secret>{_SSN})(?![\w-])",
+            None,
+        ),
+        ("social security number", rf"(?<![\w.-])(?P<secret>{_SSN}){_MINE}(?i:ssn|social)\b", None),
         (
             "national identity number",
             r"""(?<!\w)(?P<secret>(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]
             \ ?\d{2}\ ?\d{2}\ ?\d{2}\ ?[A-D])(?!\w)""",
             None,
         ),
-        ("national identity number", r"(?<![\w])(?P<secret>(?:\d{8}|[XYZ]\d{7})[ -]?[A-HJ-NP-TV-Z])(?!\w)", _dni),
+        (
+            "national identity number",
+            r"(?<![\w])(?P<secret>(?:\d{8}|[XYZ]\d{7})[ -]?[A-HJ-NP-TV-Z])(?!\w)",
+            check_digits.dni,
+        ),
         (
             "national identity number",
             r"(?<!\w)(?P<secret>[12]\s?\d{2}\s?(?:0[1-9]|1[0-2])\s?(?:\d{2}|2[AB])\s?\d{3}\s?\d{3}\s?\d{2})(?!\w)",
-            _nir,
+            check_digits.nir,
         ),
         (
             "national identity number",
             r"(?<!\w)(?P<secret>[A-Z]{6}\d{2}[A-EHLMPRST](?:[04][1-9]|[1256]\d|[37][01])[A-Z]\d{3}[A-Z])(?!\w)",
             None,
         ),
-        ("national identity number", r"(?<![\w+.-])(?P<secret>[2-9]\d{3}[ ]\d{4}[ ]\d{4})(?![\w-])", _aadhaar),
+        (
+            "national identity number",
+            r"(?<![\w+.-])(?P<secret>[2-9]\d{3}[ ]\d{4}[ ]\d{4})(?![\w-])",
+            check_digits.aadhaar,
+        ),
         (
             "tax number",
             r"(?i:steuer-?\s?id\w*|identifikationsnummer|tax\s+id\w*)\D{0,12}(?P<secret>\d{2}\s?\d{3}\s?\d{3}\s?\d{3})(?!\w)",
-            _steuer_id,
+            check_digits.steuer_id,
         ),
     )
 )

@@ -4,6 +4,7 @@ The numbers are published examples or made by their own rules; the keys are made
 """
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,23 @@ FOUND = [
     ("RSSMRA85T10A562S", "[national identity number removed]"),
     ("Aadhaar 2341 2341 2346", "Aadhaar [national identity number removed]"),
     ("Meine Steuer-ID ist 86 095 742 719", "Meine Steuer-ID ist [tax number removed]"),
+    ("my iban is de89 3704 0044 0532 0130 00 as ever", "my iban is [IBAN removed] as ever"),
+    ("be68 5390 0754 7034 over there", "[IBAN removed] over there"),
+    ("My PIN is 4921, my pin for the safe: 49 21.", "My PIN is [PIN removed], my pin for the safe: [PIN removed]."),
+    ("I changed my pin from 1234 to 4921", "I changed my pin from [PIN removed] to [PIN removed]"),
+    ("4921 is my card's PIN; passcode 482913", "[PIN removed] is my card's PIN; passcode [PIN removed]"),
+    ("Die PIN lautet jetzt 4921", "Die PIN lautet jetzt [PIN removed]"),
+    ("CVV 123", "CVV [security code removed]"),
+    ("The card's security code is 1234", "The card's security code is [security code removed]"),
+    ("my ssn is 219 09 9999", "my ssn is [social security number removed]"),
+    ("219099999 is my social security number", "[social security number removed] is my social security number"),
+    ("My password is 123456789", "My password is [password removed]"),
+    ("card ４１１１　１１１１　１１１１　１１１１ ok", "card [card number removed] ok"),
+    ("4111–1111–1111–1111", "[card number removed]"),
+    ("٤٩٢١ is my PIN", "[PIN removed] is my PIN"),
+    ("pass\u200bword: Tr0ub4\u2060dor&3", "pass\u200bword: [password removed]"),
+    ("contrasen\u0303a: Tr0ub4dor&3", "contrasen\u0303a: [password removed]"),
+    ("naïve — ﬁne: p\ufe0fin: 4921 né", "naïve — ﬁne: p\ufe0fin: [PIN removed] né"),
 ]  # fmt: skip
 
 KEPT = [
@@ -49,6 +67,16 @@ KEPT = [
     "DE89 3704 0044 0532 0130 02 is no account",
     "Call me at 12345678A if you must, or see https://example.org:8080/a@b",
     "Sunday 12 34 56 C",
+    "The PIN was introduced in 1967, has 6 digits and is easy to guess.",
+    "It was 1967 when the PIN came. GPIO pin 13 is high, pin 1024 of the BGA is ground.",
+    "The pin is 2000 mm long; 4921 pins fell; pin numpy to 2024.1; you should pin to 2000 lines",
+    "Invoice 2024-0815, order 4921, room 4921, extension 4921, flight LH 4921, postcode 10115",
+    "The passcode to room 2041 is with the porter. The password policy of 2023 is long.",
+    "Call me at 219 09 9999 or 030 12345678 ext. 4921",
+    "The security code of conduct 2018 was replaced; social media in 2024; founded in 1935 08 14",
+    "at12 noon we meet in the garden of the house; be20 1234 5678 9012 3456",
+    "I paid 4921 euros in 2024. My number is 4921.",
+    "🏴\u200d☠️ ½ of 2024 — naïve ﬁne ①②③④",
 ]
 
 
@@ -95,6 +123,22 @@ def test_no_secret_reaches_the_files(store: MemoryStore, tmp_path: Path) -> None
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
     assert KEY.encode() not in written and b"1111 1111" not in written
     assert store.list()[0].text == "An old key: [API key removed]"
+
+
+def test_a_secret_is_taken_out_of_an_answer_however_it_is_typed_there(store: MemoryStore) -> None:
+    said = "My PIN is ４９２１. What opens the safe?"
+    turn = store.begin_turn(store.start_session(), said)
+    answer = "It is 4921, not 149210."
+    store.finish_turn(turn, answer, json.dumps({"question": said, "answer": answer}), True)
+    assert store.turn(turn).question == "My PIN is [PIN removed]. What opens the safe?"
+    assert store.turn(turn).answer == "It is [removed], not 149210."
+
+
+def test_long_messages_take_no_long_time() -> None:
+    text = "my pin of " * 4000 + "a" * 40_000 + "的 " * 10_000 + "1 " * 10_000
+    began = time.process_time()
+    assert redact(text).kinds == ()
+    assert time.process_time() - began < 1
 
 
 def test_redaction_can_be_switched_off(opener: Callable[..., MemoryStore]) -> None:
