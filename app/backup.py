@@ -31,6 +31,7 @@ from app.swap import exchange, staging
 from model.errors import why
 from retrieval.cipher import Key, connect, driver_errors
 from retrieval.epoch_build import drop_epochs
+from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
@@ -203,7 +204,7 @@ def _check_database(file: Path, name: str, database: Path, key: Key | None) -> N
     try:
         with closing(connect(database, key)) as connection:
             (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except driver_errors() as error:
+    except driver_errors(DatabaseProblem) as error:
         result = str(error)
     if result != "ok":
         raise DamagedBackup(f"{file}: the database {name} is broken ({result}).", "Use another backup.")

@@ -22,7 +22,7 @@ from app.purge_journal import journal
 from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange, staging
-from retrieval.cipher import Key, connect, driver, driver_errors, is_encrypted, literal
+from retrieval.cipher import Key, connect, driver, driver_errors, is_encrypted, literal, refuse_empty
 from retrieval.epoch_build import drop_epochs
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
@@ -152,6 +152,7 @@ def _alone_with(file: Path, old: Key | None, new: Key | None) -> Iterator[Connec
 
 def _plain(file: Path, new: Key | None) -> Connection:
     """A plain database as SQLCipher opens it, to write an encrypted one beside it."""
+    refuse_empty(file)
     opened: Connection = driver(new).connect(str(file), isolation_level=None, timeout=WAIT)
     return opened
 

@@ -60,13 +60,13 @@ def search(
     count = size = 0
     for name, file in files:
         try:
-            size += file.stat().st_size
+            length = file.stat().st_size
             own = key if key is not None and _is_under_key(file) else None
             hits = _hits(decrypted(file, own) if own else _blocks(file), needles)
         except FileNotFoundError:
             continue  # a log that went when its database was closed
-        count += 1
-        if file.suffix == ".db":
+        count, size = count + 1, size + length
+        if file.suffix == ".db" and length:
             with closing(connect(file, own, read_only=True)) as db:
                 found += [left for hit in hits for left in _explained(name, db, hit)]
                 found += _in_full_text(name, db, short)

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.errors import EncryptionMissing, WrongKey
+from retrieval.errors import DatabaseProblem, EncryptionMissing, WrongKey
 
 _PLAIN = b"SQLite format 3\0"
 _PAGE = 4096  # SQLCipher 4, like the numbers below: it ends each page with the vector of its block chain and an HMAC
@@ -88,13 +88,32 @@ def connect(file: Path, key: Key | None = None, *, read_only: bool = False, **pa
     """A connection in autocommit mode; `parameters` are those of `sqlite3.connect`.
 
     Whether `key` is the file's shows when it is first read.
+
+    :raises DatabaseProblem: the file is there and empty.
     """
+    refuse_empty(file)
     name = f"{file.absolute().as_uri()}?mode=ro" if read_only else str(file)
     connection = driver(key).connect(name, uri=read_only, isolation_level=None, **parameters)
     if key is not None:
         connection.execute("PRAGMA cipher_log_level = NONE")  # it would write to stderr beside the error that it raises
         connection.execute(f'PRAGMA key = "{literal(key)}"')
     return cast(sqlite3.Connection, connection)  # SQLCipher's is of another class with the same methods
+
+
+def refuse_empty(file: Path) -> None:
+    """
+    :raises DatabaseProblem: the file is there and empty, which SQLite would take for a new database. Ours get their
+        names when they have their tables, so what this one held is lost.
+    """
+    try:
+        empty = not file.stat().st_size
+    except FileNotFoundError:
+        return
+    if empty:
+        raise DatabaseProblem(
+            f"{file} is empty: what it held is lost.",
+            "Restore a backup (`loci restore FILE --force`), or delete the file to begin anew.",
+        )
 
 
 def literal(key: Key) -> str:

@@ -6,6 +6,7 @@ Knows nothing about documents or memories. A migrations folder is an Alembic scr
 
 import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +66,8 @@ def open_database(file: Path, migrations: Path, busy_seconds: float = BUSY_SECON
 def _open(file: Path, migrations: Path, busy_seconds: float, key: Key | None) -> Engine:
     # The lock also covers the first connection: two processes that create the file must not both set WAL.
     with _in_words(file), _exclusive(file.with_name(file.name + ".lock")):
+        if not file.exists():
+            _create(file, migrations, busy_seconds, key)
         engine = _engine(file, busy_seconds, key)
         try:
             _upgrade(engine, file, migrations)
@@ -72,6 +75,25 @@ def _open(file: Path, migrations: Path, busy_seconds: float, key: Key | None) ->
             engine.dispose()
             raise
     return engine
+
+
+def _create(file: Path, migrations: Path, busy_seconds: float, key: Key | None) -> None:
+    """Make the database under another name until it has its tables: after a kill there is none, or a whole one."""
+    begun = file.with_name(file.name + ".part")
+    # A log that a deleted database left would be read into the new one.
+    for scrap in (begun, *(one.with_name(one.name + end) for one in (begun, file) for end in ("-wal", "-shm"))):
+        scrap.unlink(missing_ok=True)
+    engine = _engine(begun, busy_seconds, key)
+    try:
+        _upgrade(engine, begun, migrations)
+    finally:
+        engine.dispose()  # which folds its log in
+    begun.rename(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # what is committed from here on must not lose its name in a power cut
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Backups: consistent while in use, verified before anything is touched, restored whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from app.answer import Profile
 from app.backup import back_up, restore
 from app.errors import BadInput, DamagedBackup, DiskFull
 from app.profile import open_profile
+from retrieval.errors import DatabaseProblem
 
 
 def fill(profile: Profile, rows: int = 100) -> None:
@@ -105,6 +107,23 @@ def test_a_full_disk_is_said_to_be_full_and_leaves_nothing(
     assert count(profile) == 100
     assert [path.name for path in tmp_path.glob("*.zip*")] == ["b.zip"]
     assert not list(profile.data.parent.glob(".*")) and not list(profile.data.glob("loci-backup-*"))
+
+
+def test_a_database_cut_to_nothing_is_not_backed_up_nor_restored(profile: Profile, tmp_path: Path) -> None:
+    back_up(profile, tmp_path / "b.zip")
+    os.truncate(profile.data / "memory.db", 0)
+    with pytest.raises(DatabaseProblem, match=r"memory\.db is empty"):
+        back_up(profile, tmp_path / "c.zip")
+    assert not (tmp_path / "c.zip").exists()
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive, zipfile.ZipFile(tmp_path / "empty.zip", "w") as other:
+        manifest = json.loads(archive.read("manifest.json"))
+        manifest["files"] = {"data/memory.db": {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}}
+        other.writestr("manifest.json", json.dumps(manifest))
+        other.writestr("data/memory.db", b"")
+    with pytest.raises(DamagedBackup, match="is empty"):
+        restore(tmp_path / "empty.zip", profile, force=True)
+    restore(tmp_path / "b.zip", profile, force=True)
+    assert count(profile) == 100
 
 
 def test_an_empty_profile_is_no_backup(home: Path, tmp_path: Path) -> None:

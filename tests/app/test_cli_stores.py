@@ -1,6 +1,7 @@
 """The command line over the stores: documents, memories, sessions, backups; and what is deleted is gone."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -238,6 +239,18 @@ def test_the_doctor_finds_a_sound_profile(loci: Run, read: Path) -> None:
     checks = [finding["check"] for finding in ran.json]
     assert {"library", "memory", "model", "settings"} <= set(checks) and len(checks) == len(set(checks))
     assert {finding["state"] for finding in ran.json} <= {"ok", "warning"}
+
+
+@pytest.mark.parametrize(("name", "command"), [("memory", ["memory", "list"]), ("library", ["library", "list"])])
+def test_a_database_cut_to_nothing_is_an_error_to_commands_and_the_doctor(
+    loci: Run, home: Path, name: str, command: list[str]
+) -> None:
+    assert loci(*command).code in (0, 3), "a fresh profile is no error"
+    os.truncate(home / "data" / "default" / f"{name}.db", 0)
+    ran = loci(*command)
+    assert ran.code == 1 and f"{name}.db is empty" in " ".join(ran.err.split())
+    found = {finding["check"]: finding for finding in loci("doctor", "--json").json}
+    assert found[name]["state"] == "problem" and "loci restore" in found[name]["mend"]
 
 
 def test_the_doctor_names_bad_settings_beside_what_is_well(loci: Run, home: Path) -> None:

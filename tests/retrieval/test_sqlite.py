@@ -1,16 +1,18 @@
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 import retrieval
-from retrieval import schema
+from retrieval import schema, sqlite
 from retrieval.errors import DatabaseProblem
 from retrieval.fulltext import TOKENIZE, fts_query, fts_text
 from retrieval.sqlite import checkpoint, open_database, reading, writing
@@ -84,6 +86,48 @@ def test_many_openers_at_once_migrate_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+def test_a_database_cut_to_nothing_is_no_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "library.db"
+    engine = open_database(file, MIGRATIONS)
+    with writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('kept', 'yes')"))
+    engine.dispose()
+    os.truncate(file, 0)
+    with pytest.raises(DatabaseProblem, match=r"library\.db is empty") as caught:
+        open_database(file, MIGRATIONS)
+    assert "loci restore" in caught.value.mend
+    file.unlink()
+    (tmp_path / "library.db-wal").write_bytes(b"of the one that was deleted")
+    engine = open_database(file, MIGRATIONS)
+    with reading(engine) as db:
+        assert db.execute(text("SELECT count(*) FROM meta")).scalar() == 0
+    engine.dispose()
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_kill_while_a_database_is_made_leaves_none_or_a_whole_one(tmp_path: Path, step: int) -> None:
+    file = tmp_path / "library.db"
+    holder: Any
+    holder, name = ((sqlite, "_engine"), (sqlite, "_upgrade"), (Engine, "dispose"), (Path, "rename"))[step]
+    if not (child := os.fork()):
+
+        def killed(*_: object, **__: object) -> None:
+            if step == 0:
+                (tmp_path / "library.db.part").touch()  # as SQLite leaves it until it writes
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(holder, name, killed)
+        open_database(file, MIGRATIONS)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not file.exists()
+    engine = open_database(file, MIGRATIONS)
+    with writing(engine) as db:
+        db.execute(text("INSERT INTO meta VALUES ('kept', 'yes')"))
+    engine.dispose()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["library.db", "library.db.lock"]
 
 
 def test_a_damaged_file_is_named_with_the_mend(tmp_path: Path) -> None:
