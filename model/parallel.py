@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from model.errors import LostRank, ModelError, UnsupportedOperation
+from model.peers import close_peers, peers
 from model.rank import BEAT, READY, STARTED, Coming, Task, join, receive, remove, send
 from model.rank_process import RankProcess
 from model.shard import Shard
@@ -175,6 +176,7 @@ class Ranks(Generic[PartT]):
         vars(self).pop("part", None)
         gc.collect()
         _leave()
+        close_peers()
         remove(self._folder)
 
     # --- Sending and receiving
@@ -285,6 +287,8 @@ class Ranks(Generic[PartT]):
             self._changed.notify_all()
         for other in self._others:
             other.kill()
+        if (near := peers()) is not None:
+            near.give_up()
         if _never_returns():
             _leave()
             with self._changed:

@@ -14,7 +14,8 @@ one that rank 0 asks for each time, `engine` one by the runner of the engine, wi
 The kernels of model/fast_decode.py are used where they are there and know the model, in a CUDA graph. `quiet` is a step
 without collectives, on each rank. `prefill` is a prompt read in chunks, the first of --prefill in every layout, the
 others in the first. Of drafts, a step that judges them is one of `new` tokens; a `round` makes as many as well. The
-layout `data` is not the program's (see parallel_apart.py).
+layout `data` is not the program's (see parallel_apart.py). `--sums peers nccl` has small sums made through peers'
+memory (model/peers.py), and before that some by NCCL.
 
 What runs is one job after the other. A job that fails or outlasts its limit ends the run; the same command, with the
 same --out, goes on after it. parallel_table.py makes a table of the results.
@@ -90,20 +91,32 @@ class Session:
             )  # fmt: skip
 
     def run(self) -> None:
-        """Every layout with its steps and prompts, then the end of a rank."""
-        options, first = self.options, True
-        for layout in options.layout if len(self.devices) > 1 else ["heads"]:
-            if not self.journal.starts(f"{len(self.devices)} {layout}", again=True):
-                return
-            self._layout(layout, options.prefill if first else options.prefill[:1], first)
-            first = False
-        if options.lose and len(self.devices) > 1 and self.journal.starts(f"{len(self.devices)} lose"):
+        """Every layout with its steps and prompts, then the end of a rank.
+
+        Sums that are not made as --sums has it first have steps at the first context alone, before everything else.
+        """
+        options = self.options
+        if len(self.devices) == 1:
+            self._layout("heads", True)
+            return
+        for means in reversed(options.sums):
+            whole = means == options.sums[0]
+            with self.journal.limit(60, "peers"):
+                self.common["sums"] = self.ranks.ask("sum_by", means)[0]
+            for layout in options.layout if whole else [one for one in options.layout if one != "data"]:
+                if not self.journal.starts(f"{len(self.devices)} {means} {layout}", again=True):
+                    return
+                self._layout(layout, whole)
+        if options.lose and self.journal.starts(f"{len(self.devices)} lose"):
             with self.journal.limit(60):
                 lose(self.ranks, self.journal)
 
-    def _layout(self, layout: str, prompts: list[int], first: bool) -> None:
+    def _layout(self, layout: str, whole: bool) -> None:
         options, ranks, journal, size = self.options, self.ranks, self.journal, len(self.devices)
-        cells = [Cell(batch, context) for context in options.context for batch in options.batch]
+        first = whole and layout == options.layout[0]
+        prompts = options.prefill if first else options.prefill[:1] if whole else []
+        contexts = options.context if whole else options.context[:1]
+        cells = [Cell(batch, context) for context in contexts for batch in options.batch]
         cells = [one for one in cells if options.tokens is None or one.batch * one.context <= options.tokens]
         if layout == "data":
             cells, prompts = [one for one in cells if one.batch % size == 0], []
@@ -128,24 +141,25 @@ class Session:
                 gib = round(one.pages(apart) * each / 2**30, 1)
                 journal.tell(what="no room", **self.common, batch=one.batch, context=one.context, gib_a_rank=gib)
                 continue
-            self._job(partial(self._decode, one), "decode", one)
+            self._job(partial(self._decode, one, options.quiet and whole), "decode", one)
             if first and one == cells[0]:
                 self._drafts(one.context, pages)
         # 3. Prompts, and collectives alone.
         for tokens in prompts:
             if -(-tokens // PAGE) <= pages:
                 self._job(partial(self._prefill, tokens), "prefill", tokens)
-        beyond = self.devices[0].type == "cuda" and layout == options.layout[-1]
+        beyond = whole and self.devices[0].type == "cuda" and layout == options.layout[-1]
         for kind in kinds(size, layout, beyond):
             self._job(partial(self._collective, kind), kind, limit=30)
 
     def _job(self, work: Callable[[], None], *what: Any, limit: float = 90) -> None:
-        name = " ".join(str(one) for one in (len(self.devices), self.common["layout"], *what))
+        sums = self.common.get("sums", "")
+        name = " ".join(str(one) for one in (len(self.devices), sums, self.common["layout"], *what))
         if self.journal.starts(name):
             with self.journal.limit(limit):
                 work()
 
-    def _decode(self, cell: Cell) -> None:
+    def _decode(self, cell: Cell, quiet: bool = False) -> None:
         ranks, options = self.ranks, self.options
         begun = time.perf_counter()
         path: dict[str, Any] = ranks.call("prepare", cell, options.plain)
@@ -153,7 +167,7 @@ class Session:
         repeats = min(max(int(_SECONDS * 1e3 / ranks.call("loop", 2)), 2), options.repeats)
         figures["loop_ms"] = round(min(ranks.call("loop", repeats) for _ in range(3)), 4)
         figures["driven_ms"] = _typical(lambda: ranks.call("driven"), repeats)
-        if options.quiet and cell.new == 1 and len(self.devices) > 1:
+        if quiet and len(self.devices) > 1:
             ranks.call("prepare", cell, options.plain, True)
             figures["quiet_ms"] = [round(one, 4) for one in ranks.ask("loop", repeats)]
         if ranks.part.runner is not None and cell.batch * cell.context <= 1 << 16:
@@ -243,6 +257,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prefill", type=int, nargs="*", default=[], help="tokens of prompts to be read")
     parser.add_argument("--drafts", type=int, nargs="*", default=[], help="drafts of a sequence in rounds with them")
     parser.add_argument("--layout", choices=["heads", "sequence", "data"], nargs="+", default=["heads"])
+    parser.add_argument(
+        "--sums", choices=["peers", "nccl"], nargs="+", default=["nccl"], help="how small sums are made"
+    )
     parser.add_argument("--fp8-cache", action="store_true", help="the cache in FP8; otherwise as the activations")
     parser.add_argument("--quiet", action="store_true", help="steps without collectives, too")
     parser.add_argument("--check", action="store_true", help="only compare logits of a toy model with one rank's")

@@ -17,6 +17,7 @@ from model.config import Config
 from model.deepseek import DeepseekForCausalLM
 from model.device_rates import measure_device
 from model.kernels import supports
+from model.peers import close_peers, open_peers, peers
 from model.random_weights import SHAPES, random_model
 from model.shard import WHOLE, Shard
 from model.split_cache import SplitCache
@@ -79,6 +80,14 @@ class Part:
         self.runner: Any = None
         self.choices = Choices()
         self.work: Callable[[], Tensor] = torch.Tensor
+
+    def sum_by(self, means: str) -> str:
+        """Have small sums made through `peers`' memory, or by `nccl`; what it came to."""
+        self.forget()
+        close_peers()
+        if means == "peers":
+            open_peers(self.device)
+        return "nccl" if peers() is None else "peers"
 
     def open(self, held: Held) -> None:
         """Begin with a new cache. After `data`, attention has other weights."""

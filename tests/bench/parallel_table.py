@@ -59,7 +59,7 @@ def alone(lines: Iterable[Line], step: Line) -> float | None:
     found = {
         one["kind"]: one["microseconds"]
         for one in lines
-        if one["what"] == "collective" and one["ranks"] == step["ranks"] and one["batch"] == step["batch"]
+        if one["what"] == "collective" and all(one.get(what) == step.get(what) for what in ("ranks", "batch", "sums"))
     }
     wanted = per_step(step["layout"], step["layers"])
     if not all(isinstance(found.get(kind), float) for kind in wanted):
@@ -81,7 +81,7 @@ def figure(value: float | None, digits: int = 2) -> str:
 
 
 def steps(lines: list[Line], config: Config, bandwidth: float, matrix: float, fp8_cache: bool) -> list[list[str]]:
-    head = ["GPUs", "layout", "layers", "batch x context", "new", "ms", "driven", "engine", "tok/s"]
+    head = ["GPUs", "sums", "layout", "layers", "batch x context", "new", "ms", "driven", "engine", "tok/s"]
     rows = [[*head, "least ms", "of it", "alone", "quiet", "waits", "experts on the busiest rank"]]
     for one in (line for line in lines if line["what"] == "decode"):
         least = max(read_bytes(config, one, fp8_cache) / bandwidth, operations(config, one) / matrix) * 1e3
@@ -89,8 +89,9 @@ def steps(lines: list[Line], config: Config, bandwidth: float, matrix: float, fp
         least += own or 0.0
         ms = one["loop_ms"]
         rows.append([
-            str(one["ranks"]), one["layout"], str(one["layers"]), f"{one['batch']} x {one['context']}",
-            str(one["new"]), figure(ms), figure(one["driven_ms"]), figure(one.get("engine_ms")),
+            str(one["ranks"]), one.get("sums", ""), one["layout"], str(one["layers"]),
+            f"{one['batch']} x {one['context']}", str(one["new"]),
+            figure(ms), figure(one["driven_ms"]), figure(one.get("engine_ms")),
             figure(one["batch"] / ms * 1e3, 1), figure(least), figure(least / ms), figure(own), figure(quiet or None),
             f"{1 - quiet / ms:.0%}" if quiet else "", figure(one.get("busiest"), 1),
         ])  # fmt: skip
@@ -112,24 +113,36 @@ def main() -> None:
         fp8_cache = any("--fp8-cache" in one["arguments"] for one in lines if one["what"] == "machine")
         print(f"{shape}, copy {min(rates)} to {max(rates)} GB/s, products {min(matrix)} to {max(matrix)} TFLOP/s\n")
         show(steps(own, config, max(rates) * 1e9, max(max(matrix), 1) * 1e12, fp8_cache))
-        rounds = [["GPUs", "layout", "batch x context", "drafts", "ms", "engine", "tok/s if none is kept", "if all"]]
+        head = [
+            "GPUs",
+            "sums",
+            "layout",
+            "batch x context",
+            "drafts",
+            "ms",
+            "engine",
+            "tok/s if none is kept",
+            "if all",
+        ]
+        rounds = [head]
         rounds += [
-            [str(one["ranks"]), one["layout"], f"{one['batch']} x {one['context']}", str(one["drafts"]),
-             figure(one["loop_ms"]), figure(one.get("engine_ms")), figure(one["batch"] / one["loop_ms"] * 1e3, 1),
+            [str(one["ranks"]), one.get("sums", ""), one["layout"], f"{one['batch']} x {one['context']}",
+             str(one["drafts"]), figure(one["loop_ms"]), figure(one.get("engine_ms")),
+             figure(one["batch"] / one["loop_ms"] * 1e3, 1),
              figure(one["batch"] * (1 + one["drafts"]) / one["loop_ms"] * 1e3, 1)]
             for one in own if one["what"] == "round"
         ]  # fmt: skip
         show(rounds)
-        prompts = [["GPUs", "layout", "prompt", "s", "tok/s"]]
+        prompts = [["GPUs", "sums", "layout", "prompt", "s", "tok/s"]]
         prompts += [
-            [str(one["ranks"]), one["layout"], str(one["tokens"]), figure(one["seconds"]),
+            [str(one["ranks"]), one.get("sums", ""), one["layout"], str(one["tokens"]), figure(one["seconds"]),
              figure(one["tokens"] / one["seconds"], 0)]
             for one in own if one["what"] == "prefill"
         ]  # fmt: skip
         show(prompts)
-        collectives = [["GPUs", "kind", "batch", "us"]]
+        collectives = [["GPUs", "sums", "kind", "batch", "us"]]
         collectives += [
-            [str(one["ranks"]), one["kind"], str(one["batch"]), str(one["microseconds"])]
+            [str(one["ranks"]), one.get("sums", ""), one["kind"], str(one["batch"]), str(one["microseconds"])]
             for one in own
             if one["what"] == "collective"
         ]

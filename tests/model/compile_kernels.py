@@ -19,7 +19,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from model.config import Config
-from model.kernels import gemv, grouped, latents, launch, mla, routing
+from model.kernels import gemv, grouped, latents, launch, mla, peer_sum, routing
 from model.shard import Shard
 
 E4M3 = torch.float8_e4m3fn
@@ -121,6 +121,11 @@ def call_all(fp8: bool) -> None:
     partial, lse, turn = mla.attend(empty(2, 128, 576), eighth, empty(2, 2048, dtype=int32), lengths, 0.1, many, 64)
     message = mla.pack(partial, lse, lengths, turn, eighth.shard, torch.bfloat16)
     mla.combine(*mla.unpack(message, 512), lengths, kv_b, shape, 0, torch.bfloat16)
+    for rows in (1, 256):
+        peer_sum.sum_peers(
+            empty(rows, 7168), empty(9, dtype=torch.int64), empty(128, dtype=int32), 1, 8,
+            peer_sum.slot_words(1 << 20, 8),
+        )  # fmt: skip
 
 
 def main(capability: int) -> None:
@@ -132,7 +137,7 @@ def main(capability: int) -> None:
     for module in (grouped, mla):
         module.shared_memory = lambda: SHARED[capability] << 10  # type: ignore[assignment]  # as there
     if capability >= 90:
-        for module in (gemv, latents, mla, routing):
+        for module in (gemv, latents, mla, peer_sum, routing):
             module.overlap = lambda: {"PDL": True, "launch_pdl": True}  # type: ignore[assignment]  # as there
     assert launch.overlap() == {"PDL": False}
     for fp8 in (False, True) if capability >= 89 else (False,):

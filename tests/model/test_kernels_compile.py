@@ -37,5 +37,6 @@ def test_every_kernel_compiles(capability: int, tmp_path: Path) -> None:
         "_attend",
         "_combine",
         "_pack",
+        "_sum_peers",
     }
     assert made == expected | ({"_attend_fp8"} if capability >= 89 else set())
