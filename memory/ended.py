@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from memory import records
+from memory import moving, records
 from memory.quoting import standing, terms
 from memory.schema import feedback, memories, sessions, turns
 from memory.types import Elsewhere, Purged
@@ -48,6 +48,7 @@ def purge_session(connection: Connection, gone: GoneSession, elsewhere: Elsewher
         *(one.text for one in verdicts if one.text),
     ]
     texts = tuple(dict.fromkeys(text for text in said if text))
+    moving.reset(connection, own)
     records.delete(connection, [one.id for one in episodes])
     connection.execute(sa.update(memories).where(from_here).values(start=None, end=None))
     connection.exec_driver_sql(

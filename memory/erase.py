@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from memory import records
+from memory import moving, records
 from memory.blotting import Blotter
 from memory.quoting import Document, Quoted, Statement, standing
 from memory.schema import exposures, feedback, memories, sessions, turns
@@ -131,7 +131,9 @@ def _blot(connection: Connection, blotter: Blotter, words: Set[str], linked: _Li
         if row.id in linked.near:
             which = replace(near, retold=retold) if row.id in linked.retold else near
             changed += _write(connection, row, _cleaned(row, which))
-    # 4. titles, which open with a question, and corrections
+    # 4. vectors that questions moved which are not as they were; those of deleted memories went with them
+    moving.reset(connection, changed)
+    # 5. titles, which open with a question, and corrections
     titles = _blot_titles(connection, near, {row.id: row for row in held})
     corrections = _blot_feedback(connection, near, linked.near)
     return Purged((), tuple(sorted(changed)), titles, corrections, (), tuple(sorted(own)))

@@ -94,7 +94,7 @@ def learn(store: "MemoryStore") -> Moves | None:
     with reading(store.engine) as connection:
         seen = _state(connection).get("turns", 0.0)
         count = connection.execute(sa.select(sa.func.count()).select_from(_telling().subquery())).scalar_one()
-        if 0 <= count - seen < _EVERY:  # fewer than were seen: some were deleted, and all vectors put back then
+        if 0 <= count - seen < _EVERY:  # fewer than were seen: some were deleted, and vectors put back then
             return None
         asked = _asked(connection)
         keys = {one.memory for turn in asked for one in turn.shown}
@@ -121,10 +121,15 @@ def learn(store: "MemoryStore") -> Moves | None:
     return Moves(count, gain, error, len(rows))
 
 
-def reset(connection: Connection) -> None:
-    """Put every vector back where the words of its memory are."""
-    away = connection.execute(sa.select(moved_vectors.c.memory).distinct()).scalars().all()
-    connection.execute(sa.delete(moved_vectors))
+def reset(connection: Connection, asked_in: Iterable[int] | None = None) -> None:
+    """Put every vector back where the words of its memory are, or those alone that the questions of the turns
+    `asked_in` moved: what is left of a question that is deleted."""
+    which = sa.select(moved_vectors.c.memory).distinct()
+    if asked_in is not None:
+        shown = sa.select(exposures.c.memory).where(exposures.c.turn.in_(list(asked_in)))
+        which = which.where(moved_vectors.c.memory.in_(shown))
+    away = connection.execute(which).scalars().all()
+    connection.execute(sa.delete(moved_vectors).where(moved_vectors.c.memory.in_(away)))
     records.change_all(connection, away)
 
 

@@ -166,7 +166,6 @@ class MemoryStore(SessionLog, RetentionDesk):
         with writing(self.engine) as connection:
             records.get(connection, memory_id)
             purged = purge(connection, [memory_id], elsewhere=elsewhere)
-            moving.reset(connection)  # they may tell of questions that are blotted
             if dry_run:
                 connection.rollback()
         if not dry_run:
@@ -182,7 +181,6 @@ class MemoryStore(SessionLog, RetentionDesk):
         gone = GoneSession(session_id, self.session(session_id).started)
         with writing(self.engine) as connection:
             purged = purge_session(connection, gone, elsewhere)
-            moving.reset(connection)
             if dry_run:
                 connection.rollback()
         if not dry_run:
@@ -204,7 +202,6 @@ class MemoryStore(SessionLog, RetentionDesk):
         """
         with writing(self.engine) as connection:
             known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
-            moving.reset(connection)
             said = [purge(connection, known, texts, elsewhere)] if texts else []
             ended = [purged for one in sessions if (purged := purge_session(connection, one, elsewhere))]
             return [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]

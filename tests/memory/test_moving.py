@@ -95,15 +95,33 @@ def test_a_setting_keeps_them_where_they_were(open_all: Callable[..., MemoryStor
     assert off.stats()["vectors"]["moved"] == 0
 
 
-def test_deletion_puts_them_back_for_they_tell_of_questions(open_all: Callable[..., MemoryStore]) -> None:
+def in_force(store: MemoryStore) -> set[int]:
+    with reading(store.engine) as connection:
+        return set(connection.execute(sa.select(moved_vectors.c.memory)).scalars())
+
+
+def test_deletion_puts_back_those_that_tell_of_what_is_deleted_and_no_others(
+    open_all: Callable[..., MemoryStore],
+) -> None:
     store = open_all()
     kept = used(store, 80)
+    told = store.add("Quetzals nest in hollow trees", source=Source("command"), now=NOW)
+    session = store.start_session()
+    for question, shown in (("Is it true that quetzals nest in hollow trees?", kept[2]), ("Where?", kept[3])):
+        turn = store.begin_turn(session, question)
+        store.observe(turn, question, recalled=[Recalled(shown, 0.5, 0.5, None)], cited=[shown.id], scope="main")
     store.move_vectors()
     assert not any(row.get("table") == "moved_vectors" for row in store.export())
-    store.purge(kept[0].id)
-    with reading(store.engine) as connection:
-        assert connection.execute(sa.select(moved_vectors)).all() == []
-    assert first(store, 3)[1] < 0.3
+    everything = {one.id for one in kept}
+    assert in_force(store) == everything
+    assert told.id in store.purge(told.id, dry_run=True).memories and in_force(store) == everything
+    store.purge(told.id)  # its words were in a question that moved one
+    assert in_force(store) == everything - {kept[2].id}
+    store.delete_session(session)
+    assert in_force(store) == everything - {kept[2].id, kept[3].id}
+    store.purge(kept[0].id)  # no question had its words
+    assert in_force(store) == everything - {kept[2].id, kept[3].id, kept[0].id}
+    assert first(store, 3)[1] < 0.3 < first(store, 4)[1]
 
 
 def test_they_are_learned_anew_when_turns_are_gone(open_all: Callable[..., MemoryStore]) -> None:
