@@ -25,6 +25,7 @@ from app.errors import BadInput, DamagedBackup, DiskFull
 from app.files import private_file
 from app.keys import Keys
 from app.profile import SERVE_TOKEN, make_private
+from app.profile_files import SCRATCH, own_files
 from app.resident.client import stop
 from app.resident.place import Place
 from app.swap import exchange, staging
@@ -36,10 +37,8 @@ from retrieval.sqlite import disk_is_full
 
 FORMAT = 1
 BLOCK = 1 << 20
-SCRATCH = "loci-backup-"
-"""How the name of a folder begins in which copies are made."""
-PASSING = ("-wal", "-shm", ".lock", ".journal")
-"""Ends of names that belong to a running process; the backup API has folded what they hold into the databases."""
+_HERE = (REGISTER, SERVE_TOKEN)
+"""How the names of files begin that say nothing to another machine, or nothing it should know."""
 
 
 def back_up(
@@ -131,16 +130,9 @@ def restore(file: Path, profile: Profile, keys: Keys | None = None, *, force: bo
 def _sources(profile: Profile) -> Iterator[tuple[str, Path]]:
     """(name in the archive, file) of all that a backup holds, in a fixed order."""
     for part, folder in (("data", profile.data), ("config", profile.config)):
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        for path in own_files(folder):
             inside = path.relative_to(folder)
-            if (
-                path.is_file()
-                and not path.is_symlink()
-                and not path.name.endswith(PASSING)
-                and inside.parts[0] != "models"
-                and not inside.parts[0].startswith(SCRATCH)
-                and not inside.parts[0].startswith((REGISTER, SERVE_TOKEN))
-            ):
+            if not path.is_symlink() and not inside.parts[0].startswith(_HERE):
                 yield f"{part}/{inside.as_posix()}", path
 
 

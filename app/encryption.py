@@ -6,18 +6,18 @@ one of the two, readable. Caches are not converted: they are made anew, and whil
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
 from app.answer import Profile
-from app.backup import SCRATCH
 from app.backup_register import known_backups, no_copies
 from app.errors import BadInput, DiskFull
 from app.keys import SLOT, leave_keyring, read_slot, write_slot
 from app.profile import make_private
+from app.profile_files import own_files
 from app.purge_journal import journal
 from app.resident.client import stop
 from app.resident.place import Place
@@ -27,8 +27,6 @@ from retrieval.epoch_build import drop_epochs
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
 
-_PASSING = ("-wal", "-shm", "-journal", ".lock", ".db", ".part")
-"""Ends of names that are not copied as they are."""
 _BLOCK = b"\0" * (1 << 20)
 WAIT = 5.0
 """Seconds that other commands have to let go of a database."""
@@ -90,8 +88,8 @@ def _convert(profile: Profile, old: Key | None, new: Key | None, finish: Callabl
                 database = held.enter_context(_alone_with(file, old, new))
                 _export(database, file, staged["data"] / file.name, new)
             # 2. What else there is, and the new key's slot.
-            _copy(profile.data, staged["data"])
-            shutil.copytree(profile.config, staged["config"], dirs_exist_ok=True)
+            _copy(profile.data, staged["data"], {SLOT, *(file.name for file in files)})
+            _copy(profile.config, staged["config"])
             finish(staged["data"])
             for folder in staged.values():
                 _settle(folder)
@@ -174,15 +172,13 @@ def _counts(database: Connection) -> dict[str, int]:
     return {one: database.execute(f'SELECT count(*) FROM "{one}"').fetchone()[0] for one in tables}
 
 
-def _copy(source: Path, target: Path) -> None:
-    """What else a data folder has; models stay where they are, and the slot belongs to the old key."""
-    for path in source.iterdir():
-        if path.name in ("models", SLOT) or path.name.endswith(_PASSING) or path.name.startswith(SCRATCH):
-            continue
-        if path.is_dir():
-            shutil.copytree(path, target / path.name)
-        else:
-            shutil.copy2(path, target / path.name)
+def _copy(source: Path, target: Path, without: Collection[str] = ()) -> None:
+    """What else a folder of the profile has than the files named `without`."""
+    for path in own_files(source):
+        inside = path.relative_to(source)
+        if str(inside) not in without:
+            (target / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target / inside, follow_symlinks=False)
 
 
 def _clear_caches(profile: Profile) -> None:

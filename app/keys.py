@@ -97,17 +97,20 @@ class Keys:
 
     def _by_passphrase(self, slot: Slot, profile: Profile) -> Key:
         said = self.passphrases()
-        if not said and self.ask is not None:
-            said = [self.ask(f"Passphrase of the profile {profile.name}: ")]
-            self._passphrases += said
-        if not said:
+        if not said and self.ask is None:
             raise Locked(
                 f"The profile {profile.name!r} is encrypted, and nobody can be asked for its passphrase here.",
                 f"Give it in {PASSPHRASE}, or through a descriptor whose number is in {DESCRIPTOR}.",
             )
         for passphrase in said:
             with suppress(WrongKey):
-                return Key(_under(passphrase, slot).unseal(bytes.fromhex(slot.sealed)))
+                return _opened(slot, passphrase)
+        if self.ask is not None:  # what was said may be of another profile, or of a backup's time
+            typed = self.ask(f"Passphrase of the profile {profile.name}: ")
+            with suppress(WrongKey):
+                key = _opened(slot, typed)
+                self._passphrases.append(typed)
+                return key
         raise WrongKey(
             f"This is not the passphrase of the profile {profile.name!r}.", "Try again; it cannot be replaced."
         )
@@ -174,6 +177,11 @@ def write_slot(data: Path, key: Key, passphrase: str, *, keyring: bool) -> None:
         _to_keyring(key)
     with private_file(data / SLOT, force=True) as out:
         out.write(json.dumps(asdict(slot) | {"sealed": sealed.hex()}, indent=1).encode())
+
+
+def _opened(slot: Slot, passphrase: str) -> Key:
+    """:raises WrongKey: it is sealed under another passphrase."""
+    return Key(_under(passphrase, slot).unseal(bytes.fromhex(slot.sealed)))
 
 
 def _under(passphrase: str, slot: Slot) -> Key:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.answer import Profile
-from app.backup import SCRATCH, back_up, unpack
+from app.backup import back_up, unpack
 from app.backup_register import REGISTER, known_backups, no_copies
 from app.errors import LociError
 from app.pinned import forget, forget_sessions
+from app.profile_files import SCRATCH
 from app.purge_journal import Ending, Going, Task, done, journal, read, write
 from app.traces import Left, Search, every_file, search
 from app.workspace import Workspace
@@ -80,15 +81,20 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
     return _run(workspace, Task(documents=going))
 
 
-def purge_session(workspace: Workspace, id: int) -> Receipt:
-    """Delete a session with its turns, feedback and episodes; facts learned from it stay.
+def purge_sessions(workspace: Workspace, ids: Sequence[int]) -> Receipt:
+    """Delete sessions with their turns, feedback and episodes; facts learned from them stay.
 
     :raises NoSuchSession: there is no such session.
     :raises DatabaseProblem: as for a memory.
     """
     memory = workspace.memory
-    told = memory.delete_session(id, elsewhere=workspace.library.holds, dry_run=True)
-    return _run(workspace, Task(sessions=(Ending(id, memory.session(id).started, told),)))
+    going = [
+        Ending(
+            id, memory.session(id).started, memory.delete_session(id, elsewhere=workspace.library.holds, dry_run=True)
+        )
+        for id in ids
+    ]
+    return _run(workspace, Task(sessions=tuple(going)))
 
 
 def resume(workspace: Workspace) -> Receipt | None:

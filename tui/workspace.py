@@ -125,11 +125,11 @@ class WorkspaceBackend(LibraryBackend):
             out.write(text.encode())
 
     def delete_session(self, session: int) -> None:
-        from app.purge import purge_session, resume  # takes what a turn takes
+        from app.purge import purge_sessions, resume  # takes what a turn takes
 
         with self._opening:  # nobody else opens a room while files are rewritten
             resume(self._workspace)
-            receipt = purge_session(self._workspace, session)
+            receipt = purge_sessions(self._workspace, [session])
         if not receipt.clean:
             left = ", ".join(one.place for one in receipt.left if not one.kept)
             raise TracesLeft(f"Session {session} is deleted, and traces are left: {left}.", "loci doctor --fix")

@@ -147,15 +147,15 @@ def delete(
     names as kept says the same and was not deleted. Exit code 4: something of them is left.
     """
     from app.cli.purging import purging
-    from app.purge import purge_session
+    from app.purge import purge_sessions
 
-    with workspace(ctx) as opened:
-        found = [opened.memory.session(id) for id in dict.fromkeys(ids)]
+    with workspace(ctx) as opened, purging(opened, as_json) as (report, earlier):
+        ended = earlier.ended if earlier else ()
+        found = [opened.memory.session(id) for id in dict.fromkeys(ids) if id not in ended]
         for session in found:
             confirm(f"Delete session {session.id}, “{session.title}”?", yes)
-        with purging(opened, as_json) as (report, _):
-            for session in found:
-                report(purge_session(opened, session.id), False)
+        if found:
+            report(purge_sessions(opened, [session.id for session in found]), False)
 
 
 def _minute(stamp: str) -> str:

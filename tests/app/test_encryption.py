@@ -22,7 +22,7 @@ from app.resident.place import Place
 from app.workspace import Workspace
 from memory.types import Source
 from retrieval.cipher import Key, connect, decrypted
-from retrieval.errors import DatabaseProblem
+from retrieval.errors import DatabaseProblem, WrongKey
 from tests.app.cli_run import Run
 
 PASSPHRASE = "seven grumbling rocks"
@@ -159,6 +159,25 @@ def test_a_slot_of_a_newer_version_is_named(loci: Run, encrypted: int) -> None:
     file.write_text(file.read_text().replace('"format": 1', '"format": 2, "hardware": true'))
     ran = loci("memory", "list")
     assert ran.code == 2 and "newer version" in ran.err
+
+
+def test_what_else_a_profile_has_goes_with_it_and_what_was_left_lying_does_not(told: int, home: Path) -> None:
+    profile = locate_profile()
+    kept = (profile.data / "notes" / "of.mine", profile.config / "templates" / "short.txt")
+    for file in kept:
+        file.parent.mkdir()
+        file.write_text("kept")
+    (profile.data / "link").symlink_to("notes/of.mine")
+    (profile.data / "models").mkdir()
+    (profile.data / "models" / "big.gguf").write_text("big")
+    scraps = (profile.data / "loci-backup-killed" / "0", profile.data / "b.json.x.part", profile.config / "c.x.part")
+    for file in scraps:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(SECRET)
+    app.encryption.encrypt(profile, PASSPHRASE)
+    assert all(file.read_text() == "kept" for file in (*kept, profile.data / "link"))
+    assert (profile.data / "link").is_symlink() and (profile.data / "models" / "big.gguf").read_text() == "big"
+    assert not any(file.exists() for file in scraps) and found(home) == []
 
 
 def test_decrypting_brings_everything_back(loci: Run, encrypted: int, home: Path) -> None:
@@ -329,6 +348,24 @@ def test_backups_of_an_encrypted_profile_are_encrypted_and_need_the_passphrase(
     monkeypatch.setenv("LOCI_PASSPHRASE", PASSPHRASE)
     assert loci("--profile", "second", "restore", file).code == 0
     assert loci("--profile", "second", "memory", "list", "--json").json[0]["text"] == SECRET
+
+
+def test_a_passphrase_is_asked_for_where_those_that_were_given_do_not_fit(
+    encrypted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCI_PASSPHRASE", "of another profile")
+    asked: list[str] = []
+
+    def typed(question: str) -> str:
+        asked.append(question)
+        return PASSPHRASE
+
+    keys = Keys(typed)
+    assert keys.of(locate_profile()) is not None and keys.of(locate_profile()) is not None
+    assert len(asked) == 1 and "default" in asked[0]
+    mistyped = Keys(lambda question: "eight rocks")
+    with pytest.raises(WrongKey):
+        mistyped.of(locate_profile())
 
 
 def test_a_backup_from_before_is_named_and_purged_as_it_is(

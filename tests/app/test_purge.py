@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import app.purge
+from app.answer import Profile
 from app.profile import locate_profile, shelves
+from app.purge_journal import Task, write
 from app.workspace import Workspace
 from memory.types import Source
 from model.engine import SESSION
 from model.shelves import Shelf
+from retrieval.cipher import Key
 from tests.app.cli_run import Run
 
 SECRET = "My boat is called Whimbrelonde"
@@ -115,6 +118,39 @@ def test_a_session_is_gone_from_profile_and_backups_and_its_facts_stay(loci: Run
     assert b"zanzibarquay" not in every_byte(home, tmp_path / "b.zip")
     assert [one["text"] for one in loci("memory", "list", "--json").json] == ["My office is in B12"]
     assert loci("sessions", "list", "--json").json == []
+
+
+def test_several_sessions_are_deleted_in_one_go_with_the_words_that_they_share(
+    loci: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workspace.open() as opened:
+        for asked in ("What is Zanzibarquay?", "Where is Zanzibarquay?", "Is it high tide?"):
+            opened.memory.begin_turn(opened.memory.start_session(), asked)
+    loci("backup", tmp_path / "b.zip")
+    runs: list[Task] = []
+
+    def noted(profile: Profile, task: Task, key: Key | None) -> None:
+        runs.append(task)
+        write(profile, task, key)
+
+    monkeypatch.setattr(app.purge, "write", noted)
+    ran = loci("sessions", "delete", 2, 1, 2, "--yes", "--json")
+    [receipt] = ran.json
+    assert ran.code == 0 and receipt["clean"] and sorted(receipt["ended"]) == [1, 2] and receipt["words"] >= 1
+    assert receipt["backups"] == [str(tmp_path / "b.zip")] and len(runs) == 1
+    assert b"zanzibarquay" not in every_byte(home, tmp_path / "b.zip")
+    assert [one["id"] for one in loci("sessions", "list", "--json").json] == [3]
+
+
+def test_a_deletion_of_a_session_that_was_killed_is_ended_by_the_same_command(loci: Run, home: Path) -> None:
+    with Workspace.open() as opened:
+        opened.memory.begin_turn(opened.memory.start_session(), "What is Zanzibarquay?")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.purge, "search", killed)
+        assert loci("sessions", "delete", 1, "--yes").code == 130
+    ran = loci("sessions", "delete", 1, "--yes", "--json")
+    assert ran.code == 0 and [one["ended"] for one in ran.json] == [[1]]
+    assert b"zanzibarquay" not in every_byte(home)
 
 
 def test_what_says_the_same_and_was_not_deleted_is_named(loci: Run, tmp_path: Path) -> None:
