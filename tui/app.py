@@ -20,7 +20,7 @@ from app.answer import Begun, Completed, Found, Packed, Started
 from tui.actions import ChatActions
 from tui.backend import Backend
 from tui.controls import WithoutControls
-from tui.keymap import BY_SLASH, bindings
+from tui.keymap import ACTIONS, BY_SLASH, bindings
 from tui.messages import (
     CitationChosen,
     Composed,
@@ -40,6 +40,8 @@ from tui.widgets.conversation import Conversation
 from tui.widgets.side import SidePane, binding_ids
 from tui.widgets.status import StatusLine, TopLine
 
+BEHIND = frozenset(action.run for action in ACTIONS if action.keys) - {"quit", "command_palette"}
+"""Actions with keys that wait until no dialog is open."""
 FRAME = 1 / 25
 """Seconds between two updates of streamed text."""
 
@@ -121,6 +123,10 @@ class LociChat(ChatActions):
         keys = ", ".join(sorted({f"{binding.key} of {binding.id}" for binding in clashed_bindings}))
         self.notify(f"A key of config.toml stands instead of {keys}.", severity="warning")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of the chat mean nothing while a dialog stands over it, whose own they may be."""
+        return len(self.screen_stack) == 1 or action not in BEHIND
+
     def on_unmount(self) -> None:
         """Threads end at their next event, so that leaving does not wait for an answer."""
         if self.state.run is not None:
@@ -194,6 +200,7 @@ class LociChat(ChatActions):
                 await self.show_failure(message.failure)
             self.refresh_marks()
         self.state.run = None
+        self.refresh_held()
 
     # --- what panes and workers say
 

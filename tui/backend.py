@@ -36,6 +36,10 @@ class Backend(Protocol):
         """The model in use, loaded if it is not; `loading` is told how far that is."""
         ...
 
+    def held(self) -> tuple[int | None, int]:
+        """Bytes of main memory, where the system tells, and of GPUs that the process with the model takes."""
+        ...
+
     def models(self) -> list[str]:
         """References of the models at hand."""
         ...
@@ -116,6 +120,10 @@ class Backend(Protocol):
 
     def memories(self, scope: Sequence[str]) -> list[MemoryRow]: ...
 
+    def why(self, id: int) -> list[str]:
+        """Lines on where a memory came from, what it was used for, and why it is kept."""
+        ...
+
     def remember(self, text: str, scope: str) -> MemoryRow: ...
 
     def edit_memory(self, id: int, text: str) -> MemoryRow:
@@ -128,6 +136,13 @@ class Backend(Protocol):
 
     def add(self, paths: Sequence[Path], collection: str, progress: Progress) -> AddedRow:
         """Read files and folders into a collection."""
+        ...
+
+    def read(self, path: Path) -> str:
+        """The text of a file of any kind that the library takes; nothing is stored.
+
+        :raises RetrievalError: it cannot be read.
+        """
         ...
 
     def keep_theme(self, name: str) -> None:

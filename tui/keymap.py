@@ -52,8 +52,16 @@ ACTIONS: tuple[Action, ...] = (
         "session.list", "Sessions", "Open, search or delete a session", "sessions", "f5", "sessions", "", "Sessions"
     ),
     Action(
-        "session.new", "New session", "Leave this session and start another", "new_session", "ctrl+n", "new", "", "New"
+        "pane.library",
+        "Show the library",
+        "The documents: look, filter, pin, remove",
+        "library",
+        "ctrl+l",
+        "library",
+        "[WORDS]",
+        "Library",
     ),
+    Action("session.new", "New session", "Leave this session and start another", "new_session", "ctrl+n", "new", ""),
     Action("session.rename", "Rename", "Give the session another title", "rename", slash="rename", argument="TITLE"),
     Action("session.tag", "Tag", "Give the session these tags, or none", "tag", slash="tag", argument="[WORDS]"),
     Action(
@@ -73,22 +81,24 @@ ACTIONS: tuple[Action, ...] = (
     Action("turn.version", "Next version", "Show another branch of this question", "version", "f8", "version"),
     Action("turn.copy", "Copy the answer", "Copy the answer, or its Nth code block", "copy", "f9", "copy", "[N]"),
     Action("write.editor", "Write in your editor", "Write the question in $EDITOR", "editor", "ctrl+g", "editor"),
-    Action("write.detach", "Detach", "Take away what was pasted for questions", "detach", slash="detach"),
+    Action(
+        "write.history", "Earlier questions", "Search what was asked before", "history", "ctrl+r", "history", "[WORDS]"
+    ),
+    Action(
+        "write.attach",
+        "Attach a file",
+        "Ask about a file that is not in the library",
+        "attach",
+        slash="attach",
+        argument="PATH",
+    ),
+    Action("write.detach", "Detach", "Take away what is attached to questions", "detach", slash="detach"),
     Action("source.pager", "Source in a pager", "The whole text in $PAGER, at the quote", "pager", slash="pager"),
     Action("source.viewer", "Open the source", "Its file, in the desktop's viewer", "viewer", slash="open"),
     Action("turn.good", "Good answer", "Tell Loci that the last answer was right", "good", "alt+g", "good"),
     Action("turn.bad", "Bad answer", "Tell Loci that the last answer was wrong", "bad", "alt+b", "bad"),
     Action(
         "turn.correct", "Correct the answer", "Say what is right instead", "correct", slash="correct", argument="TEXT"
-    ),
-    Action(
-        "pane.library",
-        "Show the library",
-        "The documents: look, filter, pin, remove",
-        "library",
-        "ctrl+l",
-        "library",
-        "[WORDS]",
     ),
     Action("library.health", "Library's health", "Whether files and database are sound", "health", slash="health"),
     Action("library.add", "Add files", "Read a file or a folder into the library", "add", slash="add", argument="PATH"),

@@ -53,8 +53,9 @@ class LibraryBackend:
     # --- the catalogue
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
-        library = self._library
-        return LibraryRow(len(library.documents(list(scope))), tuple(library.collections()))
+        documents, collections = self._library.documents(list(scope)), self._library.collections()
+        pinned = tuple(_document_row(one).title for one in documents if one.pinned)
+        return LibraryRow(len(documents), tuple(collections), pinned)
 
     def documents(self, scope: Sequence[str]) -> list[DocumentRow]:
         return [_document_row(one) for one in self._library.documents(list(scope))]
@@ -125,6 +126,12 @@ class LibraryBackend:
             chunks=sum(result.chunks for result in results if result.status in ("added", "updated")),
             failed=tuple((result.path, result.reason or "") for result in results if result.status == "failed"),
         )
+
+    def read(self, path: Path) -> str:
+        from retrieval.readers import ReaderPool  # as above
+
+        with ReaderPool() as pool:
+            return pool.read(path).text
 
     # --- what answers cite
 

@@ -69,6 +69,13 @@ class MemoryEdited(Message):
     text: str
 
 
+@dataclass
+class WhyAsked(Message):
+    """The user wants to know why a memory is there and was recalled."""
+
+    id: int
+
+
 DocumentDeed = Literal["show", "text", "file", "pin", "remove"]
 
 

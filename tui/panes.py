@@ -15,6 +15,7 @@ from tui.backend import Backend
 from tui.failures import Failure, failure_of
 from tui.jobs import Jobs, T
 from tui.keymap import Action
+from tui.messages import WhyAsked
 from tui.outside import paged, viewed
 from tui.rows import AnswerRow, DocumentRow, LibraryRow, MemoryRow, ModelRow
 from tui.state import State
@@ -76,7 +77,7 @@ class PaneActions(Jobs):
 
     def show_window(self) -> None:
         talk = self.state.talk
-        self.query_one(WindowPane).show(talk.window)
+        self.query_one(WindowPane).show(talk.window, self.state.library.pinned if self.state.library else ())
         self.query_one(StatusLine).show_window(talk.window, talk.answer.rate if talk.answer else None)
 
     def show_answer(self, answer: AnswerRow) -> None:
@@ -108,6 +109,11 @@ class PaneActions(Jobs):
         self.state.model = model
         self.query_one(StatusLine).show_model(model)
         self.title_composer()
+        self.refresh_held()
+
+    def refresh_held(self) -> None:
+        """Say how much memory the model takes now."""
+        self.job("held", self.backend.held, lambda held: self.query_one(StatusLine).show_held(*held))
 
     def title_composer(self) -> None:
         """Say above the input line what is special about what is typed there."""
@@ -134,6 +140,7 @@ class PaneActions(Jobs):
     def _library_known(self, library: LibraryRow) -> None:
         self.state.library = library
         self.show_library()
+        self.show_window()
 
     def refresh_documents(self) -> None:
         scope = self.state.talk.scope
@@ -209,6 +216,10 @@ class PaneActions(Jobs):
     def _show_memories(self, rows: list[MemoryRow]) -> None:
         talk = self.state.talk
         self.query_one(MemoryPane).show(rows, talk.recalled, talk.new)
+
+    def on_why_asked(self, message: WhyAsked) -> None:
+        id = message.id
+        self.job("why", lambda: self.backend.why(id), partial(self.query_one(MemoryPane).show_why, id))
 
     async def action_window(self, argument: str = "") -> None:
         if self.query_one(SidePane).showing == "window":

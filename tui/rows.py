@@ -31,6 +31,8 @@ class LibraryRow:
 
     documents: int
     collections: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
+    """Titles of the documents in scope that every question is given whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class AnswerRow:
     window: Window | None
     rate: float | None
     """Tokens per second of the answer; None where none were written."""
+    acceptance: float | None
+    """Share of the drafted tokens that the model kept; None where none were drafted."""
     seconds: float
     session: int | None
     turn: int | None
@@ -203,6 +207,7 @@ def answer_row(answer: Mapping[str, Any]) -> AnswerRow:
         if context
         else None,
         rate=tokens / milliseconds * 1000 if tokens and milliseconds and not chosen else None,
+        acceptance=usage.get("accepted", 0) / usage["drafted"] if usage.get("drafted") else None,
         seconds=timing.get("total", 0.0) / 1000,
         session=answer.get("session"),
         turn=answer.get("turn"),

@@ -5,6 +5,7 @@ Edit, again, version and copy mean the turn that is marked on the screen, or the
 
 import re
 from functools import partial
+from pathlib import Path
 
 from app.answer import Ask
 from tui.messages import Pasted, TextReady, TurnEnded, TurnMoved
@@ -15,6 +16,7 @@ from tui.state import Talk
 from tui.turns import TITLE_WIDTH, TurnRun
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
+from tui.widgets.history import HistoryScreen
 from tui.widgets.side import SidePane
 from tui.widgets.turn import TurnView
 from tui.words import clipped, count
@@ -158,6 +160,29 @@ class TurnActions(PaneActions):
         if after is not None:
             composer.put(after)
         composer.focus()
+
+    async def action_history(self, argument: str = "") -> None:
+        """Search earlier questions; the one that is taken stands in the input line."""
+        composer = self.query_one(Composer)
+
+        def taken(question: str | None) -> None:
+            if question is not None:
+                composer.put(question)
+            composer.focus()
+
+        words = argument or ("" if composer.text.startswith("/") else composer.text)
+        past = [text for text in composer.past if not text.startswith("/history")]
+        await self.push_screen(HistoryScreen(past, words), taken)
+
+    async def action_attach(self, argument: str = "") -> None:
+        """Ask about a file without taking it into the library."""
+        path, talk = Path(argument.strip("'\"")).expanduser(), self.state.talk
+
+        def read(text: str) -> None:
+            talk.attached += ((path.name, text),)
+            self.title_composer()
+
+        self.job("attach", lambda: self.backend.read(path), read)
 
     def on_pasted(self, message: Pasted) -> None:
         """A text too long for the input line is asked about until it is detached; it is not stored."""

@@ -89,6 +89,12 @@ def model_note(model: ModelRow) -> str:
     return "" if model.writes_prose else "small model: it answers only in your documents' words"
 
 
+def held_words(main: int | None, gpu: int) -> str:
+    """`1.2 GB RAM`, `1.2 GB RAM, 14.0 GB GPU`, or nothing where nobody knows."""
+    parts = [f"{size(main)} RAM"] if main else []
+    return ", ".join([*parts, f"{size(gpu)} GPU"] if gpu else parts)
+
+
 def added_line(added: AddedRow) -> str:
     """`3 added, 1 updated, 2 skipped (46 passages)`."""
     done = ", ".join(f"{number} {name}" for name, number in added.counts.items() if number)

@@ -40,6 +40,11 @@ class WorkspaceBackend(LibraryBackend):
             writes_prose="chat" in info.capabilities,
         )
 
+    def held(self) -> tuple[int | None, int]:
+        from app.held import held
+
+        return held(self._workspace.profile)
+
     def models(self) -> list[str]:
         from app.models_here import models_here
 
@@ -140,6 +145,12 @@ class WorkspaceBackend(LibraryBackend):
         rows = [memory for memory in found if memory.kind != "episode"]
         rows.sort(key=lambda memory: (memory.state == "tombstone", not memory.pinned, -memory.id))
         return [_memory_row(memory) for memory in rows]
+
+    def why(self, id: int) -> list[str]:
+        from app.why import reasons, retention_reasons
+
+        found = self._memory.why(id)
+        return [*reasons(found["memory"].source, found), *retention_reasons(found["retention"])]
 
     def remember(self, text: str, scope: str) -> MemoryRow:
         return _memory_row(self._memory.add(text, scope=scope, source=Source("command")))

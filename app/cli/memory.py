@@ -26,8 +26,9 @@ from app.cli.door import (
 )
 from app.cli.memory_banks import consolidate, profile
 from app.cli.memory_files import export, import_
-from app.cli.show import figures, memory_json, reasons
-from app.cli.show_retention import retention_figures, retention_reasons
+from app.cli.show import figures, memory_json
+from app.cli.show_retention import retention_figures
+from app.why import reasons, retention_reasons
 from memory.types import Kind, State
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from app.places import citation_line
 
 if TYPE_CHECKING:
     from app.answer import Answer
-    from memory.types import Memory, Source
+    from memory.types import Memory
     from model.engine import EngineInfo
 
 
@@ -65,24 +65,3 @@ def memory_json(memory: "Memory", score: float | None = None) -> dict[str, Any]:
     """A memory in the shape of `loci memory list --json`; `score` as `recall` adds it."""
     row = asdict(memory)
     return row if score is None else row | {"score": score}
-
-
-def reasons(source: "Source", why: Mapping[str, Any]) -> list[str]:
-    """Where a memory comes from and what it was used for, as `MemoryStore.why` tells."""
-    said = why["said"]
-    origins = {
-        "command": "added by a command",
-        "import": "imported",
-        "summary": f"sum of session {source.session}",
-        "told": f"told as feedback on turn {source.turn}",
-    }
-    origin = origins.get(source.how, f"learnt from turn {source.turn}")
-    lines = [f"said on {said['asked_at'][:10]}: “{said['question']}”" if said else origin]
-    if why["sums_up"]:
-        lines.append(f"sums up memories {', '.join(str(one) for one in why['sums_up'])}")
-    lines += [f"replaced memory {old['id']}: “{old['text']}”" for old in why["replaced"]]
-    lines.append(f"confirmed {why['confirmations']}, recalled {why['recalled']}, cited {why['cited']} times")
-    for shown in why["exposures"]:
-        cited = ", cited" if shown["cited"] else ""
-        lines.append(f"  turn {shown['turn']} on {shown['at'][:10]}, rank {shown['rank']}{cited}")
-    return lines

@@ -1,24 +1,9 @@
-"""The retention model as people read it in a terminal: reasons for one memory, and pictures in characters."""
+"""The retention model as people read it in a terminal, with pictures in characters."""
 
 from collections.abc import Mapping
 from typing import Any
 
 _WIDTH = 30
-
-
-def retention_reasons(why: Mapping[str, Any] | None) -> list[str]:
-    """Why a memory is likely to be used, or not, as `MemoryStore.why` tells under `retention`."""
-    if why is None:
-        return []
-    lines = [f"likely to be used: {why['probability']:.3f} (decided by {why['decided_by']})"]
-    lines += [f"  {part:+.2f}  {name.replace('_', ' ')}" for name, part in why["contributions"].items()]
-    if why["labels"]:
-        told = ", ".join(f"{cause} {count}" for cause, count in why["labels"].items())
-        lines.append(f"learned from it: {told}")
-    for gone in why["evictions"]:
-        back = f", brought back on {gone['restored_at'][:10]}" if gone["restored_at"] else ""
-        lines.append(f"archived on {gone['at'][:10]}{back}")
-    return lines
 
 
 def retention_figures(stats: Mapping[str, Any]) -> list[str]:

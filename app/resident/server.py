@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from app.held import gpu_memory, main_memory
 from app.resident.desk import Lane, Order
 from app.resident.operations import Operations
 from app.resident.place import Place
@@ -174,15 +174,9 @@ class Server:
             "served": self._served,
             "uptime_seconds": round(now - self._started, 1),
             "ends_in_seconds": None if busy else round(max(self._used + self._idle - now, 0.0), 1),
-            "memory_bytes": _memory(),
+            "memory_bytes": main_memory(),
+            "gpu_bytes": gpu_memory(),
         }
-
-
-def _memory() -> int | None:
-    """Bytes of main memory in use (proc(5), statm); None where the system does not say."""
-    with suppress(OSError):
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _gone(connection: socket.socket) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.show import reasons
 from app.profile import open_profile, shelves
+from app.why import reasons
 from app.workspace import Workspace
 from memory.types import Source
 from model.engine import SESSION
@@ -73,7 +73,7 @@ def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) 
         )
     told = loci("memory", "why", memory.id).out
     assert "“Remember that my boat is called Whimbrel.”" in told and "{" not in told
-    used = {"turn": 7, "at": "2026-03-14T10:00:00Z", "rank": 1, "cited": True}
+    used = {"turn": 7, "at": "2026-03-14T10:00:00Z", "rank": 1, "dense": 0.5, "lexical": None, "cited": True}
     replaced = [{"id": 4, "text": "My boat is called Rook."}]
     counts = {"confirmations": 0, "recalled": 1, "cited": 1}
     why = {"said": None, **counts, "exposures": [used], "sums_up": [], "replaced": replaced}
@@ -81,7 +81,7 @@ def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) 
         "told as feedback on turn 6",
         "replaced memory 4: “My boat is called Rook.”",
         "confirmed 0, recalled 1, cited 1 times",
-        "  turn 7 on 2026-03-14, rank 1, cited",
+        "  turn 7 on 2026-03-14, rank 1, meaning 0.50, cited",
     ]
 
 

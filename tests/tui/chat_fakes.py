@@ -196,6 +196,9 @@ class FakeBackend:
             self.model_gate.wait()
         return MODEL
 
+    def held(self) -> tuple[int | None, int]:
+        return 812_000_000, 0
+
     def models(self) -> list[str]:
         return ["embedded", "/models/large.gguf"]
 
@@ -208,7 +211,7 @@ class FakeBackend:
         return replace(MODEL, name="Large", reference=reference, writes_prose=True)
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
-        return LibraryRow(self.documents_count if "main" in scope else 0, ("main",))
+        return LibraryRow(self.documents_count if "main" in scope else 0, ("main",), ("Duties.docx",))
 
     def documents(self, scope: Sequence[str]) -> list[DocumentRow]:
         return list(self.shelved) if "main" in scope else []
@@ -282,7 +285,9 @@ class FakeBackend:
 
     def change_session(self, session: int, title: str | None = None, tags: Sequence[str] | None = None) -> SessionRow:
         row = next(row for row in self.stored if row.id == session)
-        return replace(row, title=title or row.title, tags=tuple(tags if tags is not None else row.tags))
+        changed = replace(row, title=title or row.title, tags=tuple(tags if tags is not None else row.tags))
+        self.stored = [changed if row.id == session else row for row in self.stored]
+        return changed
 
     def export(self, session: int, upto: int, file: Path) -> None:
         self.exported.append((session, upto, file))
@@ -293,6 +298,9 @@ class FakeBackend:
 
     def memories(self, scope: Sequence[str]) -> list[MemoryRow]:
         return list(self.known)
+
+    def why(self, id: int) -> list[str]:
+        return [f"said on 2026-03-0{id}: “Remember it.”", "likely to be used: 0.812", "  +1.20  uses"]
 
     def remember(self, text: str, scope: str) -> MemoryRow:
         row = MemoryRow(10, text, "fact", "active", False, "you said so today")
@@ -327,6 +335,11 @@ class FakeBackend:
                 self.add_gate.wait(10)
         self.documents_count += 2
         return AddedRow({"added": 2, "failed": 1}, 9, ((f"{paths[0]}/file2.pdf", "The file is encrypted."),))
+
+    def read(self, path: Path) -> str:
+        if path.suffix == ".exe":
+            raise BadInput(f"{path} cannot be read.", "Give a text.")
+        return "The tide is high."
 
     def keep_theme(self, name: str) -> None:
         self.themes.append(name)

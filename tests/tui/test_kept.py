@@ -30,7 +30,7 @@ async def test_the_memory_pane_groups_forgets_restores_and_pins(backend: FakeBac
     async with app.run_test(size=WIDE) as pilot:
         await ask(pilot)
         await pilot.press("f3")
-        pane = app.query_one("#memory", OptionList)
+        pane = app.query_one("#memory-list", OptionList)
         await until(pilot, lambda: pane.option_count == 5)
         lines = [str(pane.get_option_at_index(index).prompt) for index in range(5)]
         assert lines[0] == "Recalled for this answer" and lines[3] == "All else that is known"
@@ -42,6 +42,13 @@ async def test_the_memory_pane_groups_forgets_restores_and_pins(backend: FakeBac
         await until(pilot, lambda: backend.known[1].state == "active")
         await pilot.press("p")
         await until(pilot, lambda: backend.known[1].pinned)
+        await pilot.press("w")
+        await until(pilot, lambda: "said on 2026-03-07" in words(app, "#memory-reasons"))
+        assert "+1.20  uses" in words(app, "#memory-reasons")
+        await pilot.press("up")
+        await until(pilot, lambda: "said on 2026-03-03" in words(app, "#memory-reasons"))
+        await pilot.press("enter")
+        assert not app.query_one("#memory-why").display
 
 
 async def test_a_memory_is_corrected_in_place_and_every_change_can_be_undone(backend: FakeBackend) -> None:
@@ -53,7 +60,7 @@ async def test_a_memory_is_corrected_in_place_and_every_change_can_be_undone(bac
         await send(pilot, "/undo")
         assert "Nothing to undo" in notices(app)
         await pilot.press("f3")
-        pane = app.query_one("#memory", OptionList)
+        pane = app.query_one("#memory-list", OptionList)
         await until(pilot, lambda: pane.option_count == 4)
         await pilot.press("e")
         composer = app.query_one(Composer)
@@ -114,11 +121,15 @@ async def test_a_session_is_named_tagged_exported_and_the_past_comes_back(backen
         await until(pilot, lambda: "Spring tides" in words(app, "#session-title"))
         await send(pilot, "/tag quay, boat")
         await until(pilot, lambda: "#quay #boat" in notices(app))
+        await pilot.press("f5")
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 2)
+        assert "#quay #boat" in str(app.screen.query_one(OptionList).get_option_at_index(0).prompt).replace("  ", " ")
+        await pilot.press("escape")
         await send(pilot, "/export /tmp/tides.html")
         await send(pilot, "/export")
         await until(pilot, lambda: len(backend.exported) == 2)
         assert backend.exported[0] == (5, 42, Path("/tmp/tides.html"))
-        assert backend.exported[1][2].name == "loci-5-tides-in-the-first-week-of-may.md"
+        assert backend.exported[1][2].name == "loci-5-spring-tides.md"
 
 
 async def test_the_chat_can_continue_a_session_from_the_start(backend: FakeBackend) -> None:

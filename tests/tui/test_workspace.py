@@ -159,7 +159,11 @@ def test_documents_are_listed_pinned_looked_over_and_removed(backend: WorkspaceB
     boats.unlink()
     amiss = backend.health(["main"])
     assert (amiss.changed, amiss.gone, amiss.gone_named) == (1, 1, (str(boats),))
-    assert backend.pin_document("tides.txt").pinned and backend.keep_pinned("main") is None
+    assert (
+        backend.pin_document("tides.txt").pinned
+        and backend.library(["main"]).pinned == ("tides",)
+        and backend.keep_pinned("main") is None
+    )
     assert not backend.pin_document(rows[1].id).pinned and backend.pin_document(rows[1].id, True).pinned
     for row in rows:
         backend.remove_document(row.id)
@@ -240,6 +244,8 @@ def test_nothing_is_stored_where_the_memory_is_off(backend: WorkspaceBackend, wo
 
 
 def test_memories_change_and_stay_in_their_scope(backend: WorkspaceBackend) -> None:
+    known = backend.remember("My boat is called Whimbrel.", "why").id
+    assert "added by a command" in backend.why(known)
     first = backend.remember("My boat is called Lumen.", "main")
     backend.remember("I keep bees.", "garden")
     assert [row.text for row in backend.memories(["main"])] == ["My boat is called Lumen."]

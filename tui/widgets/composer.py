@@ -113,13 +113,34 @@ class Composer(TextArea):
 
     def _complete(self) -> None:
         """The longest beginning that all matching commands share."""
-        names = [action.slash for action in commands_like(self.text)]
-        if not names or " " in self.text:
-            return
-        shared = names[0]
-        while not all(name.startswith(shared) for name in names):
-            shared = shared[:-1]
-        self.put(f"/{shared} " if len(names) == 1 else f"/{shared}")
+        found = commands_like(self.text)
+        if " " in self.text:
+            command, _, typed = self.text.partition(" ")
+            if found and found[0].argument.strip("[]") in ("PATH", "FILE"):
+                self.put(f"{command} {completed(typed)}")
+        elif found:
+            names = [action.slash for action in found]
+            self.put(f"/{_shared(names)} " if len(names) == 1 else f"/{_shared(names)}")
+
+
+def _shared(names: list[str]) -> str:
+    """The longest beginning that all have."""
+    shared = names[0]
+    while not all(name.startswith(shared) for name in names):
+        shared = shared[:-1]
+    return shared
+
+
+def completed(typed: str) -> str:
+    """A path as far as the files there leave no choice; hidden ones count once a dot is typed."""
+    folder, _, name = typed.rpartition("/")
+    try:
+        here = Path(f"{folder}/" if "/" in typed else ".").expanduser()
+        names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in here.iterdir())
+    except (OSError, RuntimeError):  # no such folder, or no such user's home
+        return typed
+    fitting = [one for one in names if one.startswith(name) and (name or not one.startswith("."))]
+    return typed[: len(typed) - len(name)] + _shared(fitting) if fitting else typed
 
 
 def dragged(text: str) -> Path | None:

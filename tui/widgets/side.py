@@ -14,11 +14,11 @@ from tui.widgets.window import WindowPane
 TITLES = {"source": "Source", "memory": "Memory", "window": "Context window", "library": "Library"}
 HINTS = {
     "source": "n next · p prev · v text · o open · Esc",
-    "memory": "f forget · p pin · e correct · u undo · Esc",
+    "memory": "f forget · p pin · e correct · u undo · w why",
     "window": "Esc closes",
     "library": "/ filter · p pin · d remove · h health · F1",
 }
-FOCUSED = {"source": "passage", "library": "library-list"}
+FOCUSED = {"source": "passage", "memory": "memory-list", "library": "library-list"}
 """The part of a pane that takes its keys, where it is not the pane."""
 
 

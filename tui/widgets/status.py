@@ -8,7 +8,7 @@ from textual.widgets import Static
 from app.answer import Window
 from tui.rows import LibraryRow, ModelRow
 from tui.widgets.window import gauge
-from tui.words import count, model_line
+from tui.words import count, held_words, model_line
 
 
 class TopLine(Horizontal):
@@ -38,13 +38,26 @@ class StatusLine(Horizontal):
         yield Static("Loading the model…", id="model-line")
         yield Static("", id="gauge")
 
+    def on_mount(self) -> None:
+        self._model = ""
+        self._held = ""
+
     def show_loading(self, words: str) -> None:
         self.query_one("#model-line", Static).update(Content(f"Loading the model: {words}"))
 
     def show_model(self, model: ModelRow | None) -> None:
         """None says that there is no model to answer."""
-        line = model_line(model).replace(" parameters", "") if model else "No model could be loaded"
-        self.query_one("#model-line", Static).update(Content(line))
+        self._model = model_line(model).replace(" parameters", "") if model else "No model could be loaded"
+        self._held = self._held if model else ""
+        self._show()
+
+    def show_held(self, main: int | None, gpu: int) -> None:
+        """Bytes that the process with the model takes."""
+        self._held = held_words(main, gpu)
+        self._show()
+
+    def _show(self) -> None:
+        self.query_one("#model-line", Static).update(Content(f"{self._model}{self._held and f' · {self._held}'}"))
 
     def show_window(self, window: Window | None, rate: float | None) -> None:
         speed = f"{rate:.0f} tok/s · " if rate else ""

@@ -152,6 +152,7 @@ def _remarks(answer: AnswerRow, remembered: tuple[tuple[int, str], ...]) -> Cont
     figures = [f"confidence {answer.confidence:.0%}"] if answer.confidence is not None and not answer.abstained else []
     figures += [f"{answer.seconds:.1f} s"] if answer.seconds else []
     figures += [f"{answer.rate:.0f} tokens/s"] if answer.rate else []
+    figures += [f"{answer.acceptance:.0%} of drafts kept"] if answer.acceptance is not None else []
     used = sum(memory.cited for memory in answer.memories)
     figures += [count(used, "memory", "memories") + " used"] if used else []
     if figures:

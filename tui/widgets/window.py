@@ -27,14 +27,24 @@ class WindowPane(VerticalScroll):
     def compose(self) -> ComposeResult:
         yield Static(NOTHING, id="meter")
 
-    def show(self, window: Window | None) -> None:
-        self.query_one("#meter", Static).update(meter(window) if window else NOTHING)
+    def show(self, window: Window | None, pinned: tuple[str, ...] = ()) -> None:
+        """`pinned`: titles of documents that every question is given."""
+        shown = meter(window) if window else NOTHING
+        self.query_one("#meter", Static).update(Content("\n\n").join([shown.rstrip(), _pinned(pinned)]))
 
 
 NOTHING = Content.assemble(
     ("The window is empty.\n\n", "bold"),
     "After a question, this shows what was put into the model's context and what was not.",
 )
+
+
+def _pinned(titles: tuple[str, ...]) -> Content:
+    if not titles:
+        return Content.styled("No document is pinned; Ctrl+L shows them, p there pins one.", "$foreground-muted")
+    lines = "\n".join(f"· {title}" for title in titles)
+    note = "\nGiven whole to every question, before all other documents, as far as the window has room."
+    return Content.assemble((f"Pinned ({len(titles)})\n", "bold"), lines, (note, "$foreground-muted"))
 
 
 def used_tokens(window: Window) -> int:

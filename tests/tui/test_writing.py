@@ -1,0 +1,92 @@
+"""The input line: several lines, earlier questions, completion; and files that are asked about without being stored."""
+
+from pathlib import Path
+
+import pytest
+from chat_drive import SMALL, ask, notices, send, until
+from chat_fakes import FakeBackend
+from textual.widgets import OptionList
+
+from tui.app import LociChat
+from tui.rows import PastRow
+from tui.widgets.composer import Composer, completed
+from tui.widgets.history import HistoryScreen
+
+
+async def test_the_input_line_takes_new_lines_recalls_questions_and_completes_commands(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        composer = app.query_one(Composer)
+        await pilot.press("a", "ctrl+j", "b", "shift+enter", "c")
+        assert composer.text == "a\nb\nc"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.run is None and len(backend.asked) == 1)
+        assert backend.asked[0].question == "a\nb\nc" and composer.text == ""
+        await ask(pilot, "second")
+        await pilot.press("x", "up")
+        assert composer.text == "second"
+        await pilot.press("up")
+        assert composer.text == "a\nb\nc"
+        composer.move_cursor((2, 1))
+        await pilot.press("down", "down")
+        assert composer.text == "x", "the draft comes back"
+        composer.put("/ses")
+        await pilot.press("tab")
+        assert composer.text == "/sessions "
+
+
+async def test_earlier_questions_are_searched_and_taken_back(backend: FakeBackend) -> None:
+    backend.earlier = PastRow(("Who has the keys?", "How high is the tide?", "Where are\nthe keys?"), None)
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        composer = app.query_one(Composer)
+        await until(pilot, lambda: len(composer.past) == 3)
+        await pilot.press(*"keys", "ctrl+r")
+        assert isinstance(app.screen, HistoryScreen), "what was typed is searched"
+        found = app.screen.query_one(OptionList)
+        await until(pilot, lambda: found.option_count == 2)
+        assert str(found.get_option_at_index(0).prompt) == "Where are the keys?", "the latest first"
+        await pilot.press("ctrl+r", "enter")
+        await until(pilot, lambda: composer.text == "Who has the keys?")
+        await send(pilot, "/history boat")
+        await until(pilot, lambda: "No question" in str(app.screen.query_one(OptionList).get_option_at_index(0).prompt))
+        await pilot.press("enter", "escape")
+        assert composer.has_focus
+
+
+async def test_a_file_is_attached_without_being_stored(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await send(pilot, "/attach ~/harbour/tides.pdf")
+        await until(pilot, lambda: "tides.pdf (17 characters)" in str(app.query_one(Composer).border_title))
+        await ask(pilot, "How is it?")
+        assert backend.asked[-1].attachments == (("tides.pdf", "The tide is high."),) and backend.added == []
+        await send(pilot, "/attach a.exe")
+        await until(pilot, lambda: "a.exe cannot be read." in notices(app))
+
+
+def test_a_path_is_completed_as_far_as_the_files_leave_no_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tides-may.pdf", "tides-june.pdf", ".tides"):
+        (tmp_path / name).touch()
+    (tmp_path / "yard").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    typed = {"t": "tides-", "tides-m": "tides-may.pdf", "y": "yard/", "yard/": "yard/", "x": "x", "~/y": "~/yard/"}
+    assert {part: completed(part) for part in typed} == typed
+    assert completed(f"{tmp_path}/.") == f"{tmp_path}/.tides" and completed("nowhere/a") == "nowhere/a"
+
+
+async def test_tab_completes_paths_behind_commands_that_take_one(
+    backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tides").mkdir()
+    monkeypatch.chdir(tmp_path)
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        composer = app.query_one(Composer)
+        for typed, after in (("/add t", "/add tides/"), ("/attach ti", "/attach tides/"), ("/rename t", "/rename t")):
+            composer.put(typed)
+            await pilot.press("tab")
+            assert composer.text == after
