@@ -148,6 +148,8 @@ class Ask:
     """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
     after: int | None = None
     """The turn of the session that this one follows, 0 for none: a branch. None is the turn asked last."""
+    request: str | None = None
+    """Names this very question: if it was asked and stored before, its turn is taken up, or its answer given again."""
 
 
 Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]

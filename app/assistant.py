@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app import catalogue
 from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Started, Text, TurnEvent
+from app.asked_before import answered_before
 from app.chooser import Chooser, distinct
 from app.earlier import CANDIDATES
 from app.prose import Prose, Rate
@@ -57,6 +58,9 @@ class Assistant:
 
         :raises LociError: any of `app.errors.LociError`.
         """
+        if earlier := answered_before(self._memory, ask):
+            yield Completed(earlier)
+            return
         turn = Turn(ask, Shelf(self._library, ask.attachments), self._epoch(ask))
         with self._kept(turn):
             if turn.session is not None and turn.id is not None:
@@ -164,7 +168,9 @@ class Assistant:
             budget: dict[Bank, int] = {"statement": many}
             if self._writes:
                 budget |= {"episode": 2, "session": 1}
-            turn.memories = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=many, budget=budget)
+            found = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=many, budget=budget)
+            # A turn that was taken up again is not told what it taught before it was cut off.
+            turn.memories = [one for one in found if turn.id is None or one.memory.source.turn != turn.id]
             known = [(one.memory.id, one.memory.text) for one in turn.memories]
             turn.query, used = with_memory(turn.standalone, known)
             turn.cited |= set(used)
@@ -244,8 +250,8 @@ class Assistant:
             turn.session = ask.session
             yield
             return
-        turn.session = ask.session if ask.session is not None else memory.start_session(ask.scope[0])
-        turn.id = memory.begin_turn(turn.session, ask.question, after=ask.after)
+        turn.id = memory.begin_turn(ask.session, ask.question, after=ask.after, scope=ask.scope[0], request=ask.request)
+        turn.session = memory.turn(turn.id).session
         try:
             yield
         except BaseException:  # a closed generator included: what came is kept

@@ -9,10 +9,11 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +31,8 @@ class Pins:
 
     library_epoch: int
     seed: int
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells this run's rows from those of others, so that what a row stored is found again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def _start(journal: IO[bytes], out: Path, writer: Writer, identity: str, pins: P
     header = writer.header()
     with out.open("wb") as file:
         journal.truncate(0)
-        first = {"identity": identity, "library_epoch": pins.library_epoch, "seed": pins.seed, "end": len(header)}
+        first = {"identity": identity, **asdict(pins), "end": len(header)}
         _sync(journal, json.dumps(first).encode() + b"\n")
         _sync(file, header)
     return _State(pins, 0, len(header), {})
@@ -166,7 +169,7 @@ def _resume(journal: IO[bytes], out: Path, *, identity: str, force: bool) -> _St
         raise _exists(out)
     try:
         first, *entries = map(json.loads, lines)
-        pins = Pins(first["library_epoch"], first["seed"])
+        pins = Pins(first["library_epoch"], first["seed"], first["run"])
         entries = [entry for entry in entries if entry["end"] <= size]
         end = entries[-1]["end"] if entries else first["end"]
         statuses = Counter(entry["status"] for entry in entries)

@@ -13,7 +13,7 @@ from memory.consolidation import unsay
 from memory.errors import NoSuchSession
 from memory.extract import episode, extract, kind_of
 from memory.feedback import corrected
-from memory.schema import exposures, memories, sessions
+from memory.schema import exposures, memories, sessions, turns
 from memory.schema import feedback as feedback_table
 from memory.sessions import get_turn
 from memory.types import Memory, Recalled, Source
@@ -43,6 +43,8 @@ def observe(
     confirmed = []
     with writing(store.engine) as connection:
         turn = get_turn(connection, turn_id)
+        if (taught := _taught_before(connection, turn_id)) is not None:
+            return taught
         # 2. exposures, which retention learns from: labels first, for their features are those of before
         still_there = records.get_many(connection, [found.memory.id for found in recalled])  # one may be purged by now
         used_ids = still_there.keys() & set(cited)
@@ -85,6 +87,17 @@ def observe(
             records.add(connection, draft, at, store.settings.duplicate_similarity)
         store.label(connection, {"confirmed": confirmed}, at)
     return stored
+
+
+def _taught_before(connection: sa.Connection, turn_id: int) -> list[Memory] | None:
+    """What a turn that is asked again after a kill taught the first time; None where it taught nothing."""
+    if connection.execute(sa.select(turns.c.request).where(turns.c.id == turn_id)).scalar_one() is None:
+        return None
+    told = connection.execute(sa.select(memories).where(memories.c.turn == turn_id).order_by(memories.c.id)).all()
+    shown = connection.execute(sa.select(exposures.c.id).where(exposures.c.turn == turn_id).limit(1)).first()
+    if not told and shown is None:
+        return None
+    return [records.memory(row) for row in told if row.kind != "episode"]
 
 
 def _forget(

@@ -39,6 +39,8 @@ turns = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("answer_json", sa.Text, nullable=False),
     sa.Column("complete", sa.Boolean, nullable=False),
+    sa.Column("request", sa.Text),  # what asked it, where that may ask again: at most one turn has it
+    sa.Index("ix_turns_request", "request", sqlite_where=sa.text("request IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

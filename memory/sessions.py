@@ -34,10 +34,8 @@ class SessionLog:
 
     def start_session(self, scope: str = "main", title: str = "", now: datetime | None = None) -> int:
         """Open a session bounded by the collection `scope`; returns its id."""
-        values = {"scope": scope, "title": self.plain(title), "started": stamp(now)}
-        row = sa.insert(sessions).values(values).returning(sessions.c.id)
         with writing(self.engine) as connection:
-            return int(connection.execute(row).scalar_one())
+            return _start_session(connection, scope, self.plain(title), now)
 
     def sessions(self, scopes: Sequence[str] | None = None) -> list[Session]:
         """Sessions of the scopes (None: all), the one used last first."""
@@ -106,18 +104,36 @@ class SessionLog:
         with reading(self.engine) as connection:
             return list(reversed(connection.execute(query).scalars().all()))
 
-    def begin_turn(self, session: int, question: str, now: datetime | None = None, *, after: int | None = None) -> int:
+    def requested(self, request: str) -> Turn | None:
+        """The turn that was begun for a request."""
+        with reading(self.engine) as connection:
+            return _requested(connection, request)
+
+    def begin_turn(
+        self,
+        session: int | None,
+        question: str,
+        now: datetime | None = None,
+        *,
+        after: int | None = None,
+        scope: str = "main",
+        request: str | None = None,
+    ) -> int:
         """Store a question before its answer is there; an empty title of the session becomes the question's opening.
 
-        It follows the turn asked last, or `after`: another turn of the session, or 0 for its beginning. Raises
+        It follows the turn asked last, or `after`: another turn of the session, or 0 for its beginning. Without a
+        `session` it opens one of `scope`. A `request` for which a turn was begun before gets that one. Raises
         NoSuchSession.
         """
         question = self.plain(question)
         with writing(self.engine) as connection:
+            if request is not None and (begun := _requested(connection, request)):
+                return begun.id
+            if session is None:
+                session = _start_session(connection, scope, "", now)
             found = _get_session(connection, session)
-            row = sa.insert(turns).values(
-                session=session, asked_at=stamp(now), question=question, answer="", answer_json="", complete=False
-            )
+            values = {"session": session, "asked_at": stamp(now), "question": question, "request": request}
+            row = sa.insert(turns).values(values | {"answer": "", "answer_json": "", "complete": False})
             turn = int(connection.execute(row.returning(turns.c.id)).scalar_one())
             index_turn(connection, turn, question, "")
             if after is not None:
@@ -218,6 +234,16 @@ def without_secrets(answer: str, answer_json: str) -> tuple[str, str]:
         return answer, answer_json
     blotter = Blotter((Exactly(secrets),), mark="[removed]")
     return blotter.text(answer), json.dumps(blotter.result(result), ensure_ascii=False)
+
+
+def _start_session(connection: Connection, scope: str, title: str, now: datetime | None) -> int:
+    values = {"scope": scope, "title": title, "started": stamp(now)}
+    return int(connection.execute(sa.insert(sessions).values(values).returning(sessions.c.id)).scalar_one())
+
+
+def _requested(connection: Connection, request: str) -> Turn | None:
+    row = connection.execute(sa.select(turns).where(turns.c.request == request)).first()
+    return _turn(row) if row is not None else None
 
 
 def get_turn(connection: Connection, turn_id: int) -> Turn:

@@ -112,6 +112,7 @@ def batch(
                     seed=pins.seed,
                     max_tokens=max_tokens,
                     library_epoch=pins.library_epoch,
+                    request=f"{pins.run}:{row.index}" if remember else None,
                 )
             )
 

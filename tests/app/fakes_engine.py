@@ -159,6 +159,7 @@ class FakeMemory:
         self.memories = [memory(n, text) for n, text in enumerate(texts, 1)]
         self.stored: dict[int, Turn] = {}
         self.parents: dict[int, int] = {}
+        self.requests: dict[str, int] = {}
         self.observed: list[dict[str, Any]] = []
 
     def recall(
@@ -170,16 +171,25 @@ class FakeMemory:
         found = sorted(scored, key=lambda r: -r.score)
         return (found if budget is None else within(found, budget))[:limit]
 
-    def start_session(self, scope: str) -> int:
-        return 1
+    def requested(self, request: str) -> Turn | None:
+        return self.turn(self.requests[request]) if request in self.requests else None
+
+    def turn(self, id: int) -> Turn:
+        return self.stored[id]
 
     def branch(self, session: int, upto: int | None = None) -> list[Turn]:
         return [self.stored[turn] for turn in Branches(self.parents).path(upto)]
 
-    def begin_turn(self, session: int, question: str, *, after: int | None = None) -> int:
+    def begin_turn(
+        self, session: int | None, question: str, *, after: int | None, scope: str, request: str | None
+    ) -> int:
+        if request in self.requests:
+            return self.requests[request]
         id = len(self.stored) + 1
+        if request is not None:
+            self.requests[request] = id
         self.parents[id] = id - 1 if after is None else after
-        self.stored[id] = Turn(id, session, "2026-01-01T00:00:00Z", question, "", "", False)
+        self.stored[id] = Turn(id, session or 1, "2026-01-01T00:00:00Z", question, "", "", False)
         return id
 
     def update_turn(self, turn: int, answer: str) -> None: ...

@@ -1,6 +1,7 @@
 """One turn from question to stored answer, on fakes: the order of events, both ways to answer, cancelling, memory."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,20 @@ def test_the_events_of_a_turn_come_in_the_main_paths_order() -> None:
     assert answer.grounded and not answer.unsupported
     assert RULES[answer.citations[0].start : answer.citations[0].end] == answer.citations[0].quote
     assert json.loads(json.dumps(answer.to_json()))["schema"] == 1
+
+
+def test_a_request_that_was_answered_is_given_its_answer_again() -> None:
+    memory = FakeMemory("I never carry cash at the dock")
+    engine = FakeEngine("The fuel dock does not accept cash [1].", "You may not [1].")
+    one, _ = assistant(engine, memory)
+    ask = Ask("Can I pay cash at the fuel dock?", request="run:0")
+    first = one.ask(ask)
+    assert one.ask(ask) == first and first.citations and first.memories
+    assert (len(engine.requests), len(memory.stored), len(memory.observed)) == (1, 1, 1)
+    cut_off = one.turn(replace(ask, request="run:1"))
+    assert isinstance(next(cut_off), Begun)
+    cut_off.close()
+    assert one.ask(replace(ask, request="run:1")).turn == 2 and len(memory.stored) == 2
 
 
 def test_an_embedded_answer_is_a_sentence_or_span_with_a_checked_citation() -> None:

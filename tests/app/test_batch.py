@@ -2,25 +2,34 @@
 
 import csv
 import fcntl
+import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.answer import Answer
+import app.batch
+from app.answer import Answer, Ask
+from app.assistant import Assistant
 from app.batch import Outcome, Pins, run_batch
 from app.batch_rows import Row, read_rows, result
 from app.errors import BadInput, ResidentEnded
+from app.settings_assistant import AssistantSettings
+from memory.settings import MemorySettings
+from memory.store import MemoryStore
 from model.errors import PromptTooLong
 from retrieval.errors import DatabaseProblem, LibraryChanged, RetrievalError
 from tests.app.fakes import make_answer
+from tests.app.fakes_engine import FakeEngine, FakeLibrary, embed
 
 PINS = Pins(library_epoch=7, seed=3)
 
@@ -191,6 +200,66 @@ def test_kill_9_in_the_middle_then_resume(tmp_path: Path) -> None:
     assert kills == 3
     subprocess.run([*command, str(out)], check=True, cwd=root)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def remembering(folder: Path, killed_in: str = "") -> int:
+    """A batch with --remember in a process of its own, killed when it calls that for the second row; how it ended."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        store = MemoryStore(folder, MemorySettings(), embed, "words")
+        engine = FakeEngine(*["The ferry leaves at nine."] * 3)
+        assistant = Assistant(lambda: engine, FakeLibrary(), store, AssistantSettings())  # type: ignore[arg-type]
+
+        def answer(row: Row, pins: Pins) -> Answer:
+            return assistant.ask(Ask(row.fields["question"], seed=pins.seed, request=f"{pins.run}:{row.index}"))
+
+        holder, name, call = (app.batch, "_sync", 5) if killed_in == "_sync" else (MemoryStore, killed_in, 2)
+        if killed_in:
+            act, calls = getattr(holder, name), itertools.count(1)
+
+            def killing(*given: Any, **more: Any) -> Any:
+                if next(calls) == call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return act(*given, **more)
+
+            setattr(holder, name, killing)
+        run(folder / "in.jsonl", folder / "out.jsonl", answer, Pins(1, 2), timings=False)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.parametrize("place", ["begin_turn", "observe", "finish_turn", "_sync"])
+def test_a_turn_is_stored_once_wherever_the_batch_that_asks_it_is_killed(tmp_path: Path, place: str) -> None:
+    said = ("Remember that my boat is called Pelican.", "My boat lies in berth 14. When does it leave?", "Which boat?")
+    stores = []
+    for name, kills in (("cut", [place, ""]), ("whole", [""])):
+        (folder := tmp_path / name).mkdir()
+        write(folder / "in.jsonl", *({"question": question} for question in said))
+        assert [remembering(folder, kill) for kill in kills] == [-signal.SIGKILL if kill else 0 for kill in kills]
+        with closing(sqlite3.connect(folder / "memory.db")) as db:
+            turns = db.execute("SELECT id, session, question, answer, complete FROM turns").fetchall()
+            told = db.execute("SELECT id, turn, text, uses, confirmations FROM memories").fetchall()
+            shown = db.execute("SELECT memory, turn, rank, cited FROM exposures").fetchall()
+            stores.append((turns, told, shown, db.execute("SELECT count(*) FROM sessions").fetchall()))
+    assert stores[0] == stores[1] and len(stores[0][0]) == 3 and stores[0][2]
+    assert (tmp_path / "cut" / "out.jsonl").read_bytes() == (tmp_path / "whole" / "out.jsonl").read_bytes()
+
+
+def test_another_run_stores_its_turns_anew(tmp_path: Path) -> None:
+    runs: list[str] = []
+
+    def noting(row: Row, pins: Pins) -> Answer:
+        runs.append(pins.run)
+        return reply(row, pins)
+
+    source = write(tmp_path / "in.jsonl", {"question": "a"}, {"question": "b"})
+    run(source, tmp_path / "one.jsonl", noting, Pins(1, 1), stop_after=1)
+    run(source, tmp_path / "one.jsonl", noting, Pins(1, 1))
+    run(source, tmp_path / "two.jsonl", noting, Pins(1, 1))
+    assert runs[0] == runs[1] and runs[2] == runs[3] != runs[0]
 
 
 def test_another_input_or_option_does_not_resume(tmp_path: Path) -> None:
