@@ -19,6 +19,7 @@ from app.prose import Prose, Rate
 from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
 from app.settings_assistant import AssistantSettings
 from app.shelf import Library, Shelf
+from app.tables import reply as tables
 from app.turn import Turn, Way
 from memory.banks import Bank
 from memory.types import Memory
@@ -65,9 +66,9 @@ class Assistant:
         with self._kept(turn):
             if turn.session is not None and turn.id is not None:
                 yield Begun(turn.session, turn.id)
-            # 1. The question, standing alone, and its kind. A statement and the catalogue need no model.
+            # 1. The question, standing alone, and its kind. Statement, catalogue and rows need no model.
             self._understand(turn)
-            if turn.kind not in ("statement", "catalogue"):
+            if turn.kind not in ("statement", "catalogue", "table"):
                 yield from self._ready(turn)
                 way = self._way(turn)
                 # 2. What is known about the user.
@@ -112,6 +113,8 @@ class Assistant:
                 return
             turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
             turn.grounded = True
+        if turn.kind == "library" and tables.reply(turn, self._library):
+            turn.kind = "table"
         if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents):
             turn.kind = "library"  # "translate this" is about what was handed over
 

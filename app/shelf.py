@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from app.answer import Citation, Status
 from app.sentences import Range, content_words, sentences
 from app.units import idf
+from retrieval.tables.grid import Row
+from retrieval.tables.store import Listed
 from retrieval.types import DocumentInfo, Locator, Passage, Position
 
 _PIECE = 900
@@ -35,6 +37,10 @@ class Library(Protocol):
     def document(self, reference: str) -> DocumentInfo: ...
     def documents(self, collections: Sequence[str] | None = None) -> list[DocumentInfo]: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def tables(
+        self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
+    ) -> list[Listed]: ...
+    def table_rows(self, table: int) -> list[Row]: ...
     def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None: ...
 
 

@@ -31,6 +31,8 @@ class Turn:
     """The question without the conversation around it, in the user's words."""
     query: str = ""
     """The same with "my boat" replaced by what the memories say it is."""
+    table_query: str | None = None
+    """The query over a table's rows that answered."""
     memories: list[Recalled] = field(default_factory=list)
     cited: set[int] = field(default_factory=set)
     """Memories that the answer or its query used."""
@@ -83,7 +85,7 @@ class Turn:
             confidence=self.confidence,
             citations=self.citations,
             unsupported=self.unsupported,
-            query=None,
+            query=self.table_query,
             memories=self.used(),
             context=self.window,
             scope=self.ask.scope,

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Extraction, Span, locate
 from retrieval.schema import chunks, documents, epochs, extractions, meta, spans
 from retrieval.tables.grid import VERSION as TABLES_VERSION
+from retrieval.tables.grid import Table
 from retrieval.tables.store import put_tables
 from retrieval.types import Locator
 
@@ -105,6 +106,7 @@ def put(
     text_sha256: str,
     pieces: Sequence[Chunk],
     vectors: NDArray[np.float32],
+    tables: Iterable[Table],
 ) -> tuple[int, bool]:
     """Store a document whole, in place of the one at its path; return its id and whether it is new.
 
@@ -162,7 +164,7 @@ def put(
     if rows:
         db.execute(insert(spans), rows)
     put_chunks(db, document, generation, epoch, title, extraction, pieces, vectors)
-    put_tables(db, document, extraction)
+    put_tables(db, document, tables)
     if epoch == 1:
         set_meta(db, "tables", TABLES_VERSION)
     return document, old is None

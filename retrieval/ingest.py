@@ -23,6 +23,7 @@ from retrieval.readers import VERSION as READER_VERSION
 from retrieval.readers import Extraction, ReaderPool, supported
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
+from retrieval.tables.grid import tables_of
 from retrieval.walk import walk
 
 FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipped", "failed"]
@@ -270,6 +271,7 @@ class _Run:
         library, file = self.library, read.file
         vectors = np.concatenate([np.zeros((0, library.embedder.dimension), np.float32), *read.vectors])
         text_sha256 = hashlib.sha256(read.extraction.text.encode()).hexdigest()
+        tables = list(tables_of(read.extraction))  # 10 s for 100,000 rows: not while others wait to write
         with writing(library.engine) as db:
             row = documents.find(db, self.collection, file.path)
             if _is_current(row, file) and row is not None and row.file_sha256 == file.sha256:
@@ -277,7 +279,7 @@ class _Run:
             else:
                 library.claim_embedder(db)
                 id, new = documents.put(
-                    db, self.collection, file, read.title, read.extraction, text_sha256, read.pieces, vectors
+                    db, self.collection, file, read.title, read.extraction, text_sha256, read.pieces, vectors, tables
                 )
                 result = FileResult(file.path, "added" if new else "updated", f"d{id}", len(read.pieces))
         self._finish(file, result)

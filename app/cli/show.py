@@ -17,6 +17,8 @@ def answer_text(answer: "Answer") -> str:
     lines = [answer.answer]
     if answer.citations:
         lines += ["", *map(citation_line, answer.citations)]
+    if answer.query:
+        lines += ["", f"Query: {answer.query}"]
     return "\n".join(lines)
 
 

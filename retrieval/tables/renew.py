@@ -50,4 +50,4 @@ def _as_told(db: Connection, document: int) -> bool:
 
 def _renew(db: Connection, document: int) -> None:
     if (stored := load(db, document)) is not None:
-        put_tables(db, document, stored[1])
+        put_tables(db, document, tables_of(stored[1]))

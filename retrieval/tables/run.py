@@ -39,8 +39,8 @@ class Sheet:
         self._database.execute("PRAGMA query_only = ON")
         self._database.set_authorizer(_authorize)
 
-    def ask(self, query: str) -> list[tuple[Value, ...]]:
-        """The rows of the result.
+    def ask(self, query: str, most: int = MOST_ROWS) -> list[tuple[Value, ...]]:
+        """The rows of the result, `most` at most.
 
         :raises QueryRefused: it is no plain question about this table, takes too long, or gives too much.
         """
@@ -53,11 +53,11 @@ class Sheet:
 
         self._database.set_progress_handler(count, _EVERY)
         try:
-            found = self._database.execute(query).fetchmany(MOST_ROWS + 1)
+            found = self._database.execute(query).fetchmany(most + 1)
         except sqlite3.Error as error:
             raise QueryRefused(f"The query was not run ({error}): {query}") from error
-        if len(found) > MOST_ROWS:
-            raise QueryRefused(f"The query gives more than {MOST_ROWS} rows: {query}")
+        if len(found) > most:
+            raise QueryRefused(f"The query gives more than {most} rows: {query}")
         return found
 
     def __enter__(self) -> Self:
@@ -76,6 +76,8 @@ def literal(value: Value) -> str:
     """A value as SQL takes it."""
     if value is None:
         return "NULL"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return "'" + value.replace("'", "''").replace("\0", "") + "'" if isinstance(value, str) else repr(value)
 
 

@@ -1,14 +1,13 @@
 """Tables in library.db: put in with their document, gone with it, listed without their rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from retrieval.readers.extraction import Extraction
 from retrieval.schema import chunks, documents, extractions, table_rows, tables
-from retrieval.tables.grid import Row, Table, tables_of
+from retrieval.tables.grid import Row, Table
 from retrieval.tables.values import Column
 
 
@@ -28,10 +27,10 @@ class Listed:
     row_count: int
 
 
-def put_tables(db: Connection, document: int, extraction: Extraction) -> None:
+def put_tables(db: Connection, document: int, made: Iterable[Table]) -> None:
     """Store the tables of a document in place of those it had."""
     db.execute(delete(tables).where(tables.c.document == document))
-    for table in tables_of(extraction):
+    for table in made:
         values = {
             "document": document,
             "sheet": table.sheet,

@@ -15,6 +15,8 @@ from memory.branches import Branches
 from memory.extract import extract
 from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
+from retrieval.tables.grid import Row
+from retrieval.tables.store import Listed
 from retrieval.types import DocumentInfo, Locator, Passage, Position
 
 
@@ -82,6 +84,14 @@ class FakeLibrary:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed(texts)
+
+    def tables(
+        self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
+    ) -> list[Listed]:
+        return []
+
+    def table_rows(self, table: int) -> list[Row]:
+        return []
 
     def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
         return None

@@ -77,7 +77,7 @@ def fill(library: Library, texts: Iterator[str], blocks: Iterator[Vectors]) -> N
             with writing(library.engine) as db:
                 library.claim_embedder(db)
                 extraction = Extraction(body, "", "text/plain", (), None, {})
-                documents.put(db, "main", File(name, len(body), 0, name), name, extraction, name, pieces, vectors)
+                documents.put(db, "main", File(name, len(body), 0, name), name, extraction, name, pieces, vectors, ())
         print("passages", number * _PER_DOCUMENT, file=sys.stderr, flush=True)
 
 
