@@ -19,11 +19,11 @@ _SMALL = (
     "list show give find name names get row rows entry entries record records recorded value values figure figures"
     " table tables spreadsheet sheet column data file csv excel measured reading readings registered listed reported"
     " made make makes per each every between calculate compute according kind kinds different distinct unique across"
-    " within during level levels altogether overall there and or item items line lines whole entire exactly"
-    " has have had die der das den dem des ein eine einer eines ist sind war waren wie viel viele welche welcher"
-    " welches hat haben im in am an auf bei von zu zum zur pro je für und oder mit als gibt es aller alle was wurden wurde zeige liste"
-    " nenne nach hoch el la los las de del en es son cuál cuáles qué fue le les des du est sont quel quelle quels"
-    " quelles dans un une hay por para"
+    " within during level levels altogether overall there and or item items line lines whole entire exactly has have"
+    " had die der das den dem des ein eine einer eines ist sind war waren wie viel viele welche welcher welches hat"
+    " haben im in am an auf bei von zu zum zur pro je für und oder mit als gibt es aller alle was wurden wurde zeige"
+    " liste nenne nach hoch el la los las de del en es son cuál cuáles qué fue le les des du est sont quel quelle"
+    " quels quelles dans un une hay por para"
 )
 SMALL = STOP_WORDS | frozenset(_SMALL.split())
 """Words that ask for nothing by themselves."""
