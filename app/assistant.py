@@ -17,6 +17,7 @@ from app.chooser import Chooser, distinct
 from app.earlier import CANDIDATES
 from app.prose import Prose, Rate
 from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
+from app.router import route
 from app.settings_assistant import AssistantSettings
 from app.shelf import Library, Shelf
 from app.tables import reply as tables
@@ -113,8 +114,11 @@ class Assistant:
                 return
             turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
             turn.grounded = True
-        if turn.kind == "library" and tables.reply(turn, self._library):
-            turn.kind = "table"
+        if turn.kind == "library":
+            found = tables.within(turn.ask, turn.standalone, self._library)
+            way = route(turn.standalone, found)
+            if way == "table" and tables.reply(turn, self._library, found):
+                turn.kind = "table"
         if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents):
             turn.kind = "library"  # "translate this" is about what was handed over
 

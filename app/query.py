@@ -36,12 +36,13 @@ _THINGS = (
 _OWN = r"(?:my|our|the|this|your) (?:library|collections?|catalogue|catalog|index)"
 _CATALOGUE = re.compile(
     rf"^(?:and |so |please |can you |could you )*(?:(?:how many|which|what|list|show|name|count"
-    rf"|give me)(?: me)?(?: all| of)*(?: the| my| your| our)*(?: \w+)? {_THINGS}"
+    rf"|give me(?: a list)?)(?: me)?(?: all| of)*(?: the| my| your| our)*(?: \w+)? {_THINGS}"
     rf"(?: (?:do|does|are|is|have|has|can|did|there|you|i|we|in|here|there|got|know|stored|indexed|ingested"
     rf"|available|loaded|exist|currently|now|my|the|your|our|library|collection|main|of|about|added|"
-    rf"last|latest|newest|total|altogether|please))*\W*$"
+    rf"last|latest|newest|total|altogether|please|been))*\W*$"
     rf"|(?:how (?:many|big|large|much)|what|which|list|show|when)\b.*\b(?:in|is|of|are|has|was) {_OWN}(?: (?:have"
     rf"|has|hold|contain|contains|now|updated|changed|ingested))*\W*$"
+    rf"|(?:do|have) (?:you|i|we) (?:have |got |know )?any {_THINGS}\W*$"
     rf"|(?:cuántos|qué|wie viele|welche|combien de|quels) {_THINGS}\b.{{0,40}}$|(?:我"
     rf"|你)?.{{0,6}}(?:有)?(?:多少|哪些)(?:个"
     rf"|份)?(?:文件|文档).{{0,6}}$)",

@@ -134,6 +134,8 @@ class AnswerRow:
     seconds: float
     session: int | None
     turn: int | None
+    query: str | None = None
+    """The query over a table's rows that gave the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,4 +213,5 @@ def answer_row(answer: Mapping[str, Any]) -> AnswerRow:
         seconds=timing.get("total", 0.0) / 1000,
         session=answer.get("session"),
         turn=answer.get("turn"),
+        query=answer.get("query"),
     )

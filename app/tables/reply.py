@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from app.answer import Citation
+from app.answer import Ask, Citation
 from app.sentences import stem
 from app.shelf import Library, Shelf
 from app.tables.conditions import in_words
@@ -52,16 +52,19 @@ _UNITS = frozenset(
 """Headers of columns that say what the figures of a row are in."""
 
 
-def reply(turn: Turn, library: Library) -> bool:
-    """Answer the turn from a table, if that is what it asks and one table alone answers with certainty.
+def within(ask: Ask, question: str, library: Library) -> list[Listed]:
+    """The tables that `question` may be about; none where it cannot be about rows at all.
 
     :raises LibraryChanged: pinned to an epoch whose documents are not all there any more.
     """
-    ask = turn.ask
-    if not ask.use_library or ask.attachments or ask.schema is not None or not asks_for_rows(turn.standalone):
-        return False
+    if not ask.use_library or ask.attachments or ask.schema is not None or not asks_for_rows(question):
+        return []
+    return library.tables(ask.scope, ask.documents or None, ask.library_epoch)
+
+
+def reply(turn: Turn, library: Library, tables: Sequence[Listed]) -> bool:
+    """Answer the turn from one of `tables`, if that is what it asks and one alone answers with certainty."""
     with turn.timed("retrieve"):
-        tables = library.tables(ask.scope, ask.documents or None, ask.library_epoch)
         found = list(_planned(turn.standalone, tables, library))
         if len({(table.text_sha256, table.sheet, table.cells) for table, _, _ in found}) != 1:
             return False

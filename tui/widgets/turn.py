@@ -145,6 +145,8 @@ def _remarks(answer: AnswerRow, remembered: tuple[tuple[int, str], ...]) -> Cont
         lines.append(
             Content(f"! {count(len(answer.unsupported), 'statement')} without a source, marked in the answer.")
         )
+    if answer.query:
+        lines.append(Content.assemble(("Query: ", "bold"), answer.query))
     for id, text in remembered:
         lines.append(
             Content.assemble((f"+ Remembered #{id}: ", "bold"), clipped(text, 160), f"  (/forget {id} undoes it)")
