@@ -8,6 +8,7 @@ from textual.widgets import Collapsible, Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from app.answer import Citation, Started
+from tui.mathematics import readable
 from tui.messages import CitationChosen
 from tui.rows import AnswerRow, TurnMark, TurnRow
 from tui.turns import Ending
@@ -100,7 +101,7 @@ class TurnView(Vertical):
         if self._stream is not None:
             await self._stream.stop()
             self._stream = None
-        await self.query_one(Markdown).update(text)
+        await self.query_one(Markdown).update(readable(text))
         self._say("stage", "")
 
     def _reason(self, text: str) -> None:
