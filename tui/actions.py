@@ -59,6 +59,18 @@ class ChatActions(SessionActions, ModelActions, LibraryActions):
     async def action_forget(self, argument: str = "") -> None:
         await self._change_numbered(argument, "forget", "Forgot #{}", "F3 shows it; f there restores it.")
 
+    async def action_why(self, argument: str = "") -> None:
+        """`/why 7`, in the conversation; the memory pane has it for the one under the cursor."""
+        number = argument.removeprefix("#")
+
+        async def told(lines: list[str]) -> None:
+            await self.say(f"Why #{number}", "\n".join(lines))
+
+        if number.isdigit():
+            self.job("why", lambda: self.backend.why(int(number)), told)
+        else:
+            await self.say("Why which memory?", "/why ID; F3 shows them, w there says why.", "error")
+
     async def action_memory_off(self, argument: str = "") -> None:
         talk = self.state.talk
         talk.off = not talk.off

@@ -72,7 +72,14 @@ ACTIONS: tuple[Action, ...] = (
         slash="export",
         argument="[FILE]",
     ),
-    Action("session.continue", "Continue", "Open the session used last", "continue", slash="continue"),
+    Action(
+        "session.continue",
+        "Continue",
+        "Open the session used last, or that one",
+        "continue",
+        slash="continue",
+        argument="[ID]",
+    ),
     Action("turn.stop", "Stop", "Stop answering or reading; keep what came", "stop", "escape"),
     Action("turn.earlier", "Mark an earlier turn", "Mark the turn before, for F6 to F9", "earlier_turn", "alt+up"),
     Action("turn.later", "Mark a later turn", "Mark the turn after, for F6 to F9", "later_turn", "alt+down"),
@@ -99,6 +106,17 @@ ACTIONS: tuple[Action, ...] = (
     Action("turn.bad", "Bad answer", "Tell Loci that the last answer was wrong", "bad", "alt+b", "bad"),
     Action(
         "turn.correct", "Correct the answer", "Say what is right instead", "correct", slash="correct", argument="TEXT"
+    ),
+    Action(
+        "library.remove",
+        "Remove a document",
+        "Take it out of the library (d7); its file stays",
+        "remove",
+        slash="remove",
+        argument="DOC",
+    ),
+    Action(
+        "memory.why", "Why a memory", "Where it comes from, and why it was recalled", "why", slash="why", argument="ID"
     ),
     Action("library.health", "Library's health", "Whether files and database are sound", "health", slash="health"),
     Action("library.add", "Add files", "Read a file or a folder into the library", "add", slash="add", argument="PATH"),

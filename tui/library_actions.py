@@ -101,6 +101,19 @@ class LibraryActions(PaneActions):
             case "remove":
                 await self._remove(row)
 
+    async def action_remove(self, argument: str = "") -> None:
+        """`/remove d7`, after a question."""
+        scope = self.state.talk.scope
+
+        async def known(rows: list[DocumentRow]) -> None:
+            row = next((row for row in rows if row.id == argument), None)
+            if row is None:
+                await self.say("No such document", f"{argument}: Ctrl+L shows them with their numbers.", "error")
+            else:
+                await self._remove(row)
+
+        self.job("documents", lambda: self.backend.documents(scope), known)
+
     async def _text_paged(self, text: str) -> None:
         await self.leave_terminal(lambda: paged(text, 1))
 

@@ -81,7 +81,16 @@ class SessionActions(TurnActions):
         self.job("past", self.backend.past, known)
 
     async def action_continue(self, argument: str = "") -> None:
-        self.job("session", lambda: next(iter(self.backend.sessions()), None), self.open_session)
+        def wanted() -> SessionRow | None:
+            rows = self.backend.sessions()
+            return next((row for row in rows if not argument or str(row.id) == argument), None)
+
+        async def found(row: SessionRow | None) -> None:
+            if row is None:
+                await self.say("No such session", "F5 lists them.", "error")
+            self.open_session(row)
+
+        self.job("session", wanted, found)
 
     async def action_rename(self, argument: str = "") -> None:
         await self._change(argument, None)

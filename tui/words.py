@@ -1,8 +1,8 @@
 """How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from app.answer import Citation, Stage, Status
+from app.answer import Citation, Stage, Status, Window
 from app.places import within
 from tui.rows import AddedRow, ModelRow
 
@@ -33,6 +33,8 @@ STAGE_WORDS: dict[Stage, str] = {
     "remember": "Noting the turn",
 }
 
+PARTS = ("system", "memories", "passages", "documents", "history", "question")
+"""of the context window, in the order of the prompt"""
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -62,6 +64,10 @@ def percent(part: int, whole: int) -> str:
     """`<1%` for what is there but small, so that nothing that takes room reads as nothing."""
     share = 100 * part / max(whole, 1)
     return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+
+def used_tokens(window: Window) -> int:
+    return sum(asdict(window.used).values())
 
 
 def clipped(text: str, width: int) -> str:

@@ -1,12 +1,13 @@
 """`loci chat`: the full-screen chat, or a plain one. The only module that imports `tui`."""
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.door import AsJson, In, Model, note, note_redacted, print_json, say, scope, workspace
-from app.cli.show import answer_text, model_note, remarks
+from app.cli.show import model_note
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
@@ -34,13 +35,16 @@ def chat(
     printf 'Who signed it?\\nand when?\\n' | loci chat --plain
 
     Off a terminal it is always plain; with --json it answers each line of stdin with one line of JSON.
-    The plain chat ends at the end of its input or at a line /quit.
+    The plain chat has the chat's commands (/help) and says all in lines of words, as screen readers need it. It ends at
+    the end of its input or at a line /quit.
     """
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
         session = opened.last_session(names) if again else None
-        if plain or as_json or not has_screen():
-            _plain(opened, names, session, incognito=incognito, as_json=as_json)
+        if as_json:
+            _json(opened, names, session, incognito=incognito)
+        elif plain or not has_screen():
+            _plain(opened, names, session, incognito=incognito)
         else:
             _ = opened.key  # asked for, if at all, while there is a terminal to ask in
             from tui.app import LociChat  # Textual, 0.4 s
@@ -55,40 +59,45 @@ def has_screen() -> bool:
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
-def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, incognito: bool, as_json: bool) -> None:
-    """A question a line, until the input ends; follow-ups know the earlier turns of the session."""
+def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, incognito: bool) -> None:
+    """Lines in and out, with the commands of the chat."""
+    from tui.plain import PlainChat
+    from tui.workspace import WorkspaceBackend
+
+    typed = sys.stdin.isatty()
+    if typed:
+        with suppress(ImportError):  # editing and earlier lines at the prompt, where Python has it
+            import readline  # noqa: F401
+    note(model_note(opened.model_info()))
+    chat = PlainChat(
+        WorkspaceBackend(opened),
+        names,
+        session,
+        incognito=incognito,
+        say=say,
+        note=note,
+        asked=lambda question: note_redacted(opened, question),
+        stages=typed,
+    )
+    chat.run(lambda: input("> " if typed else ""))
+
+
+def _json(opened: "Workspace", names: tuple[str, ...], session: int | None, *, incognito: bool) -> None:
+    """A question a line, answered by a line of JSON; follow-ups know the earlier turns of the session."""
     from app.answer import Ask
     from app.errors import LociError
 
     assistant = opened.assistant()
     note(model_note(opened.model_info()))
-    while True:
-        try:
-            question = input("> " if sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return
-        if not question:
+    for line in sys.stdin:
+        if not (question := line.strip()):
             continue
-        word = question.split()[0]
-        if (
-            not as_json and word.startswith("/") and "/" not in word[1:]
-        ):  # a command, as the full-screen chat tells them
-            if question in ("/quit", "/exit"):
-                return
-            note(f"{word}: the plain chat has no commands but /quit; write a question a line.")
-            continue
-        request = Ask(question, names, session=session, use_memory=not incognito, store=not incognito)
         try:
-            answer = assistant.ask(request)
+            answer = assistant.ask(Ask(question, names, session=session, use_memory=not incognito, store=not incognito))
         except LociError as error:  # a door of its own: one bad turn must not end the conversation
             note(f"{error.title}: {error}")
             continue
         session = answer.session
         if answer.turn is not None:
             note_redacted(opened, question)
-        if as_json:
-            print_json(answer.to_json())
-        else:
-            say(answer_text(answer) + "\n")
-            for line in remarks(answer):
-                note(line)
+        print_json(answer.to_json())

@@ -219,7 +219,7 @@ def test_plain_chat_answers_line_by_line_and_survives_a_bad_turn(loci: Run, assi
     assert ran.code == 0 and "ONE" in ran.out and "TWO" in ran.out
     assert "too long" in ran.err
     ran = loci("chat", "--plain", stdin="/help\n/etc/hosts is what?\n/quit\nnever\n")
-    assert ran.code == 0 and "/help: the plain chat has no commands" in ran.err
+    assert ran.code == 0 and "/remember TEXT: Store something about you" in ran.err
     assert "/ETC/HOSTS" in ran.out and "NEVER" not in ran.out
     lines = loci("chat", "--json", stdin="one\ntwo\n").out.strip().split("\n")
     for line in lines:

@@ -10,9 +10,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from app.answer import Window
-from tui.words import percent, short
+from tui.words import PARTS, percent, short, used_tokens
 
-PARTS = ("system", "memories", "passages", "documents", "history", "question")
 FULL, EMPTY = "█", "░"
 
 
@@ -45,10 +44,6 @@ def _pinned(titles: tuple[str, ...]) -> Content:
     lines = "\n".join(f"· {title}" for title in titles)
     note = "\nGiven whole to every question, before all other documents, as far as the window has room."
     return Content.assemble((f"Pinned ({len(titles)})\n", "bold"), lines, (note, "$foreground-muted"))
-
-
-def used_tokens(window: Window) -> int:
-    return sum(asdict(window.used).values())
 
 
 def bar(part: int, whole: int, width: int) -> str:
