@@ -134,6 +134,8 @@ class Ask:
     """(name, text) pairs; searched and cited like documents, in this turn alone."""
     documents: tuple[str, ...] = ()
     """Ids of documents to take whole into the window where it and the budget allow."""
+    within: tuple[str, ...] = ()
+    """Ids of the documents in which alone is looked; empty for all of the scope."""
     system: str | None = None
     schema: str | None = None
     """JSON Schema text that the answer must satisfy."""

@@ -109,7 +109,7 @@ class Assistant:
             turn.standalone = standalone(turn.ask.question, turn.history[-_FOLLOWED:])
             turn.kind = kind_of(turn.standalone)
         if turn.kind == "catalogue":
-            if not turn.ask.use_library or turn.ask.attachments:
+            if not turn.ask.use_library or turn.ask.attachments or turn.ask.within:
                 turn.kind = "library"  # the files meant may be the attachments
                 return
             turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
@@ -119,7 +119,7 @@ class Assistant:
             way = route(turn.standalone, found)
             if way == "table" and tables.reply(turn, self._library, found):
                 turn.kind = "table"
-        if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents):
+        if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents or turn.ask.within):
             turn.kind = "library"  # "translate this" is about what was handed over
 
     def _history(self, turn: Turn) -> list[Exchange]:
@@ -191,7 +191,7 @@ class Assistant:
             if ask.use_library:
                 if ask.documents:
                     found += self._search(turn, turn.query, ask.documents)
-                searches = [self._search(turn, query, None) for query in self._queries(turn)]
+                searches = [self._search(turn, query, ask.within or None) for query in self._queries(turn)]
                 found += [one for rank in range(limit) for search in searches for one in search[rank : rank + 1]]
             turn.passages = distinct(found, limit)
 

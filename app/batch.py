@@ -11,14 +11,14 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from app.answer import Answer
-from app.batch_rows import Row, Writer, read_rows, result
+from app.batch_rows import Form, Row, Writer, read_rows, result
 from app.errors import BadInput, LociError, ResidentEnded
 from app.in_order import in_order
 from model.errors import Unreachable
@@ -79,13 +79,37 @@ def run_batch(
     :param options: all else that decides the output (model, scope, ...); a run resumes only under the same.
     :raises BadInput: if OUT exists and is no interrupted run of this very batch, or another run is writing it.
     """
-    out = out.resolve()
     check_out(source, out, force)
     rows = read_rows(source)
-    writer = Writer(out, rows)
+    writer = Writer(out.resolve(), rows)
     identity = hashlib.sha256(
         source.read_bytes() + json.dumps({**options, "timings": timings, "csv": writer.csv}, sort_keys=True).encode()
     ).hexdigest()
+
+    def answered(row: Row, pinned: Pins) -> dict[str, Any]:
+        made = (None, row.problem) if row.problem else attempted(lambda: answer(row, pinned))
+        return result(row, *made, timings=timings)
+
+    return (yield from run_rows(rows, out, writer, answered, pins, identity=identity, force=force, workers=workers))
+
+
+def run_rows(
+    rows: Sequence[Row],
+    out: Path,
+    writer: Form,
+    answered: Callable[[Row, Pins], dict[str, Any]],
+    pins: Pins,
+    *,
+    identity: str,
+    force: bool = False,
+    workers: int = 1,
+) -> Generator[Advance, None, Outcome]:
+    """Write what `answered` makes of each row, as `run_batch` does; it has at least a `status` and an `error`.
+
+    :param identity: of all that decides the output; a run resumes only under the same.
+    :raises BadInput: as `run_batch`.
+    """
+    out = out.resolve()
     outcome = Outcome(rows=len(rows))
     with _journal(out) as journal:
         state = _resume(journal, out, force=force, identity=identity) or _start(journal, out, writer, identity, pins)
@@ -96,10 +120,10 @@ def run_batch(
             file.seek(state.end)
             rest = rows[state.rows :]
 
-            def answered(row: Row) -> dict[str, Any]:
-                return result(row, *_answered(row, state.pins, answer), timings=timings)
+            def made(row: Row) -> dict[str, Any]:
+                return answered(row, state.pins)
 
-            results = map(answered, rest) if workers == 1 else in_order(rest, answered, workers)
+            results = map(made, rest) if workers == 1 else in_order(rest, made, workers)
             for row, written in zip(rest, results, strict=True):
                 _sync(file, writer.row(written))
                 _sync(journal, json.dumps({"end": file.tell(), "status": written["status"]}).encode() + b"\n")
@@ -109,12 +133,12 @@ def run_batch(
     return outcome
 
 
-def check_out(source: Path, out: Path, force: bool = False) -> None:
+def check_out(source: Path | None, out: Path, force: bool = False) -> None:
     """What can be told before a model is loaded for nothing.
 
     :raises BadInput: OUT is the input itself, or exists and is no interrupted run.
     """
-    if out.resolve() == source.resolve():
+    if source is not None and out.resolve() == source.resolve():
         raise BadInput(f"{out} is the input itself.", "Give -o another name.")
     if out.exists() and out.stat().st_size and not force and not _journal_path(out.resolve()).exists():
         raise _exists(out)
@@ -124,14 +148,16 @@ def _exists(out: Path) -> BadInput:
     return BadInput(f"{out} exists.", "Give --force to replace it, or another name.")
 
 
-def _answered(row: Row, pins: Pins, answer: Callable[[Row, Pins], Answer]) -> tuple[Answer | None, str | None]:
-    if row.problem:
-        return None, row.problem
+def attempted(answer: Callable[[], Answer]) -> tuple[Answer | None, str | None]:
+    """The answer, or why there is none.
+
+    :raises DatabaseProblem, LibraryChanged, Unreachable: what would keep every later row from an answer, too.
+    """
     try:
         try:
-            return answer(row, pins), None
+            return answer(), None
         except ResidentEnded:  # the next one answers as this one would have: the row must not tell of it
-            return answer(row, pins), None
+            return answer(), None
     except (DatabaseProblem, LibraryChanged, Unreachable):  # every later row would fail too
         raise
     except LociError as error:
@@ -146,7 +172,7 @@ class _State:
     statuses: dict[str, int]
 
 
-def _start(journal: IO[bytes], out: Path, writer: Writer, identity: str, pins: Pins) -> _State:
+def _start(journal: IO[bytes], out: Path, writer: Form, identity: str, pins: Pins) -> _State:
     """An empty OUT, the journal's first line, OUT's header: in the order that a kill between them leaves resumable."""
     header = writer.header()
     with out.open("wb") as file:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.answer import Answer
 from app.errors import BadInput
@@ -118,6 +118,14 @@ def result(row: Row, answer: Answer | None, error: str | None, *, timings: bool)
     if hidden:  # an input column named "input" goes with them
         own["input"] = hidden | ({"input": passed["input"]} if "input" in passed else {})
     return own if timing is None else own | {"timing_ms": timing}
+
+
+class Form(Protocol):
+    """Rows to bytes, without state between rows."""
+
+    def header(self) -> bytes: ...
+
+    def row(self, fields: Mapping[str, Any]) -> bytes: ...
 
 
 class Writer:

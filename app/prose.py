@@ -87,7 +87,8 @@ class Prose:
         """Documents to read whole: those asked for, the pinned ones, and small ones that hold what was found."""
         library, shelf = turn.shelf.library, turn.shelf
         # Pinned ones first: they are the same from question to question, so that their reading is kept.
-        asked = [d for d in library.documents(turn.ask.scope) if d.pinned] if turn.ask.use_library else []
+        pinned = turn.ask.use_library and not turn.ask.within
+        asked = [d for d in library.documents(turn.ask.scope) if d.pinned] if pinned else []
         named = [library.document(reference) for reference in turn.ask.documents]
         asked += [d for d in named if d.id not in {a.id for a in asked}]
         wholes = [Whole(whole_document(d, shelf.text(d.id)), True) for d in asked]

@@ -25,7 +25,7 @@ from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
 from retrieval.language import pieces_per_word
-from retrieval.query import read_query
+from retrieval.query import Query, read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.reindex import reindex
@@ -171,13 +171,17 @@ class Library:
 
     # --- the catalogue
 
-    def documents(self, collections: Sequence[str] | None = None) -> list[DocumentInfo]:
-        """All documents, or those of `collections`, by collection and path."""
+    def documents(self, collections: Sequence[str] | None = None, filters: Query | None = None) -> list[DocumentInfo]:
+        """All documents, or those of `collections`, by collection and path; those that `filters` let through."""
         query = _catalogue()
         if collections is not None:
             query = query.where(documents_table.c.collection.in_(list(collections)))
         with reading(self.engine) as db:
-            return [_info(row) for row in db.execute(query)]
+            found = [_info(row) for row in db.execute(query)]
+            if filters is None or not filters.bounds_documents:
+                return found
+            let_through = admitted(db, filters, sorted({one.collection for one in found}))
+            return [one for one in found if int(one.id[1:]) in let_through]
 
     def document(self, reference: str) -> DocumentInfo:
         """The document with this id (`d12`), this path, or a path that ends in it.

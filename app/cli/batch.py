@@ -46,9 +46,25 @@ def register(app: typer.Typer) -> None:
 def batch(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="JSON lines, or CSV (named .csv) with a question column.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="IN", help="JSON lines, or CSV (named .csv) with a question column.", show_default=False
+        ),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="JSON lines, or CSV if it ends in .csv.")],
+    each_document: Annotated[
+        str | None,
+        typer.Option(
+            "--each-document",
+            metavar="QUESTION|FILE",
+            help="Ask this of every document, and write a table: .csv, .md, or JSON lines.",
+        ),
+    ] = None,
+    where: Annotated[
+        str,
+        typer.Option("--where", metavar="FILTERS", help="With --each-document: which, as in:contracts type:pdf."),
+    ] = "",
     collections: In = None,
     model: Model = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="A system prompt for every row.")] = None,
@@ -78,17 +94,29 @@ def batch(
     \b
     loci batch questions.jsonl -o answers.jsonl
     loci batch questions.csv -o answers.csv --in work --no-timings
+    loci batch --each-document "What is the notice period?" --where type:pdf -o terms.md
 
     Fields that are no question pass through. Rows know nothing of each other: nothing is recalled
     or stored unless told. A remote model answers many at once (--in-flight). Exit code 4: some rows
     failed (rows without an answer did not); 3: the file holds no rows.
+
+    With --each-document a cell is an answer with a citation that was checked, or absent.
     """
     from app.answer import Ask
     from app.batch import Pins, check_out, run_batch
     from app.cli.ask import read_schema
+    from app.cli.batch_each import each
     from app.errors import BadInput
 
-    if not source.is_file():  # before a model is loaded for nothing
+    if (source is None) == (each_document is None):
+        raise BadInput("There is no one input.", "Give a file of questions, or --each-document with a question.")
+    if each_document is not None and (schema or memory or remember or not library):
+        raise BadInput(
+            "--each-document asks documents alone.", "Leave out --schema, --memory, --remember and --no-library."
+        )
+    if where and each_document is None:
+        raise BadInput("--where chooses documents for --each-document.", "Give that, too, or leave --where out.")
+    if source is not None and not source.is_file():  # before a model is loaded for nothing
         raise BadInput(f"{source} is no file.", "Give a file of JSON lines or CSV.")
     check_out(source, out, force)
     names = scope(collections)
@@ -98,6 +126,20 @@ def batch(
         workers = _workers(opened, in_flight, remember)
         ask, info = entered.enter_context(_answering(opened, workers))
         note(model_note(info))
+        settings = opened.settings.model_dump_json(exclude={"model": _PATIENCE, "resident": True, "serve": True})
+        options = {
+            "scope": names,
+            "model": info.reference,
+            "system": system,
+            "schema": schema_text,
+            "library": library,
+            "memory": memory,
+            "remember": remember,
+            "max_tokens": max_tokens,
+            "seed": seed,
+            "settings": hashlib.sha256(settings.encode()).hexdigest(),
+        }
+        pins = Pins(opened.library.epoch(), seed)
 
         def answer(row: "Row", pins: "Pins") -> "Answer":
             return ask(
@@ -116,29 +158,14 @@ def batch(
                 )
             )
 
-        settings = opened.settings.model_dump_json(exclude={"model": _PATIENCE, "resident": True, "serve": True})
-        options = {
-            "scope": names,
-            "model": info.reference,
-            "system": system,
-            "schema": schema_text,
-            "library": library,
-            "memory": memory,
-            "remember": remember,
-            "max_tokens": max_tokens,
-            "seed": seed,
-            "settings": hashlib.sha256(settings.encode()).hexdigest(),
-        }
-        run = run_batch(
-            source,
-            out,
-            answer,
-            Pins(opened.library.epoch(), seed),
-            options=options,
-            timings=timings,
-            force=force,
-            workers=workers,
-        )
+        if each_document is not None:
+            fixed = {"scope": names, "system": system, "max_tokens": max_tokens}
+            run = each(
+                opened, each_document, where, out, ask, fixed, pins, options=options, force=force, workers=workers
+            )
+        else:
+            assert source is not None
+            run = run_batch(source, out, answer, pins, options=options, timings=timings, force=force, workers=workers)
         failed = 0
         with progress("Answering", "rows") as advance:
             while True:
@@ -151,7 +178,7 @@ def batch(
                 if step.error is not None:
                     failed += 1
                     if failed <= _SHOWN:
-                        note(f"{source}, line {step.line}: {step.error}")
+                        note(f"{source or out}, line {step.line}: {step.error}")
     if as_json:
         print_json(outcome.to_json())
     else:

@@ -59,7 +59,7 @@ def within(ask: Ask, question: str, library: Library) -> list[Listed]:
     """
     if not ask.use_library or ask.attachments or ask.schema is not None or not asks_for_rows(question):
         return []
-    return library.tables(ask.scope, ask.documents or None, ask.library_epoch)
+    return library.tables(ask.scope, ask.documents or ask.within or None, ask.library_epoch)
 
 
 def reply(turn: Turn, library: Library, tables: Sequence[Listed]) -> bool:
