@@ -54,13 +54,13 @@ class Receipt:
         return all(one.kept for one in self.left)
 
 
-def purge_memory(workspace: Workspace, id: int, *, dry_run: bool = False) -> Receipt:
-    """Delete a memory with its earlier wordings, what it superseded and what quotes it.
+def purge_memories(workspace: Workspace, ids: Sequence[int], *, dry_run: bool = False) -> Receipt:
+    """Delete memories with their earlier wordings, what they superseded and what quotes them.
 
     :raises NoSuchMemory: there is no such memory.
     :raises DatabaseProblem: another process keeps a file from being rewritten; the deletion is taken up later.
     """
-    told = workspace.memory.purge(id, elsewhere=workspace.library.holds, dry_run=True)
+    told = workspace.memory.purge(*ids, elsewhere=workspace.library.holds, dry_run=True)
     if dry_run:
         return _receipt(told, (), (), Search(0, 0, ()))
     return _run(workspace, Task(trial=told))
@@ -70,7 +70,7 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
     """Delete documents from the library, and what turns have of them; the files they were read from stay.
 
     :raises NoSuchDocument: there is no such document.
-    :raises DatabaseProblem: as for a memory.
+    :raises DatabaseProblem: as for memories.
     """
     library = workspace.library
     found = [library.document(reference) for reference in references]
@@ -85,7 +85,7 @@ def purge_sessions(workspace: Workspace, ids: Sequence[int]) -> Receipt:
     """Delete sessions with their turns, feedback and episodes; facts learned from them stay.
 
     :raises NoSuchSession: there is no such session.
-    :raises DatabaseProblem: as for a memory.
+    :raises DatabaseProblem: as for memories.
     """
     memory = workspace.memory
     going = [

@@ -155,17 +155,18 @@ class MemoryStore(SessionLog, RetentionDesk):
                     records.change(connection, later.id, **replaced)
             return records.get(connection, memory_id)
 
-    def purge(self, memory_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
-        """Really delete a memory: its row, its earlier wordings, what it superseded, vectors and full text; and its
-        words wherever turns or other memories repeat them, be it in the second person.
+    def purge(self, *memory_ids: int, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
+        """Really delete memories: rows, earlier wordings, what they superseded, vectors and full text; and their words
+        wherever turns or other memories repeat them, be it in the second person.
 
         `elsewhere` tells of words that are kept in places this store does not see. `dry_run` deletes nothing and tells
         what would go.
         Raises NoSuchMemory, and DatabaseProblem while another process keeps the file from being rewritten.
         """
         with writing(self.engine) as connection:
-            records.get(connection, memory_id)
-            purged = purge(connection, [memory_id], elsewhere=elsewhere)
+            for memory_id in memory_ids:
+                records.get(connection, memory_id)
+            purged = purge(connection, memory_ids, elsewhere=elsewhere)
             if dry_run:
                 connection.rollback()
         if not dry_run:

@@ -229,15 +229,16 @@ def purge(
     words in questions, answers, titles, feedback, what models kept of conversations, and known backups.
     """
     from app.cli.purging import purging
-    from app.purge import purge_memory
+    from app.purge import purge_memories
 
     with workspace(ctx) as opened, purging(opened, as_json) as (report, earlier):
-        for id in ids:
-            if earlier and id in earlier.memories:
-                continue
+        gone = earlier.memories if earlier else ()
+        found = [opened.memory.get(id) for id in dict.fromkeys(ids) if id not in gone]
+        for memory in found:
             if not dry_run:
-                confirm(f"Delete “{opened.memory.get(id).text}” for good?", yes)
-            report(purge_memory(opened, id, dry_run=dry_run), dry_run)
+                confirm(f"Delete “{memory.text}” for good?", yes)
+        if found:
+            report(purge_memories(opened, [memory.id for memory in found], dry_run=dry_run), dry_run)
 
 
 @app.command()
@@ -323,8 +324,16 @@ def _one(memory: "Memory", as_json: bool) -> None:
     if as_json:
         print_json(memory_json(memory))
         return
-    traits = [memory.kind, _STATES[memory.state], *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
+    traits = [memory.kind, _state(memory), *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
     say(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
+    if memory.valid_to is not None:
+        by = "" if memory.superseded_by is None else f", superseded by {memory.superseded_by}"
+        say(f"    held until {memory.valid_to}{by}")
+
+
+def _state(memory: "Memory") -> str:
+    """In a word; what holds no more is kept, and is told from what does."""
+    return "superseded" if memory.state == "active" and memory.valid_to is not None else _STATES[memory.state]
 
 
 def _print(found: "list[Memory]", as_json: bool) -> None:
@@ -332,7 +341,7 @@ def _print(found: "list[Memory]", as_json: bool) -> None:
         print_json([memory_json(memory) for memory in found])
     elif found:
         rows = [
-            [item.id, item.kind, item.scope, item.created[:10], _STATES[item.state], "yes" * item.pinned, item.text]
+            [item.id, item.kind, item.scope, item.created[:10], _state(item), "yes" * item.pinned, item.text]
             for item in found
         ]
         table(["id", "kind", "in", "since", "state", "pinned", "text"], rows)

@@ -64,6 +64,16 @@ def test_memory_commands_go_round(loci: Run, tmp_path: Path) -> None:
     assert "scopes: work 1\n" in loci("memory", "stats").out
 
 
+def test_what_holds_no_more_is_told_from_what_does(loci: Run) -> None:
+    loci("memory", "add", "My office is in B12.")
+    loci("memory", "add", "My office is in C3.")
+    states = [line.split()[4] for line in loci("memory", "list").out.splitlines()]
+    assert states == ["STATE", "active", "superseded"]
+    assert "superseded, in main" in (shown := loci("memory", "show", 1).out)
+    assert "held until 2" in shown and shown.endswith(", superseded by 2\n")
+    assert "superseded by 2" in loci("memory", "why", 1).out and "held" not in loci("memory", "show", 2).out
+
+
 def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) -> None:
     with Workspace.open() as opened:
         session = opened.memory.start_session("main", "Boats")

@@ -87,6 +87,15 @@ def test_a_memory_is_gone_from_profile_and_backups_and_the_receipt_says_so(
     assert loci("--profile", "second", "search", "anchors", "--json").json  # what is not about it is still in there
 
 
+def test_several_memories_are_deleted_in_one_go_with_the_words_that_they_share(loci: Run, home: Path) -> None:
+    for text in ("My boat is called Whimbrelonde.", "The Whimbrelonde lies in berth 14.", "I like tea."):
+        loci("memory", "add", text)
+    [receipt] = loci("memory", "purge", 2, 1, 2, "--yes", "--json").json
+    assert receipt["clean"] and receipt["memories"] == [1, 2] and receipt["words"] >= 1
+    assert b"whimbrelonde" not in every_byte(home)
+    assert [one["text"] for one in loci("memory", "list", "--json").json] == ["I like tea."]
+
+
 def test_forgetting_can_be_for_good(loci: Run, home: Path) -> None:
     memory, _ = tell()
     ran = loci("memory", "forget", memory, "--purge", "--yes")

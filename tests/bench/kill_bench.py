@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from app.errors import LociError
 from app.profile import open_profile
-from app.purge import purge_memory, resume
+from app.purge import purge_memories, resume
 from app.workspace import Workspace
 from memory.types import Source
 from retrieval.errors import DatabaseProblem
@@ -80,7 +80,7 @@ def work(home: Path, log: Path, kind: str, start: int) -> None:
                 turn = memory.begin_turn(memory.start_session(), f"Remember that {secret(number)}.")
                 told = memory.add(secret(number), source=Source("told", None, turn))
                 memory.finish_turn(turn, f"Your{secret(number)[2:]}, I will remember.", "{}", True)
-                purge_memory(workspace, told.id)
+                purge_memories(workspace, [told.id])
             acknowledged.write(f"done {number}\n")
             acknowledged.flush()
 
@@ -109,7 +109,7 @@ def judge(home: Path, log: Path, kind: str) -> str:
         else:
             left = {number: secret(number) for number in begun if secret(number) in texts}
             for text in left.values():
-                assert purge_memory(workspace, texts[text].id).clean
+                assert purge_memories(workspace, [texts[text].id]).clean
             assert again is None or again.clean
             name = "ended on repeating" if again else "not begun" if left else "done, or nothing to delete yet"
             gone = done | set(left) | (begun if again else set())
@@ -163,7 +163,7 @@ def full_disk(folder: Path) -> Counter[str]:
                 break
         for name, step in (
             ("import", lambda: memory.import_([{"text": "y" * 5000 + str(n)} for n in range(500)])),
-            ("purge", lambda: purge_memory(workspace, kept[0])),
+            ("purge", lambda: purge_memories(workspace, [kept[0]])),
         ):
             try:
                 step()

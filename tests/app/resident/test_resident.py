@@ -17,7 +17,7 @@ from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Profile, St
 from app.backup import back_up, restore
 from app.errors import ResidentEnded, ResidentFailed
 from app.profile import make_private
-from app.purge import purge_memory
+from app.purge import purge_memories
 from app.resident.client import status, stop
 from app.resident.place import Place
 from app.resident.server import Server
@@ -195,7 +195,7 @@ def test_purging_finds_no_hindrance(server: Server, door: Door) -> None:
     assert opened.assistant().ask(Ask("remember that my boat is called Zanzibarina")).session
     memory = next(one for one in opened.memory.list() if "Zanzibarina" in one.text)
     opened.assistant().ask(Ask("what is my boat called?"))
-    assert purge_memory(opened, memory.id).clean
+    assert purge_memories(opened, [memory.id]).clean
     assert b"Zanzibarina" not in b"".join(file.read_bytes() for file in opened.profile.data.glob("memory.db*"))
     assert not server._workspace.__dict__.keys() & {"memory", "library"}
     assert ask(opened, "write hello").answer == "Yes."
