@@ -1,4 +1,4 @@
-"""A checkpoint of a published shape with random weights and the embedded model's tokenizer, to measure formats and plans.
+"""A checkpoint of a published shape with random weights and the embedded model's tokenizer, to measure plans on.
 
 PYTHONPATH=. python tests/bench/random_checkpoint.py v2-lite-layers=8 FOLDER [--fp8]
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from model.config import FP8_BLOCK
 from model.open import embedded_folder
 from model.random_weights import random_model, shape_config
 from model.saving import save_model
@@ -26,9 +25,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # No predictor: nothing of a plan depends on it.
     config = replace(shape_config(options.shape), num_nextn_predict_layers=0, fp8_block=None)
-    model = random_model(config, torch.bfloat16, device)
+    model = random_model(config, torch.bfloat16, device, fp8=options.fp8)
     options.folder.mkdir(parents=True)
-    save_model(model, options.folder, torch.bfloat16, fp8_block=FP8_BLOCK if options.fp8 else None)
+    save_model(model, options.folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(embedded_folder() / name, options.folder)
     files = sorted(options.folder.iterdir())
