@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,6 @@ from model.beginnings import common, shared
 from model.chat_template import ChatTemplate
 from model.engine import (
     SESSION,
-    Capability,
     EngineInfo,
     Event,
     Finished,
@@ -42,6 +42,7 @@ from model.errors import (
     UnsupportedOperation,
 )
 from model.files import Progress, as_path
+from model.gguf_info import describe_gguf
 from model.llama_native import CacheType, NativeModel, Rope
 from model.llama_sampling import grammar_of, stages_of
 from model.llama_sequence import LlamaSequence
@@ -86,7 +87,7 @@ class LlamaEngine:
         if settings.cache_type == "fp8":
             raise UnfitSetting("GGUF models have no fp8 cache.", "Set model.cache_type to q8_0 or auto.")
         self._file = file
-        self._reference = reference or str(file)
+        self._info = describe_gguf(file, settings, reference or str(file))
         adapter = as_path(settings.adapter) if settings.adapter is not None else None
         if adapter is not None and not (adapter.suffix == ".gguf" and adapter.is_file()):
             raise UnsupportedAdapter(
@@ -94,7 +95,7 @@ class LlamaEngine:
                 "Convert it with llama.cpp's convert_lora_to_gguf.py, or unset model.adapter.",
             )
         # 1. Whether it will fit, and where its parts go, before anything large is read.
-        self.plan = plan = plan_file(file, settings, self._reference, notes, measured=False)
+        self.plan = plan = plan_file(file, settings, self._info.reference, notes, measured=False)
         if plan.refusal is not None:
             raise NotEnoughMemory(f"{file}: {plan.refusal.reason}", plan.refusal.mend)
         # 2. The model and its context.
@@ -138,23 +139,7 @@ class LlamaEngine:
         return self._native.allocated
 
     def describe(self) -> EngineInfo:
-        native = self._native
-        optional: set[Capability] = {"score", "choice", "json_schema", "grammar", "prefix"}
-        if self._template:
-            optional.add("chat")
-        total = native.parameters
-        return EngineInfo(
-            reference=self._reference,
-            name=native.metadata("general.name") or self._file.stem,
-            engine="llama",
-            architecture=native.metadata("general.architecture") or "unknown",
-            context=native.context_length,
-            quantization=native.description.rpartition("B ")[2] or native.description,
-            devices=self._devices(),
-            capabilities=frozenset(optional),
-            total_parameters=total,
-            active_parameters=total - self._idle_parameters(),
-        )
+        return replace(self._info, context=self._native.context_length, devices=self._devices())
 
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self._tokens(prompt))
@@ -308,19 +293,6 @@ class LlamaEngine:
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return b"".join(self._native.piece(token) for token in tokens).decode(errors="replace")
-
-    def _idle_parameters(self) -> int:
-        """Parameters of routed experts that one token does not use, from the file's metadata."""
-        architecture = self._native.metadata("general.architecture")
-
-        def number(key: str) -> int:
-            value = self._native.metadata(f"{architecture}.{key}")
-            return int(value) if value and value.isdigit() else 0
-
-        experts, used = number("expert_count"), number("expert_used_count")
-        width = number("expert_feed_forward_length") or number("feed_forward_length")
-        layers = number("block_count") - number("leading_dense_block_count")
-        return layers * (experts - used) * 3 * width * number("embedding_length") if experts else 0
 
 
 def _fingerprint(file: Path) -> list[int]:

@@ -160,23 +160,6 @@ class NativeModel:
             "Give a LoRA adapter that was converted to GGUF for this model.",
         )
 
-    def metadata(self, key: str) -> str | None:
-        """A value of the file's metadata as text."""
-        size = 1 << 16
-        buffer = ctypes.create_string_buffer(size)
-        length = self.native.llama_model_meta_val_str(self._model, key.encode(), buffer, size)
-        return None if length < 0 else buffer.value.decode(errors="replace")
-
-    @property
-    def description(self) -> str:
-        buffer = ctypes.create_string_buffer(256)
-        self.native.llama_model_desc(self._model, buffer, 256)
-        return buffer.value.decode(errors="replace")
-
-    @property
-    def parameters(self) -> int:
-        return int(self.native.llama_model_n_params(self._model))
-
     @property
     def chat_template(self) -> str | None:
         template = self.native.llama_model_chat_template(self._model, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from model.engine import Capability, Engine, EngineInfo
+from model.engine import Engine, EngineInfo
 from model.errors import UnfitSetting, UnknownModel
 from model.files import as_path
 from model.hub import of_quantization, parse_reference
@@ -107,7 +107,9 @@ def describe_reference(reference: str, settings: ModelSettings | None = None) ->
 
         return describe_folder(Path(found.target), settings, reference)
     if found.engine == "llama":
-        return _describe_gguf(Path(found.target), settings, reference)
+        from model.gguf_info import describe_gguf
+
+        return describe_gguf(Path(found.target), settings, reference)
     return EngineInfo(
         reference=reference,
         name=reference.rpartition("#")[2],
@@ -117,31 +119,6 @@ def describe_reference(reference: str, settings: ModelSettings | None = None) ->
         quantization="",
         devices=(),
         capabilities=frozenset(),
-    )
-
-
-def _describe_gguf(file: Path, settings: ModelSettings, reference: str) -> EngineInfo:
-    """As its header tells; the window may be shorter where memory is."""
-    from model.plan.gguf_header import read_gguf
-    from model.plan.planner import USUAL_CONTEXT
-    from model.plan.shape import shape_of_header
-
-    header = read_gguf(file)
-    shape = shape_of_header(header, file)
-    abilities: set[Capability] = {"score", "choice", "json_schema", "grammar", "prefix"}
-    if header.metadata.get("tokenizer.chat_template"):
-        abilities.add("chat")
-    return EngineInfo(
-        reference=reference,
-        name=shape.name,
-        engine="llama",
-        architecture=shape.architecture,
-        context=settings.context or min(shape.trained_context, USUAL_CONTEXT),
-        quantization=shape.quantization,
-        devices=(),
-        capabilities=frozenset(abilities),
-        total_parameters=shape.weights.numbers,
-        active_parameters=shape.active.numbers,
     )
 
 
