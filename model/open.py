@@ -52,6 +52,15 @@ def resolve(reference: str) -> Resolved:
         if (path / "config.json").exists():
             return Resolved(reference, "torch", path)
         raise UnknownModel(f"The folder {path} holds no model: it has no config.json.")
+    if path.is_file():
+        mend = (
+            f"Give the folder that it is in: {path.parent}"
+            if path.suffix == ".safetensors"
+            else "Give a .gguf file, or a folder with config.json and safetensors."
+        )
+        raise UnknownModel(f"{path} is no model that can be opened by itself.", mend)
+    if path.suffix == ".gguf" or len(path.parts) > 1:
+        raise UnknownModel(f"{path} does not exist.", "Check the path.")
     raise UnknownModel(
         f"There is no model {reference!r}.",
         "Give --model, or the setting model.reference, `embedded`, a folder of safetensors, a .gguf file, hf:ORG/NAME, "

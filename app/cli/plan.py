@@ -31,11 +31,12 @@ def plan(
 ) -> None:
     """Say whether a model fits, where its parts go, what it takes and how fast it will be; loads nothing.
 
-    What a check or a load finds otherwise is remembered for the next plan. Exit code 1 where it does not fit.
+    What a check or a load finds otherwise is remembered for the next plan. A model that `loci model suggest` knows is
+    planned by its published shape while it is not here yet. Exit code 1 where it does not fit.
 
     \b
     loci model plan ~/models/DeepSeek-V2-Lite-Chat-Q4_K_M.gguf
-    loci model plan hf:unsloth/DeepSeek-V3-GGUF:Q4_K_M --context 128K --json
+    loci model plan hf:unsloth/DeepSeek-V3.1-GGUF:Q4_K_M --context 128K --json
     loci model plan embedded --check
     """
     from app.profile import plan_notes

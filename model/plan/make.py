@@ -1,15 +1,17 @@
 """From a reference to a plan: reads headers, asks the machine, and remembers what earlier plans got wrong."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model.errors import UnsupportedOperation
+from model.errors import UnknownModel, UnsupportedOperation
 from model.files import as_path
 from model.open import resolve
 from model.plan.gguf_header import parts
 from model.plan.machine import Machine, disk_rate, this_machine
 from model.plan.notes import Notes
 from model.plan.planner import plan_gguf
+from model.plan.published import published
 from model.plan.result import Plan
 from model.plan.shape import Shape, read_shape
 from model.settings import ModelSettings
@@ -20,9 +22,17 @@ def make_plan(
 ) -> Plan:
     """How `reference` would be run here, or on another `machine`.
 
+    What is not here yet is planned by its published shape, where data/models.toml has it.
+
     :raises ModelError: it is unknown, damaged, or no file of this machine.
     """
-    found = resolve(reference)
+    try:
+        found = resolve(reference)
+    except UnknownModel:
+        known = published(reference)
+        if known is None:
+            raise
+        return _plan_published(reference, *known, settings, notes, machine)
     if found.engine == "remote":
         raise UnsupportedOperation(f"{reference} runs on another machine, which plans for itself.")
     target = as_path(str(found.target))
@@ -33,6 +43,20 @@ def make_plan(
     shape = read_shape(target)
     key = note_key(shape)
     return plan_torch(reference, target, shape, machine or this_machine(), settings, Notes(notes).errors(key), key)
+
+
+def _plan_published(
+    reference: str,
+    shape: Shape,
+    commands: Sequence[str],
+    settings: ModelSettings,
+    notes: Path | None,
+    machine: Machine | None,
+) -> Plan:
+    key = note_key(shape)
+    plan = plan_gguf(reference, shape, machine or this_machine(), settings, Notes(notes).errors(key), key)
+    said = f"It is not here yet, and planned by its published shape. To bring it: {'; '.join(commands)}"
+    return replace(plan, where=(said, *plan.where)) if plan.fits else plan
 
 
 def plan_file(

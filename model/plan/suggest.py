@@ -3,17 +3,14 @@
 No network: shapes and terms are in the table. Knows nothing about what is downloaded already.
 """
 
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
-from model.config import Config
 from model.plan.machine import Machine
 from model.plan.planner import QUANTIZATIONS, plan_gguf
+from model.plan.published import Row, commands, rows, shape_of_row
 from model.plan.result import Plan
-from model.plan.shape import Shape, shape_of_config
+from model.plan.shape import Shape
 from model.settings import ModelSettings
 
 _COARSEST = 3.5
@@ -58,12 +55,12 @@ class TooLarge:
 def suggest(machine: Machine, settings: ModelSettings) -> tuple[list[Suggestion], list[TooLarge]]:
     """What of the table fits `machine` without reading weights from the disk, largest first; and what does not."""
     fitting, others = [], []
-    for row in _table():
+    for row in rows():
         plans = [
             (shape, plan_gguf(row["name"], shape, machine, settings))
             for name, bits in QUANTIZATIONS
             if bits >= _COARSEST
-            for shape in (shape_of_config(Config(**row["shape"]), row["name"], name, bits),)
+            for shape in (shape_of_row(row, name, bits),)
         ]
         usable = [(shape, plan) for shape, plan in plans if plan.fits and not plan.streamed]
         if usable:
@@ -82,13 +79,8 @@ def _best(usable: Sequence[tuple[Shape, Plan]]) -> tuple[Shape, Plan]:
     return fast[0] if fast else (fine or usable)[-1]
 
 
-def _suggestion(row: Mapping[str, Any], shape: Shape, plan: Plan) -> Suggestion:
+def _suggestion(row: Row, shape: Shape, plan: Plan) -> Suggestion:
     kind = shape.quantization
-    if gguf := row.get("gguf"):
-        get = [f"loci model pull {gguf}:{kind}"]
-    else:
-        file = f"{row['name']}-{kind}.gguf"
-        get = [f"loci model pull {row['weights']}", f"loci model convert FOLDER {file} --type {kind.lower()}"]
     return Suggestion(
         name=row["name"],
         quantization=kind,
@@ -100,11 +92,6 @@ def _suggestion(row: Mapping[str, Any], shape: Shape, plan: Plan) -> Suggestion:
         decode=plan.decode,
         licence=row["licence"],
         expect=row["expect"],
-        get=tuple(get),
+        get=commands(row, kind),
         source=row["source"],
     )
-
-
-def _table() -> Iterator[dict[str, Any]]:
-    text = (resources.files("data") / "models.toml").read_text("utf-8")
-    yield from tomllib.loads(text)["model"]

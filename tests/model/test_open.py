@@ -1,5 +1,6 @@
 """References to engines, without loading anything."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def test_unknown_references_are_refused(reference: str, tmp_path: Path, monkeypa
         resolve(reference)
     with pytest.raises(UnknownModel, match=r"config\.json"):
         resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("notes.pdf", r"notes\.pdf is no model.*Give a \.gguf file"),
+        ("model.safetensors", "Give the folder that it is in"),
+        ("absent.gguf", "does not exist"),
+        ("no/such", "does not exist"),
+    ],
+)
+def test_a_path_that_is_no_model_says_what_it_is(name: str, said: str, tmp_path: Path) -> None:
+    for one in ("notes.pdf", "model.safetensors"):
+        (tmp_path / one).write_text("x")
+    with pytest.raises(UnknownModel) as error:
+        resolve(str(tmp_path / name))
+    assert re.search(said, f"{error.value.message} {error.value.mend}")
 
 
 def test_models_in_the_hugging_face_cache_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
