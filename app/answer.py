@@ -136,6 +136,8 @@ class Ask:
     """Ids of documents to take whole into the window where it and the budget allow."""
     within: tuple[str, ...] = ()
     """Ids of the documents in which alone is looked; empty for all of the scope."""
+    summary: int | None = None
+    """Sum up the documents of `within`, or all of the scope, in about so many sentences; `question` is a title then."""
     system: str | None = None
     schema: str | None = None
     """JSON Schema text that the answer must satisfy."""

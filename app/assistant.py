@@ -20,6 +20,8 @@ from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by
 from app.router import route
 from app.settings_assistant import AssistantSettings
 from app.shelf import Library, Shelf
+from app.summary.subjects import MOST, sentence_count, subjects
+from app.summary.ways import Condense, Extract
 from app.tables import reply as tables
 from app.turn import Turn, Way
 from memory.banks import Bank
@@ -114,6 +116,8 @@ class Assistant:
                 return
             turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
             turn.grounded = True
+        if turn.kind in ("library", "plain") and self._sums_up(turn):
+            turn.kind = "summary"
         if turn.kind == "library":
             found = tables.within(turn.ask, turn.standalone, self._library)
             way = route(turn.standalone, found)
@@ -121,6 +125,25 @@ class Assistant:
                 turn.kind = "table"
         if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents or turn.ask.within):
             turn.kind = "library"  # "translate this" is about what was handed over
+
+    def _sums_up(self, turn: Turn) -> bool:
+        """Whether the turn asks for a summary of documents that are certain."""
+        ask = turn.ask
+        if ask.summary is None and route(turn.standalone) != "summary":
+            return False
+        turn.length = ask.summary or sentence_count(turn.standalone)
+        if ask.summary is None and ask.attachments:
+            turn.subjects = turn.shelf.attachments()
+            return True
+        bound = ask.within or ask.documents
+        documents = [self._library.document(id) for id in bound] or self._library.documents(ask.scope)
+        if not ask.use_library:
+            documents = []
+        elif ask.summary is None and not bound:
+            documents = subjects(turn.standalone, documents)
+        turn.subjects = tuple(one.id for one in documents[:MOST])
+        turn.beyond = tuple(one.title for one in documents[MOST:])
+        return bool(documents)
 
     def _history(self, turn: Turn) -> list[Exchange]:
         """Earlier turns of the session, the question as it stood alone; or what the door says came before."""
@@ -157,6 +180,8 @@ class Assistant:
 
     def _way(self, turn: Turn) -> Way:
         assert self._loaded is not None  # _ready comes first
+        if turn.kind == "summary":
+            return Condense(self._loaded) if self._writes else Extract(self._loaded)
         if not self._writes:
             return Chooser(self._loaded, self._settings)
         if not turn.ask.use_library and not turn.ask.attachments and not turn.ask.documents and turn.kind == "library":
@@ -167,7 +192,7 @@ class Assistant:
 
     def _recall(self, turn: Turn) -> None:
         turn.query = turn.standalone
-        if self._memory is None or not turn.ask.use_memory or not self._settings.memories:
+        if turn.kind == "summary" or self._memory is None or not turn.ask.use_memory or not self._settings.memories:
             return
         with turn.timed("recall"):
             many = self._settings.memories
@@ -184,7 +209,7 @@ class Assistant:
 
     def _retrieve(self, turn: Turn) -> None:
         ask, limit = turn.ask, self._settings.passages
-        if turn.kind == "plain" and self._writes:
+        if turn.kind == "summary" or (turn.kind == "plain" and self._writes):
             return
         with turn.timed("retrieve"):
             found: list[Passage] = turn.shelf.attached(turn.query, self._library.embed, limit)

@@ -14,7 +14,7 @@ from app.units import idf
 from retrieval.query import Query
 from retrieval.tables.grid import Row
 from retrieval.tables.store import Listed
-from retrieval.types import DocumentInfo, Locator, Passage, Position
+from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
 
 _PIECE = 900
 """Characters of one passage of an attachment, about what the library cuts."""
@@ -40,6 +40,7 @@ class Library(Protocol):
         self, collections: Sequence[str] | None = None, filters: Query | None = None
     ) -> list[DocumentInfo]: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def sections(self, document: str) -> list[Section]: ...
     def tables(
         self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
     ) -> list[Listed]: ...
@@ -54,6 +55,7 @@ class Shelf:
         self.library = library
         self._attached = {f"a{n}": (name, text) for n, (name, text) in enumerate(attachments, 1)}
         self._texts: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
 
     def text(self, document: str) -> str:
         """The extraction that offsets count in."""
@@ -62,6 +64,29 @@ class Shelf:
         if document not in self._texts:  # a check asks for the same text once per claim
             self._texts[document] = self.library.text(document)
         return self._texts[document]
+
+    def sha256(self, document: str) -> str:
+        """Of the extraction, as citations name it."""
+        if document not in self._hashes:
+            self._hashes[document] = hashlib.sha256(self.text(document).encode()).hexdigest()
+        return self._hashes[document]
+
+    def named(self, document: str) -> tuple[str, str]:
+        """Its path and its title."""
+        if document in self._attached:
+            return self._attached[document][0], self._attached[document][0]
+        found = self.library.document(document)
+        return found.path, found.title or found.path
+
+    def sections(self, document: str) -> list[Section]:
+        """Its sections, in order; an attachment is one."""
+        if document in self._attached:
+            return [(0, len(self._attached[document][1]), "")]
+        return self.library.sections(document)
+
+    def attachments(self) -> tuple[str, ...]:
+        """Ids of all attachments."""
+        return tuple(self._attached)
 
     def locate(self, document: str, start: int, end: int) -> Position:
         if document in self._attached:
@@ -115,13 +140,7 @@ class Shelf:
     def whole(self, document: str) -> list[Passage]:
         """All of an attachment as passages, in order."""
         name, text = self._attached[document]
-        sha256 = hashlib.sha256(text.encode()).hexdigest()
-        pieces: list[tuple[int, int]] = []
-        for start, end in sentences(text):
-            if pieces and end - pieces[-1][0] <= _PIECE:
-                pieces[-1] = (pieces[-1][0], end)
-            else:
-                pieces.append((start, end))
+        sha256 = self.sha256(document)
         return [
             Passage(
                 -1,
@@ -140,5 +159,16 @@ class Shelf:
                 None,
                 None,
             )
-            for a, b in pieces
+            for a, b in pieces(text)
         ]
+
+
+def pieces(text: str, start: int = 0, end: int | None = None) -> list[Range]:
+    """`text[start:end]` in pieces of whole sentences, each about what the library cuts."""
+    found: list[Range] = []
+    for first, last in sentences(text, start, end):
+        if found and last - found[-1][0] <= _PIECE:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found

@@ -31,6 +31,12 @@ class Turn:
     """The question without the conversation around it, in the user's words."""
     query: str = ""
     """The same with "my boat" replaced by what the memories say it is."""
+    subjects: tuple[str, ...] = ()
+    """Ids of the documents or attachments to be summed up."""
+    beyond: tuple[str, ...] = ()
+    """Titles of documents that a summary leaves out."""
+    length: int | None = None
+    """Sentences that a summary is to have."""
     table_query: str | None = None
     """The query over a table's rows that answered."""
     memories: list[Recalled] = field(default_factory=list)

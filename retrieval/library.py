@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, Select, func, select, text, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
 from retrieval import chunker, documents
 from retrieval.bounds import admitted
+from retrieval.catalogue import catalogue, document_info
 from retrieval.check import find_problems
 from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
@@ -25,12 +26,13 @@ from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
 from retrieval.fulltext import fts_terms
 from retrieval.language import pieces_per_word
+from retrieval.outline import sections_of
 from retrieval.query import Query, read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.reindex import reindex
-from retrieval.schema import chunks, extractions, spans
 from retrieval.schema import documents as documents_table
+from retrieval.schema import extractions, spans
 from retrieval.scrub import scrub
 from retrieval.search import Searcher
 from retrieval.settings import RetrievalSettings
@@ -38,7 +40,7 @@ from retrieval.sqlite import open_database, reading, writing
 from retrieval.tables.grid import Row as TableRow
 from retrieval.tables.renew import bring_up
 from retrieval.tables.store import Listed, listed, rows_of
-from retrieval.types import DocumentInfo, Locator, Passage, Position
+from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
 from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -173,11 +175,11 @@ class Library:
 
     def documents(self, collections: Sequence[str] | None = None, filters: Query | None = None) -> list[DocumentInfo]:
         """All documents, or those of `collections`, by collection and path; those that `filters` let through."""
-        query = _catalogue()
+        query = catalogue()
         if collections is not None:
             query = query.where(documents_table.c.collection.in_(list(collections)))
         with reading(self.engine) as db:
-            found = [_info(row) for row in db.execute(query)]
+            found = [document_info(row) for row in db.execute(query)]
             if filters is None or not filters.bounds_documents:
                 return found
             let_through = admitted(db, filters, sorted({one.collection for one in found}))
@@ -192,13 +194,13 @@ class Library:
         with reading(self.engine) as db:
             found: Sequence[Row[Any]] = []
             if reference[:1] == "d" and reference[1:].isdecimal():
-                found = db.execute(_catalogue().where(table.id == int(reference[1:]))).all()
+                found = db.execute(catalogue().where(table.id == int(reference[1:]))).all()
             if not found:
                 path = os.path.abspath(Path(reference).expanduser())  # noqa: PTH100  links are not followed in paths
-                found = db.execute(_catalogue().where(table.path == path)).all()
+                found = db.execute(catalogue().where(table.path == path)).all()
             if not found:
                 end = "/" + reference.lstrip("/")
-                found = db.execute(_catalogue().where(func.substr(table.path, -len(end)) == end)).all()
+                found = db.execute(catalogue().where(func.substr(table.path, -len(end)) == end)).all()
         if len(found) > 1:
             names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
             raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")
@@ -206,7 +208,7 @@ class Library:
             raise NoSuchDocument(
                 f"No document {reference!r} in the library.", "`loci library list` shows what there is."
             )
-        return _info(found[0])
+        return document_info(found[0])
 
     def collections(self) -> list[str]:
         """Names of the collections that hold documents."""
@@ -222,6 +224,15 @@ class Library:
         id = self._id(document)
         with reading(self.engine) as db:
             return str(db.execute(select(extractions.c.text).where(extractions.c.document == id)).scalar_one())
+
+    def sections(self, document: str) -> list[Section]:
+        """The sections of the document, in order.
+
+        :raises NoSuchDocument: as in `document`.
+        """
+        id = self._id(document)
+        with reading(self.engine) as db:
+            return sections_of(db, id)
 
     def locate(self, document: str, start: int, end: int) -> Position:
         """Page, line and locator of the range `text(document)[start:end]`.
@@ -300,19 +311,19 @@ class Library:
 
     def stats(self) -> dict[str, Any]:
         """Counts and sizes, by collection and in all."""
-        catalogue = self.documents()
+        known = self.documents()
         with reading(self.engine) as db:
             facts: dict[str, Any] = {
-                "documents": len(catalogue),
-                "chunks": sum(info.chunks for info in catalogue),
-                "characters": sum(info.characters for info in catalogue),
-                "bytes": sum(info.bytes for info in catalogue),
+                "documents": len(known),
+                "chunks": sum(info.chunks for info in known),
+                "characters": sum(info.characters for info in known),
+                "bytes": sum(info.bytes for info in known),
                 "epoch": documents.epoch_of(db),
                 "embedder": documents.get_meta(db, "embedder_id"),
                 "dimension": int(documents.get_meta(db, "dimension") or 0),
             }
-        names = sorted({info.collection for info in catalogue})
-        facts["collections"] = {name: sum(info.collection == name for info in catalogue) for name in names}
+        names = sorted({info.collection for info in known})
+        facts["collections"] = {name: sum(info.collection == name for info in known) for name in names}
         facts["database_bytes"] = sum(file.stat().st_size for file in self.folder.glob("library.db*"))
         facts["cache_bytes"] = sum(file.stat().st_size for file in self.cache.glob("*") if file.is_file())
         return facts
@@ -329,31 +340,3 @@ class Library:
         """
         reindex(self, progress)
         self.forget_index()
-
-
-def _catalogue() -> Select[Any]:
-    table = documents_table.c
-    # The index chunks_by_document answers this count without touching texts or vectors.
-    count = select(func.count()).where(chunks.c.document == table.id, chunks.c.generation > 0).scalar_subquery()
-    return (
-        select(documents_table, extractions.c.characters, extractions.c.sha256, count.label("chunks"))
-        .join(extractions, extractions.c.document == table.id)
-        .order_by(table.collection, table.path)
-    )
-
-
-def _info(row: Row[Any]) -> DocumentInfo:
-    return DocumentInfo(
-        id=f"d{row.id}",
-        path=row.path,
-        title=row.title,
-        collection=row.collection,
-        media_type=row.media_type,
-        bytes=row.bytes,
-        characters=row.characters,
-        pages=row.pages,
-        chunks=row.chunks,
-        text_sha256=row.sha256,
-        ingested_at=row.ingested_at,
-        pinned=bool(row.pinned),
-    )

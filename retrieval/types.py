@@ -15,6 +15,10 @@ class Locator:
     slide: int | None = None
 
 
+Section = tuple[int, int, str]
+"""Start and end of a section in its document's extraction, and the headings above it, or its sheet or slide."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk as found. `text` is `Library.text(document)[start:end]`, character by character."""

@@ -95,7 +95,7 @@ def ask(
             max_tokens=max_tokens,
             temperature=temperature,
         )
-        answer = _streamed(opened, request) if _watched(as_json) else opened.assistant().ask(request)
+        answer = answered(opened, request, as_json)
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
             note_once(opened, model_note(opened.model_info()))
         if answer.abstained and library:
@@ -172,6 +172,11 @@ def read_schema(file: Path | None) -> str | None:
     except (OSError, ValueError) as error:
         raise BadInput(f"{file} is no JSON Schema: {why(error)}.", "Give a file that holds a schema object.") from None
     return text
+
+
+def answered(opened: "Workspace", request: "Ask", as_json: bool) -> "Answer":
+    """The answer, with its stages and its draft on stderr where somebody watches."""
+    return _streamed(opened, request) if _watched(as_json) else opened.assistant().ask(request)
 
 
 def _watched(as_json: bool) -> bool:

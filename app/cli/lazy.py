@@ -15,6 +15,7 @@ HOMES = {
     "ask": "ask",
     "chat": "chat",
     "batch": "batch",
+    "summarize": "summarize",
     "feedback": "feedback",
     "backup": "keep",
     "restore": "keep",

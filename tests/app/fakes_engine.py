@@ -17,7 +17,7 @@ from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
 from retrieval.tables.grid import Row
 from retrieval.tables.store import Listed
-from retrieval.types import DocumentInfo, Locator, Passage, Position
+from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
 
 
 class FakeEngine:
@@ -84,6 +84,9 @@ class FakeLibrary:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed(texts)
+
+    def sections(self, document: str) -> list[Section]:
+        return [(0, len(self.texts[document][1]), "")]
 
     def tables(
         self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
