@@ -1,5 +1,6 @@
 """Objects of an OpenAI-compatible stream as the engine's events. Whatever a server may send instead is `Garbled`."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,21 @@ def logprobs(choice: dict[str, Any]) -> Iterator[Logprobs]:
         best = sorted((others or {}).items(), key=lambda pair: -pair[1])
         likeliest = [TokenLogprob(text, float(value)) for text, value in best]
         yield Logprobs(TokenLogprob(str(token), float(logprob)), tuple(likeliest))
+
+
+def echoed(answer: dict[str, Any], text: str) -> tuple[float, int]:
+    """Of a completion that begins with `text`, its prompt: the sum of the log-probabilities, and its tokens.
+
+    Nothing is said of the first token, which counts as certain.
+
+    :raises KeyError, TypeError, ValueError, AttributeError, IndexError: it is in no form that is known.
+    """
+    choice = answer["choices"][0]
+    if not str(choice["text"]).startswith(text):
+        raise ValueError("the text is not repeated")
+    told = list(choice["logprobs"]["token_logprobs"])
+    del told[len(told) - int(answer["usage"]["completion_tokens"]) :]
+    return math.fsum(float(one) for one in told[1:]), len(told)
 
 
 def usage(chunk: dict[str, Any]) -> Usage | None:

@@ -19,6 +19,11 @@ def dialect_of(model: dict[str, Any]) -> Dialect:
     return _OWNERS.get(str(model.get("owned_by")), "plain")
 
 
+ECHOES: frozenset[Dialect] = frozenset({"vllm", "sglang"})
+"""They tell the log-probabilities of a text that they are given. So does llama-cpp-python's server, but one token late
+where a model has no start token."""
+
+
 def capabilities(dialect: Dialect) -> frozenset[Capability]:
     return frozenset({"chat", "json_schema"} if dialect == "plain" else {"chat", "json_schema", "choice", "grammar"})
 

@@ -29,8 +29,9 @@ from model.engine import (
 )
 from model.errors import BrokeOff, RemoteFailed, Unreachable, UnsupportedConstraint, UnsupportedOperation
 from model.patience import Patience, Transient
-from model.remote_chunks import choices, deltas, logprobs, usage
+from model.remote_chunks import choices, deltas, echoed, logprobs, usage
 from model.remote_dialect import (
+    ECHOES,
     capabilities,
     constraint_fields,
     dialect_of,
@@ -169,8 +170,35 @@ class RemoteEngine:
         yield Finished(reason, used, (first - started) * 1000, (ended_at - first) * 1000)
 
     def score(self, prompt: Prompt, candidates: Sequence[str]) -> list[Score]:
-        """:raises UnsupportedOperation: always; few servers return the log-probabilities of a given text."""
-        raise UnsupportedOperation(f"{self._base} cannot score candidates.", "Use a local model for this.")
+        """How much less likely the prompt with a candidate is than the prompt alone, as vLLM and SGLang tell.
+
+        :raises UnsupportedOperation: another server, or messages: their template is the server's.
+        """
+        if self._dialect not in ECHOES:
+            raise UnsupportedOperation(f"{self._base} cannot score candidates.", "Use a local model, vLLM or SGLang.")
+        if not isinstance(prompt, str):
+            raise UnsupportedOperation(f"{self._base} scores what follows a text, not messages.", "Use a local model.")
+        alone, before = self._likelihood(prompt)
+        wholes = [self._likelihood(prompt + candidate) for candidate in candidates]
+        return [Score(whole - alone, max(tokens - before, 1)) for whole, tokens in wholes]
+
+    def _likelihood(self, text: str) -> tuple[float, int]:
+        """Log-probability of `text` but for its first token, and its tokens.
+
+        :raises RemoteFailed: the server tells it in no form that is known.
+        """
+        # One token has to be written, by OpenAI's rules.
+        body = {"model": self._model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        patience = self._patience()
+        while True:
+            try:
+                return echoed(self._server.complete(body), text)
+            except Transient as error:
+                self._wait(patience, error, _ASK_AGAIN)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise RemoteFailed(
+                    f"{self._base} does not tell how likely a text is: {error!r}.", "Use a local model to score."
+                ) from error
 
     def save_prefix(self, prompt: Prompt, file: Path) -> None:
         """:raises UnsupportedOperation: always; the server keeps its own cache."""

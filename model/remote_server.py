@@ -103,6 +103,16 @@ class RemoteServer:
             if not ended:
                 raise Transient("the stream ended without a reason")
 
+    def complete(self, body: dict[str, Any]) -> Any:
+        """The JSON that `completions` answers to `body`, which asks for no stream.
+
+        :raises Transient: another try may mend it.
+        :raises PromptTooLong: the server says so.
+        :raises RemoteFailed: every other refusal.
+        """
+        with self._failures():
+            return json.loads(self._whole("POST", f"{self._base}/completions", body))
+
     def count_tokens(self, model: str, text: str) -> int | None:
         """Tokens of `text`, None if the server does not count: vLLM, SGLang and llama.cpp have an endpoint each.
 

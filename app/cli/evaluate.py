@@ -131,11 +131,8 @@ def model(
     loci eval model my_task --path tasks --model hf:ORG/NAME --limit 100
     loci eval model my_task --path tasks --model http://host:8000/v1#name --chat
 
-    A task's dataset_path is json or csv, with data_files on this machine. A remote model only writes: tasks that
-    compare log-probabilities need a local one.
-    """
-    from app.errors import BadInput
-    from app.evaluation.harness import HarnessOptions, evaluate
+    A task's dataset_path is json or csv, with data_files on this machine. Of remote models those of vLLM and
+    SGLang compare log-probabilities, of texts without --chat; others only write.
 
     if not path.is_dir():
         raise BadInput(f"{path} is no folder.", "Give the folder that holds the tasks' YAML files.")

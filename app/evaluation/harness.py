@@ -49,7 +49,7 @@ def evaluate(tasks: Sequence[str], folder: Path, engine: Engine, options: Harnes
     """Run `tasks`, whose YAML files are in `folder`; the result in the shape of every `loci eval`.
 
     :raises BadInput: a task is unknown or malformed, or its data cannot be read.
-    :raises UnsupportedOperation: a task compares log-probabilities, which a remote engine has not.
+    :raises UnsupportedOperation: a task compares log-probabilities, which this remote engine has not.
     """
     began = time.monotonic()
     with _offline():

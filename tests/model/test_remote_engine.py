@@ -25,6 +25,7 @@ from model.engine import (
     Message,
     Request,
     Sampling,
+    Score,
     TokenLogprob,
 )
 from model.errors import RemoteFailed, UnsupportedConstraint, UnsupportedOperation
@@ -288,6 +289,57 @@ def test_a_real_server_reports_log_probabilities(real_server: tuple[str, Path]) 
     engine.close()
     # It keys the alternatives by their texts, of which broken characters have the same.
     assert events and all(1 <= len(one.likeliest) <= 2 and one.token.logprob < 0 for one in events)
+
+
+def echo(text: str, logprobs: Sequence[float | None]) -> Any:
+    """What vLLM answers for `text`, with one token after it."""
+    choice = {"text": f"{text}!", "logprobs": {"token_logprobs": list(logprobs)}, "finish_reason": "length"}
+    return reply(200, json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}))
+
+
+def test_candidates_are_scored_by_a_server_that_echoes() -> None:
+    server = Faulty(owned_by="vllm")
+    engine = RemoteEngine(server.url, QUICK)
+    server.replies = [
+        echo("a b", [None, -1.0, -9.0]),
+        reply(503, "{}"),
+        echo("a b c", [None, -1.0, -0.5, -9.0]),
+        echo("a b d e", [None, -1.0, -2.0, -0.25, -9.0]),
+        echo("another text", [None, -1.0, -9.0]),
+    ]
+    try:
+        assert engine.score("a b", [" c", " d e"]) == [Score(-0.5, 1), Score(-2.25, 2)]
+        assert [body["prompt"] for body in server.bodies] == ["a b", "a b c", "a b c", "a b d e"]
+        assert all(body["echo"] and body["max_tokens"] == 1 for body in server.bodies)
+        with pytest.raises(RemoteFailed, match="how likely"):
+            engine.score("a b", [" c"])
+        with pytest.raises(UnsupportedOperation, match="messages"):
+            engine.score(HELLO, [" c"])
+    finally:
+        engine.close()
+        server.close()
+
+
+def test_a_real_server_scores_as_the_same_file_does_locally(real_server: tuple[str, Path]) -> None:
+    """llama-cpp-python's, which tells what vLLM does where a text begins with the start token."""
+    from model.llama_engine import LlamaEngine
+
+    url, file = real_server
+    remote, local = (
+        RemoteEngine(url, QUICK),
+        LlamaEngine(file, ModelSettings(threads=1, gpu_layers=0, cache_type="f32")),
+    )
+    candidates = [" leaves the quay", " never", " at nine"]
+    try:
+        with pytest.raises(UnsupportedOperation):
+            remote.score("<bos>The ferry", candidates)
+        remote._dialect = "vllm"
+        start = [int(local._native.native.llama_vocab_bos(local._native._vocab)), *local._tokens("The ferry")]
+        for told, known in zip(remote.score("<bos>The ferry", candidates), local.score(start, candidates), strict=True):
+            assert told.tokens == known.tokens and told.logprob == pytest.approx(known.logprob, abs=0.05)
+    finally:
+        remote.close()
+        local.close()
 
 
 def test_the_window_is_what_the_server_says(faulty: Faulty) -> None:
