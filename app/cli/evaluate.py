@@ -133,6 +133,9 @@ def model(
 
     A task's dataset_path is json or csv, with data_files on this machine. Of remote models those of vLLM and
     SGLang compare log-probabilities, of texts without --chat; others only write.
+    """
+    from app.errors import BadInput
+    from app.evaluation.harness import HarnessOptions, evaluate
 
     if not path.is_dir():
         raise BadInput(f"{path} is no folder.", "Give the folder that holds the tasks' YAML files.")
