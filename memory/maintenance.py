@@ -97,7 +97,7 @@ def check(store: "MemoryStore", fix: bool) -> list[str]:
         indexed = set(connection.exec_driver_sql("SELECT rowid FROM memories_fts").scalars())
         said = set(connection.execute(sa.select(turns.c.id)).scalars())
         said_indexed = set(connection.exec_driver_sql("SELECT rowid FROM turns_fts").scalars())
-        unembedded = connection.execute(_unembedded(store)).all()
+        unembedded = connection.execute(_unembedded(store.embedder_id)).all()
     if active != indexed:
         problems.append(f"Full text of {len(active ^ indexed)} memories is out of step.")
     if said != said_indexed:
@@ -121,9 +121,8 @@ def reindex(store: "MemoryStore", progress: Callable[[int, int], None], batch: i
         total = connection.execute(sa.select(sa.func.count()).select_from(memories)).scalar_one()
     while True:
         with reading(store.engine) as connection:
-            missing = sa.select(sa.func.count()).select_from(_unembedded(store).subquery())
-            left = connection.execute(missing).scalar_one()
-            part = connection.execute(_unembedded(store).limit(batch)).all()
+            left = unembedded(connection, store.embedder_id)
+            part = connection.execute(_unembedded(store.embedder_id).limit(batch)).all()
         progress(max(total - left, 0), total)
         if not part:
             break
@@ -139,8 +138,15 @@ def reindex(store: "MemoryStore", progress: Callable[[int, int], None], batch: i
         connection.execute(sa.delete(moved_vectors).where(moved_vectors.c.embedder != store.embedder_id))
 
 
-def _unembedded(store: "MemoryStore") -> sa.Select[tuple[int, str]]:
-    own = sa.select(vectors.c.memory).where(vectors.c.embedder == store.embedder_id)
+def unembedded(connection: Connection, embedder: str) -> int:
+    """How many memories have no vector of `embedder`."""
+    return int(
+        connection.execute(sa.select(sa.func.count()).select_from(_unembedded(embedder).subquery())).scalar_one()
+    )
+
+
+def _unembedded(embedder: str) -> sa.Select[tuple[int, str]]:
+    own = sa.select(vectors.c.memory).where(vectors.c.embedder == embedder)
     return sa.select(memories.c.id, memories.c.text).where(memories.c.id.not_in(own)).order_by(memories.c.id)
 
 

@@ -332,7 +332,13 @@ class MemoryStore(SessionLog, RetentionDesk):
         the retention model is."""
         with reading(self.engine) as connection:
             counts = maintenance.stats(connection, Path(str(self.engine.url.database)), self.embedder_id)
+            counts["unembedded"] = maintenance.unembedded(connection, self.embedder_id)
             return counts | {"retention": self.retention_stats(connection)}
+
+    def unembedded(self) -> int:
+        """How many memories have no vector of the embedder in use: until `reindex` they are recalled by words alone."""
+        with reading(self.engine) as connection:
+            return maintenance.unembedded(connection, self.embedder_id)
 
     def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Embed every memory with the embedder in use; those of another serve until all are done."""

@@ -82,6 +82,8 @@ def recall(
     """
     with workspace(ctx) as opened:
         found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
+        if missing := opened.memory.unembedded():
+            note(f"{missing:,} memories were embedded by another embedder: by words alone until `loci memory reindex`.")
     if as_json:
         print_json([memory_json(item.memory, item.score) | {"parts": item.parts} for item in found])
     else:

@@ -16,6 +16,7 @@ from model.engine import SESSION
 from model.shelves import Shelf
 from tests.app import schemas
 from tests.app.cli_run import Run
+from tests.app.fakes import FakeEmbedder
 
 # --- memory and sessions
 
@@ -72,6 +73,18 @@ def test_what_holds_no_more_is_told_from_what_does(loci: Run) -> None:
     assert "superseded, in main" in (shown := loci("memory", "show", 1).out)
     assert "held until 2" in shown and shown.endswith(", superseded by 2\n")
     assert "superseded by 2" in loci("memory", "why", 1).out and "held" not in loci("memory", "show", 2).out
+
+
+def test_memories_that_another_embedder_embedded_are_named_with_the_mend(
+    loci: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loci("memory", "add", "My office is in C3.")
+    assert "reindex" not in loci("memory", "recall", "Where is my office?").err
+    monkeypatch.setattr(FakeEmbedder, "id", "another")
+    assert "1 memories" in (err := loci("memory", "recall", "my office in C3").err) and "loci memory reindex" in err
+    assert "unembedded: 1\n" in loci("memory", "stats").out
+    assert loci("memory", "reindex").code == 0
+    assert "reindex" not in loci("memory", "recall", "my office in C3").err
 
 
 def test_a_memory_tells_where_it_comes_from_and_what_it_was_used_for(loci: Run) -> None:
