@@ -15,6 +15,7 @@ from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Started, Te
 from app.asked_before import answered_before
 from app.chooser import Chooser, distinct
 from app.earlier import CANDIDATES
+from app.every import answer_every
 from app.prose import Prose, Rate
 from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
 from app.router import route
@@ -71,7 +72,10 @@ class Assistant:
                 yield Begun(turn.session, turn.id)
             # 1. The question, standing alone, and its kind. Statement, catalogue and rows need no model.
             self._understand(turn)
-            if turn.kind not in ("statement", "catalogue", "table"):
+            if turn.kind == "every":
+                documents = [self._library.document(id) for id in turn.subjects]
+                yield from answer_every(turn, self._library, documents, self.ask)
+            elif turn.kind not in ("statement", "catalogue", "table"):
                 yield from self._ready(turn)
                 way = self._way(turn)
                 # 2. What is known about the user.
@@ -118,6 +122,8 @@ class Assistant:
             turn.grounded = True
         if turn.kind in ("library", "plain") and self._sums_up(turn):
             turn.kind = "summary"
+        if turn.kind == "library" and self._asks_every(turn):
+            turn.kind = "every"
         if turn.kind == "library":
             found = tables.within(turn.ask, turn.standalone, self._library)
             way = route(turn.standalone, found)
@@ -144,6 +150,16 @@ class Assistant:
         turn.subjects = tuple(one.id for one in documents[:MOST])
         turn.beyond = tuple(one.title for one in documents[MOST:])
         return bool(documents)
+
+    def _asks_every(self, turn: Turn) -> bool:
+        """Whether the turn asks the same of every document."""
+        ask = turn.ask
+        if not ask.use_library or ask.attachments or ask.documents or ask.schema is not None or len(ask.within) == 1:
+            return False
+        if route(turn.standalone) != "every":
+            return False
+        turn.subjects = ask.within or tuple(one.id for one in self._library.documents(ask.scope))
+        return len(turn.subjects) > 1
 
     def _history(self, turn: Turn) -> list[Exchange]:
         """Earlier turns of the session, the question as it stood alone; or what the door says came before."""

@@ -88,19 +88,24 @@ def run_each(
 
 
 def _cell(question: str, answer: Answer | None, error: str | None) -> dict[str, Any]:
-    """What a question came to: `verified` or `repaired` with its first citation of that kind, `absent`, or `error`.
-
-    An answer that only repeats the question's own words tells nothing of the document.
-    """
+    """What a question came to: `verified` or `repaired` with its first citation of that kind, `absent`, or `error`."""
     empty = {"question": question, "status": "absent", "answer": None, "citation": None, "error": None}
     if answer is None:
         return empty | {"status": "error", "error": error}
+    said, proof = proven(question, answer)
+    return empty if proof is None else empty | {"status": proof.status, "answer": said, "citation": _shown(proof)}
+
+
+def proven(question: str, answer: Answer) -> tuple[str, Citation | None]:
+    """What an answer says, without marks, and the citation that proves it; None where that is nothing.
+
+    An answer that only repeats the question's own words tells nothing of the document.
+    """
     proof = next((one for status in _PROVEN for one in answer.citations if one.status == status), None)
     said = _MARK.sub("", answer.answer).strip()
     words = set(content_words(said))
-    if answer.abstained or proof is None or (words and words <= set(content_words(question))):
-        return empty
-    return empty | {"status": proof.status, "answer": said, "citation": _shown(proof)}
+    repeats = bool(words) and words <= set(content_words(question))
+    return said, None if answer.abstained or repeats else proof
 
 
 def _shown(citation: Citation) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from app.sentences import STOP_WORDS, content_words, word_ranges
 from memory.extract import extract
 from model.engine import Delta, Engine, Message, Request, Sampling
 
-Kind = Literal["library", "catalogue", "table", "summary", "plain", "statement", "memory"]
+Kind = Literal["library", "catalogue", "table", "summary", "every", "plain", "statement", "memory"]
 
 
 @dataclass(frozen=True, slots=True)

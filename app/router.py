@@ -24,7 +24,7 @@ _SAYS = (
     r"(?:mentions?|says?|talks?|contains?|names?|refers?|discuss(?:es)?|covers?|includes?|asks?|states?|describes?"
     r"|appears?|speaks?|deals?|gives?|has|have|occurs?|stands?)"
 )
-_EVERY = re.compile(
+EVERY = re.compile(
     rf"\b(?:each|every)(?: one)?{_OWN} {_PAPERS}\b"
     rf"|\b(?<!list )(?:for|in|across|from|of|over|through) all(?: of)?(?: the| my| our| these)? {_PAPERS}\b"
     rf"|\bper {_PAPERS}\b"
@@ -33,6 +33,7 @@ _EVERY = re.compile(
     rf"|\b(?:jede[smnr]?|in allen|aus allen|in welchen) {_PAPERS}\b",
     re.IGNORECASE,
 )
+"""How a question says that it is put to every document."""
 
 _POINTS = r"(?:key|main|most important) (?:points|ideas|takeaways|findings|messages)"
 _ABRIDGED = r"(?:summary|overview|synopsis|abstract|gist|recap)"
@@ -65,7 +66,7 @@ def route(question: str, tables: Sequence[Listed] = ()) -> Route:
         return "catalogue"
     if kind == "plain" or _TASK.search(question):
         return "plain"
-    if _EVERY.search(question):
+    if EVERY.search(question):
         return "every"
     if asks_for_rows(question) and any(_may_tell(question, table) for table in tables):
         return "table"

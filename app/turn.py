@@ -32,7 +32,7 @@ class Turn:
     query: str = ""
     """The same with "my boat" replaced by what the memories say it is."""
     subjects: tuple[str, ...] = ()
-    """Ids of the documents or attachments to be summed up."""
+    """Ids of the documents or attachments to be summed up, or to be asked one by one."""
     beyond: tuple[str, ...] = ()
     """Titles of documents that a summary leaves out."""
     length: int | None = None
@@ -73,6 +73,17 @@ class Turn:
     def used(self) -> tuple[UsedMemory, ...]:
         return tuple(
             UsedMemory(one.memory.id, one.memory.text, one.score, one.memory.id in self.cited) for one in self.memories
+        )
+
+    def spend(self, usage: Usage) -> None:
+        """Add the tokens of one more call of the model."""
+        own = self.usage
+        self.usage = Usage(
+            own.prompt_tokens + usage.prompt_tokens,
+            own.cached_tokens + usage.cached_tokens,
+            own.completion_tokens + usage.completion_tokens,
+            own.drafted + usage.drafted,
+            own.accepted + usage.accepted,
         )
 
     def describe(self, info: EngineInfo) -> None:

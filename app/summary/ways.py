@@ -19,7 +19,7 @@ from app.summary.extract import choose
 from app.summary.parts import Part, ends, parts, passage, passages, standing_alone, tellable
 from app.summary.statements import Statement, composed, proven
 from app.turn import Turn
-from model.engine import Delta, Engine, Finished, Message, Request, Sampling, Usage
+from model.engine import Delta, Engine, Finished, Message, Request, Sampling
 from model.errors import UnsupportedConstraint
 from retrieval.types import Passage
 
@@ -153,7 +153,7 @@ class Condense:
             if isinstance(event, Delta) and not event.reasoning:
                 written += event.text
             elif isinstance(event, Finished):
-                turn.usage = _sum(turn.usage, event.usage)
+                turn.spend(event.usage)
                 turn.timing["prefill"] = turn.timing.get("prefill", 0.0) + event.prefill_ms
                 turn.timing["decode"] = turn.timing.get("decode", 0.0) + event.decode_ms
         with turn.timed("check"):
@@ -213,13 +213,3 @@ def _left_out(turn: Turn) -> tuple[LeftOut, ...]:
 
 def _shown(n: int, one: Passage) -> str:
     return prompts.passage(n, one.title, within(one.page, one.locator), one.text)
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    return Usage(
-        a.prompt_tokens + b.prompt_tokens,
-        a.cached_tokens + b.cached_tokens,
-        a.completion_tokens + b.completion_tokens,
-        a.drafted + b.drafted,
-        a.accepted + b.accepted,
-    )

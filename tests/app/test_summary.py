@@ -95,11 +95,12 @@ def test_a_summary_is_bound_to_the_documents_that_are_meant() -> None:
 def test_of_what_a_model_writes_the_proven_sentences_stay() -> None:
     engine = FakeEngine(
         "The tenant pays a rent of 900 euros each month [1].\nThe tenant pays a rent of 400 euros each month [1].\n"
-        "- Notice goes to the clerk of the trust [1].\nThe yard belongs to the king of Spain."
+        "- Notice goes to the clerk of the trust [1].\nThe yard belongs to the king of Spain.\n"
+        'For all 77 yards the tenant pays "a rent of 900 euros each month" [1].'
     )
     answer, library = ask(engine, "Summarize the lease")
     assert _lines(answer) == [
-        "Summary of lease (written by Fake; 2 of its last 4 sentences are proven):",
+        "Summary of lease (written by Fake; 2 of its last 5 sentences are proven):",
         "- The tenant pays a rent of 900 euros each month. [1]",
         "- Notice goes to the clerk of the trust. [2]",
     ]

@@ -14,6 +14,7 @@ from retrieval.tables.grid import Table, tables_of
 from retrieval.tables.run import Sheet
 from retrieval.tables.values import Value, typed, without_unit
 from tests.retrieval.test_library import opened
+from tests.retrieval.test_readers_office import odf
 
 HARBOUR = (
     "Boat;Länge;Gebühr;Anteil;Bezahlt;Seit\n"
@@ -120,6 +121,21 @@ def test_sheets_and_blank_rows_part_tables_and_notes_above_a_header_are_none(tmp
     assert [row.values for row in found[0].rows] == [("keel", 1200.5), ("mast", 900)]
 
 
+def test_ods_is_a_table_too(tmp_path: Path) -> None:
+    def row(*cells: str) -> str:
+        held = "".join(f"<table:table-cell><text:p>{cell}</text:p></table:table-cell>" for cell in cells)
+        return f"<table:table-row>{held}</table:table-row>"
+
+    rows = row("Boot", "Gebühr", "Anteil") + row("Wal", "1.234,50 €", "12,5 %") + row("Möwe", "98,00 €", "87,5 %")
+    odf(
+        tmp_path / "a.ods",
+        f'<office:spreadsheet><table:table table:name="Hafen">{rows}</table:table></office:spreadsheet>',
+    )
+    (table,) = tables_of(read(tmp_path / "a.ods"))
+    assert (table.sheet, table.cells) == ("Hafen", "A1:C3")
+    assert [row.values for row in table.rows] == [("Wal", 1234.5, 12.5), ("Möwe", 98.0, 87.5)]
+
+
 # ---- in the library ------------------------------------------------------------------------------
 
 
@@ -209,7 +225,10 @@ def test_a_query_counts_and_sums_over_typed_columns(sheet: Sheet) -> None:
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
     ],
 )
-def test_what_is_no_plain_question_is_refused(sheet: Sheet, query: str, tmp_path: Path) -> None:
+def test_what_is_no_plain_question_is_refused(
+    sheet: Sheet, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(QueryRefused):
         sheet.ask(query)
     assert sheet.ask("SELECT count(*) FROM hafen") == [(3,)] and not (tmp_path / "x.db").exists()
