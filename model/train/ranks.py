@@ -47,9 +47,7 @@ def run_ranks(options: "Options", until: float | None, observe: Callable[[Entry]
     try:
         for rank in range(options.ranks):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_rank, args=(options, rank, folder, left, theirs, os.getpid()), daemon=True
-            )
+            process = context.Process(target=_rank, args=(options, rank, folder, left, theirs, os.getpid()))
             process.start()
             theirs.close()
             processes.append(process)

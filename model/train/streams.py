@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from model.errors import BadRecipe
 from model.train.batches import ROW_WEIGHT, Mixture, RowStream, Stream, TextStream
+from model.train.corpus import load_packed
 from model.train.needles import NeedleStream
 from model.train.questions import Questions
 from model.train.recipe import Recipe
@@ -35,6 +36,11 @@ def open_stream(
     if stage.needle_share:
         stream = Mixture(stream, NeedleStream(plain, data / "tokenizer.json", seed), stage.needle_share)
     return stream
+
+
+def open_again(recipe: Recipe, number: int, data: Path) -> Stream:
+    """The same stream in another process, after `open_stream` has opened it in one."""
+    return open_stream(recipe, number, load_packed(data), data, lambda: None)
 
 
 def open_questions(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.deepseek import DeepseekForCausalLM, update_router_biases
+from model.train.ahead import Ahead
 from model.train.batches import Batch, Stream
 from model.train.group import Group
 from model.train.objective import Losses, Piece, losses
@@ -111,7 +112,9 @@ class Supervised:
         }
 
     def finish(self) -> Entry:
-        self._worker.shutdown()
+        self._worker.shutdown(cancel_futures=True)
+        if isinstance(self.stream, Ahead):
+            self.stream.close()
         return {}
 
     def state(self) -> None:

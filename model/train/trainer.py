@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,6 +19,7 @@ from model.checkpoint import load_model
 from model.deepseek import DeepseekForCausalLM, parameter_counts
 from model.mtp import MultiTokenPredictor
 from model.saving import save_model
+from model.train.ahead import Ahead
 from model.train.batches import TextStream
 from model.train.corpus import load_packed
 from model.train.evaluate import evaluate_answers, evaluate_needles, evaluate_text
@@ -30,7 +32,7 @@ from model.train.policy_stage import PolicyStage
 from model.train.recipe import Recipe, Stage
 from model.train.rows import HELD_OUT
 from model.train.runlog import Entry, RunLog
-from model.train.streams import open_questions, open_stream
+from model.train.streams import open_again, open_questions, open_stream
 from model.train.supervised import Supervised
 
 _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -197,6 +199,8 @@ class Trainer:
             seed = self.recipe.seed * 1000 + self.stage
             return PolicyStage(self.model, stage, questions, held_out, seed, self.group, saved)
         stream = open_stream(self.recipe, self.stage, self.text, self.data, self.rows_ready)
+        if self.device.type == "cuda":  # on a CPU the arithmetic is what takes time
+            stream = Ahead(partial(open_again, self.recipe, self.stage, self.data), self.group.size)
         return Supervised(self.model, self.optimizer, stage, stream, self.group, self.device, self.piece, self.compiled)
 
     def _extend(self) -> None:
