@@ -1,4 +1,4 @@
-"""Memory of the ranks' GPUs that all of them write into: small sums go through it (see kernels/peer_sum.py).
+"""Memory of the ranks' GPUs that all of them write into: small messages go through it (see kernels/messages.py).
 
 NCCL takes 17 us for the sum of a token's hidden states over two GPUs and 34 over eight, nearly all of it its protocol.
 Like torch's process group, this is one of the process, which has one model of several ranks at most.
@@ -25,36 +25,61 @@ class Peers:
 
     def __init__(self, rank: int, addresses: list[int], device: torch.device, held: object) -> None:
         """`addresses`: of every rank's memory of `memory_words` int64, all 0; it exists as long as `held` does."""
-        from model.kernels.peer_sum import programs
+        from model.kernels.messages import programs, slot_words
 
         self.rank, self.ranks, self._held = rank, len(addresses), held
         self._given_up = torch.zeros(1, dtype=torch.int32, pin_memory=device.type == "cuda")
         # A GPU reads pinned memory of the host under the host's own address.
         self._table = torch.tensor([*addresses, self._given_up.data_ptr()], device=device)
+        self._slot = slot_words(MOST // 4, self.ranks)
         self._epochs = torch.zeros(programs(self.ranks), dtype=torch.int32, device=device)
 
     def takes(self, values: Tensor) -> bool:
         """Whether `sum` adds these; the same in every rank, whose `values` are alike."""
-        whole_words = values.dtype == torch.float32 or (
-            values.dtype == torch.bfloat16 and values.shape[-1] % 2 == 0 and values.storage_offset() % 2 == 0
-        )
-        return whole_words and values.is_contiguous() and 0 < values.nbytes <= MOST
+        return values.dtype in (torch.bfloat16, torch.float32) and _words(values) and 0 < values.nbytes <= MOST
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all ranks, in place, added in float32; can be captured in a CUDA graph."""
-        from model.kernels.peer_sum import slot_words, sum_peers
+        """The sum over all ranks, in place, added in float32. This and the others can be recorded in a CUDA graph."""
+        from model.kernels.messages import sum_peers
 
-        sum_peers(values, self._table, self._epochs, self.rank, self.ranks, slot_words(MOST // 4, self.ranks))
+        sum_peers(values, self._table, self._epochs, self.rank, self.ranks, self._slot)
         return values
+
+    def carries(self, part: Tensor) -> bool:
+        """Whether every rank's `part` finds room; the same in every rank."""
+        from model.kernels.messages import fits
+
+        return _words(part) and part.nbytes > 0 and fits(part.nbytes // 4, self.ranks, self._slot)
+
+    def collect(self, part: Tensor) -> Tensor:
+        """What every rank gives, one after the other: [...] -> [ranks, ...]."""
+        return self._send(part, part.new_empty(self.ranks, *part.shape), apart=False)
+
+    def exchange(self, parts: Tensor) -> Tensor:
+        """Part k of [ranks, ...] goes to rank k; of the same shape, what every rank has for this one."""
+        return self._send(parts, torch.empty_like(parts), apart=True)
+
+    def _send(self, values: Tensor, out: Tensor, apart: bool) -> Tensor:
+        from model.kernels.messages import send_peers
+
+        words, received = (one.view(-1).view(torch.int32) for one in (values, out))
+        rows = received.view(self.ranks, -1)
+        send_peers(words, rows, self._table, self._epochs, self.rank, self.ranks, self._slot, apart)
+        return out
 
     def give_up(self) -> None:
         """Sums that wait for a lost rank end within milliseconds, and so does every later one; all are worthless."""
         self._given_up.fill_(1)
 
 
+def _words(values: Tensor) -> bool:
+    """Whether these are whole words of 4 bytes."""
+    return values.is_contiguous() and not values.nbytes % 4 and not values.storage_offset() * values.itemsize % 4
+
+
 def memory_words(ranks: int) -> int:
     """int64 of each rank's memory."""
-    from model.kernels.peer_sum import slot_words
+    from model.kernels.messages import slot_words
 
     return 2 * slot_words(MOST // 4, ranks)
 

@@ -14,8 +14,8 @@ one that rank 0 asks for each time, `engine` one by the runner of the engine, wi
 The kernels of model/fast_decode.py are used where they are there and know the model, in a CUDA graph. `quiet` is a step
 without collectives, on each rank. `prefill` is a prompt read in chunks, the first of --prefill in every layout, the
 others in the first. Of drafts, a step that judges them is one of `new` tokens; a `round` makes as many as well. The
-layout `data` is not the program's (see parallel_apart.py). `--sums peers nccl` has small sums made through peers'
-memory (model/peers.py), and before that some by NCCL.
+layout `data` is not the program's (see parallel_apart.py). `--sums peers nccl` has small messages go through peers'
+memory (model/peers.py), and before that some steps by NCCL.
 
 What runs is one job after the other. A job that fails or outlasts its limit ends the run; the same command, with the
 same --out, goes on after it. parallel_table.py makes a table of the results.
@@ -258,7 +258,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--drafts", type=int, nargs="*", default=[], help="drafts of a sequence in rounds with them")
     parser.add_argument("--layout", choices=["heads", "sequence", "data"], nargs="+", default=["heads"])
     parser.add_argument(
-        "--sums", choices=["peers", "nccl"], nargs="+", default=["nccl"], help="how small sums are made"
+        "--sums", choices=["peers", "nccl"], nargs="+", default=["nccl"], help="how small messages go between ranks"
     )
     parser.add_argument("--fp8-cache", action="store_true", help="the cache in FP8; otherwise as the activations")
     parser.add_argument("--quiet", action="store_true", help="steps without collectives, too")

@@ -82,7 +82,7 @@ class Part:
         self.work: Callable[[], Tensor] = torch.Tensor
 
     def sum_by(self, means: str) -> str:
-        """Have small sums made through `peers`' memory, or by `nccl`; what it came to."""
+        """Have small messages go through `peers`' memory, or by `nccl`; what it came to."""
         self.forget()
         close_peers()
         if means == "peers":

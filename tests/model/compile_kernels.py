@@ -19,7 +19,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from model.config import Config
-from model.kernels import gemv, grouped, latents, launch, mla, peer_sum, routing
+from model.kernels import gemv, grouped, latents, launch, messages, mla, routing
 from model.shard import Shard
 
 E4M3 = torch.float8_e4m3fn
@@ -122,9 +122,13 @@ def call_all(fp8: bool) -> None:
     message = mla.pack(partial, lse, lengths, turn, eighth.shard, torch.bfloat16)
     mla.combine(*mla.unpack(message, 512), lengths, kv_b, shape, 0, torch.bfloat16)
     for rows in (1, 256):
-        peer_sum.sum_peers(
+        messages.sum_peers(
             empty(rows, 7168), empty(9, dtype=torch.int64), empty(128, dtype=int32), 1, 8,
-            peer_sum.slot_words(1 << 20, 8),
+            messages.slot_words(1 << 20, 8),
+        )  # fmt: skip
+        messages.send_peers(
+            empty(8, 4608 * rows, dtype=int32), empty(8, 4608 * rows, dtype=int32), empty(9, dtype=torch.int64),
+            empty(128, dtype=int32), 1, 8, messages.slot_words(1 << 20, 8), True,
         )  # fmt: skip
 
 
@@ -137,7 +141,7 @@ def main(capability: int) -> None:
     for module in (grouped, mla):
         module.shared_memory = lambda: SHARED[capability] << 10  # type: ignore[assignment]  # as there
     if capability >= 90:
-        for module in (gemv, latents, mla, peer_sum, routing):
+        for module in (gemv, latents, mla, messages, routing):
             module.overlap = lambda: {"PDL": True, "launch_pdl": True}  # type: ignore[assignment]  # as there
     assert launch.overlap() == {"PDL": False}
     for fp8 in (False, True) if capability >= 89 else (False,):

@@ -1,5 +1,6 @@
 """Ranks beside one another; on a CPU their memory is a file that all map. Ranks import it, so it stands alone."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model import peers
-from model.kernels import peer_sum
+from model.kernels import messages
 from model.shard import Shard
 
 Shape = tuple[int, ...]
@@ -26,6 +27,19 @@ class Near:
         values = [self._draw(shape, dtype) for shape in shapes]
         exact = [self._exact(one) for one in values]
         return [self.shard.sum(one).cpu() for one in values], exact
+
+    def handed(self, shapes: Sequence[Shape]) -> bool:
+        """Whether parts of such shapes are collected and exchanged as they were given, sums between them."""
+        everyone, right = range(self.shard.size), True
+        for shape in shapes:
+            given = [torch.arange(math.prod(shape)).view(shape).add(1000 * rank) for rank in everyone]
+            parts = [one.to(self.device, torch.bfloat16) for one in given]
+            right &= torch.equal(self.shard.collect(parts[self.shard.rank]), torch.stack(parts))
+            self.shard.sum(parts[0].clone())
+            to_each = torch.stack([parts[self.shard.rank] + peer for peer in everyone])
+            own = torch.stack([part + self.shard.rank for part in parts])
+            right &= torch.equal(self.shard.exchange(to_each), own)
+        return bool(right)
 
     def replayed(self, shapes: Sequence[Shape], rounds: int) -> tuple[list[Tensor], list[Tensor]]:
         """Sums of bfloat16 in a CUDA graph, which is replayed with other values `rounds` times."""
@@ -77,7 +91,7 @@ class Near:
 
 def build_mapped(folder: Path, shard: Shard, device: torch.device) -> Near:
     """On a CPU. Few programs, which the interpreter runs one after the other; two hops from some hundred words on."""
-    peer_sum._PROGRAMS, peer_sum._HOP, peers.MOST = 8, 4096, 1 << 18
+    messages._PROGRAMS, messages._HOP, peers.MOST = 8, 4096, 1 << 18
     words = peers.memory_words(shard.size)
     maps = [
         torch.from_file(str(folder / str(rank)), shared=True, size=words, dtype=torch.int64)

@@ -38,5 +38,6 @@ def test_every_kernel_compiles(capability: int, tmp_path: Path) -> None:
         "_combine",
         "_pack",
         "_sum_peers",
+        "_send_peers",
     }
     assert made == expected | ({"_attend_fp8"} if capability >= 89 else set())

@@ -17,18 +17,19 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from model import peers
 from model.errors import LostRank
-from model.kernels import peer_sum
+from model.kernels import messages
 from model.parallel import Ranks
 from tests.model.peer_parts import Near, build_linked, build_mapped
 
 CPU = torch.device("cpu")
+HANDED = [(1, 96), (2, 3, 700), (1, 2), (4,)]
 SHAPES = [(1, 96), (3, 640), (1, 2), (2, 1500), (1, 96), (1, 96)]
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What ranks set by themselves, and rank 0 is to have as it was afterwards."""
-    for module, name in ((peer_sum, "_PROGRAMS"), (peer_sum, "_HOP"), (peers, "MOST"), (peers, "_open")):
+    for module, name in ((messages, "_PROGRAMS"), (messages, "_HOP"), (peers, "MOST"), (peers, "_open")):
         monkeypatch.setattr(module, name, getattr(module, name))
     yield
     peers.close_peers()
@@ -48,9 +49,10 @@ def test_sums_through_files_are_those_of_gloo(tmp_path: Path, small: None) -> No
     ranks: Ranks[Near] = Ranks(partial(build_mapped, tmp_path), [CPU] * 3, threads=1)
     try:
         words = [rows * columns // 2 for rows, columns in SHAPES]
-        assert min(words) < peer_sum.one_hop(3) < max(words)  # in one hop and in two
+        assert min(words) < messages.one_hop(3) < max(words)  # in one hop and in two
         close_to(ranks.ask("sums", SHAPES, torch.float32), torch.float32, 1e-6)
         close_to(ranks.ask("sums", SHAPES, torch.bfloat16), torch.bfloat16, 0.02)
+        assert all(ranks.ask("handed", HANDED))
     finally:
         ranks.close()
     assert peers.peers() is None
@@ -58,7 +60,7 @@ def test_sums_through_files_are_those_of_gloo(tmp_path: Path, small: None) -> No
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton's interpreter is for machines without a GPU")
 def test_what_is_given_up_does_not_wait(small: None) -> None:
-    peer_sum._PROGRAMS, peers.MOST = 2, 4096
+    messages._PROGRAMS, peers.MOST = 2, 4096
     memory = [torch.zeros(peers.memory_words(2), dtype=torch.int64) for _ in range(2)]
     near = peers.Peers(0, [one.data_ptr() for one in memory], CPU, memory)
     threading.Timer(0.5, near.give_up).start()
@@ -72,7 +74,7 @@ def test_only_small_whole_words_are_taken() -> None:
     wide = torch.zeros(4, 7168, dtype=torch.bfloat16)
     assert near.takes(wide) and near.takes(wide[1:]) and near.takes(wide.float())
     assert not near.takes(wide[:, :100])
-    assert not near.takes(torch.zeros(2, 3, dtype=torch.bfloat16))
+    assert not near.takes(torch.zeros(3, 3, dtype=torch.bfloat16))
     assert not near.takes(wide.double())
     assert not near.takes(torch.zeros(peers.MOST // 2 + 2, dtype=torch.bfloat16))
 
@@ -102,6 +104,11 @@ def test_sums_through_peers_are_those_of_nccl(linked: Ranks[Near]) -> None:
 def test_recorded_sums_follow_their_inputs(linked: Ranks[Near]) -> None:
     shapes = [(1, 7168)] * 20 + [(16, 7168), (1, 2048), (256, 7168), (1, 7168)]
     close_to(linked.ask("replayed", shapes, 50), torch.bfloat16, 0.03)
+
+
+@pytest.mark.gpu
+def test_what_ranks_hand_to_one_another_arrives(linked: Ranks[Near]) -> None:
+    assert all(linked.ask("handed", [*HANDED, (1, 16, 576), (64, 16, 528), (16, 16160), (256, 16160)]))
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The sum of what every rank of a model has, through memory of one another that they write into.
+"""Sums over the ranks of a model, and what they hand to one another, through memory that all of them write into.
 
 A word (4 bytes: a float32, or two bfloat16) travels with the number of the sum that it belongs to, its epoch, in one
 store of 8 bytes, which arrives whole: who finds the epoch has the word, and nothing else has to be waited for or
@@ -37,6 +37,11 @@ def one_hop(ranks: int) -> int:
     """The most words that are sent in one hop: two do not send so much less that they take less time."""
     saved = 8 * (ranks - 1) * (1 - 2 / ranks)  # bytes a word
     return int(_HOP / saved) if saved > 0 else 1 << 31
+
+
+def fits(words: int, ranks: int, slot: int) -> bool:
+    """Whether a slot takes so many words of each rank."""
+    return ranks * (words + _LARGE) <= slot
 
 
 def slot_words(words: int, ranks: int) -> int:
@@ -131,6 +136,49 @@ def _sum_peers(
     tl.store(epochs + program, epoch)
 
 
+@triton.jit
+def _send_peers(
+    values, out, table, epochs, rank, words, slot, RANKS: tl.constexpr, WIDE: tl.constexpr, PROGRAMS: tl.constexpr,
+    BLOCK: tl.constexpr, APART: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    wait(PDL)
+    program = tl.program_id(0)
+    epoch = tl.load(epochs + program) + 1
+    first = (epoch & 1).to(tl.int64) * slot
+    mark = epoch.to(tl.int64) << 32
+    own, stop = _memory(table, rank) + first, tl.load(table + RANKS).to(tl.pointer_type(tl.int32))
+    blocks = tl.cdiv(words, BLOCK)
+    part = blocks * BLOCK
+    offsets = tl.arange(0, BLOCK)
+    for block in range(program, blocks, PROGRAMS):
+        at = block * BLOCK + offsets
+        for peer in tl.static_range(RANKS):
+            start = values + peer * words if APART else values
+            packed = tl.load(start + at, mask=at < words, other=0).to(tl.int64) & 0xFFFFFFFF | mark
+            tl.store(_memory(table, peer) + first + rank * part + at, packed)
+    sender = tl.arange(0, WIDE)[:, None]
+    for block in range(program, blocks, PROGRAMS):
+        at = block * BLOCK + offsets[None, :]
+        got = _receive(own + at + tl.minimum(sender, RANKS - 1) * part, epoch, stop)
+        tl.store(out + sender * words + at, got, mask=(sender < RANKS) & (at < words))
+    tl.store(epochs + program, epoch)
+
+
+def send_peers(
+    values: Tensor, out: Tensor, table: Tensor, epochs: Tensor, rank: int, ranks: int, slot: int, apart: bool
+) -> None:
+    """Send contiguous int32 `values` [W] to all ranks, or if `apart` row k of [R, W] to rank k; `out` [R, W] is theirs.
+
+    The rest as `sum_peers` has it; R * (W + a block) words fit into a slot.
+    """
+    words = out.shape[1]
+    block = _SMALL if words <= _SMALL * programs(ranks) else _LARGE
+    _send_peers[(programs(ranks),)](
+        values, out, table, epochs, rank, words, slot, RANKS=ranks, WIDE=triton.next_power_of_2(ranks),
+        PROGRAMS=programs(ranks), BLOCK=block, APART=apart, num_warps=block // 64, **overlap(),
+    )  # fmt: skip
+
+
 def sum_peers(values: Tensor, table: Tensor, epochs: Tensor, rank: int, ranks: int, slot: int) -> None:
     """Replace contiguous `values`, bfloat16 in even number or float32, by their sums over all ranks.
 
@@ -138,7 +186,7 @@ def sum_peers(values: Tensor, table: Tensor, epochs: Tensor, rank: int, ranks: i
     their epochs, at first 0; and of an int32 that is not 0 once the sum is to be given up. `epochs`: int32
     [programs(R)], at first 0.
     """
-    words = values.view(torch.int32).view(-1)
+    words = values.view(-1).view(torch.int32)
     small = len(words) <= _SMALL * programs(ranks)
     block = _SMALL if small else _LARGE
     _sum_peers[(programs(ranks),)](
