@@ -10,6 +10,7 @@ from typing import Literal
 
 from app.query import kind_of
 from app.tables.plan import asks_for_rows
+from app.tables.subject import OF_TABLE, told_by_superlative
 from app.tables.words import Asked, explain_names, mentions
 from retrieval.tables.store import Listed
 
@@ -74,8 +75,9 @@ def route(question: str, tables: Sequence[Listed] = ()) -> Route:
 
 
 def _may_tell(question: str, table: Listed) -> bool:
-    """Whether a question names a column of the table, or the table and nothing that is unlike it."""
+    """Whether a question names a column of the table, in a word of its own or in a superlative, or names the table."""
     asked = Asked(question)
     named = mentions(asked, table.columns)
     explain_names(asked, table)
-    return any(one.whole for one in named) or (bool(named) and bool(asked.explained))
+    by_name = bool(asked.explained) and (bool(named) or OF_TABLE.search(question) is not None)
+    return by_name or told_by_superlative(question, table) or any(one.whole for one in named)

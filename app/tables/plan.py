@@ -86,6 +86,13 @@ def plan(question: str, table: Listed, rows: Sequence[Row]) -> Plan | None:
     explain_names(subject.asked, table)
     used = [one for one in (made.measure, *(c.column for c in bounded)) if one is not None]
     explain_units(subject.asked, used)
+    # "of runners", where each row is a runner; "in the Safety category", where a condition is on categories
+    conditioned = {one.column.place for one in bounded}
+    for one in subject.named:
+        if one.whole and (
+            one.column.place in conditioned or (one.column.kind == "text" and subject.is_key(one.column))
+        ):
+            subject.asked.explain(one.words)
     heads = {place for one in subject.named for place in one.words}
     unpaid = not set(subject.costs) <= heads and not any(map(is_money, used))
     return None if unpaid or subject.asked.unexplained() else replace(made, conditions=tuple(bounded))

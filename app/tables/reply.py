@@ -13,6 +13,7 @@ from app.shelf import Library, Shelf
 from app.tables.conditions import in_words
 from app.tables.plan import Plan, asks_for_rows, plan
 from app.tables.sql import query, rows_query
+from app.tables.subject import told_by_superlative
 from app.tables.words import Asked, explain_names, header_stems, mentions
 from app.turn import Turn
 from retrieval.errors import QueryRefused
@@ -65,34 +66,41 @@ def within(ask: Ask, question: str, library: Library) -> list[Listed]:
 def reply(turn: Turn, library: Library, tables: Sequence[Listed]) -> bool:
     """Answer the turn from one of `tables`, if that is what it asks and one alone answers with certainty."""
     with turn.timed("retrieve"):
-        found = list(_planned(turn.standalone, tables, library))
+        found = _planned(turn.standalone, tables, library)
         if len({(table.text_sha256, table.sheet, table.cells) for table, _, _ in found}) != 1:
             return False
-        table, rows, made = found[0]
         try:
-            return _answer(turn, table, rows, made)
+            return _answer(turn, *found[0])
         except QueryRefused:
             return False
 
 
-def _planned(question: str, tables: Sequence[Listed], library: Library) -> Iterator[tuple[Listed, list[Row], Plan]]:
-    """The tables that explain the whole question, each with its plan."""
+def _planned(question: str, tables: Sequence[Listed], library: Library) -> list[tuple[Listed, list[Row], Plan]]:
+    """The tables that explain the whole question, each with its plan; none where not all likely ones could be read.
+
+    A table that is told by a superlative alone ("the most expensive item") gives way to those that are named.
+    """
     likely = sorted(((n, table) for table in tables if (n := _shared(question, table))), key=lambda pair: -pair[0])
-    left = _ROWS
-    for _, table in likely[:_TABLES]:
-        left -= table.row_count
-        if left < 0:
-            return
+    found: list[tuple[float, Listed, list[Row], Plan]] = []
+    read = 0
+    for looked, (n, table) in enumerate(likely):
+        read += table.row_count
+        if looked == _TABLES or read > _ROWS:
+            found = [one for one in found if one[0] > n]  # those that were not read could answer as well
+            break
         rows = library.table_rows(table.id)
         if (made := plan(question, table, rows)) is not None:
-            yield table, rows, made
+            found.append((n, table, rows, made))
+    named = [one for one in found if one[0] >= 1]
+    return [(table, rows, made) for _, table, rows, made in named or found]
 
 
-def _shared(question: str, table: Listed) -> int:
-    """How many words of the question are in a header or in the table's names."""
+def _shared(question: str, table: Listed) -> float:
+    """How many words of the question are in a header or in the table's names; a superlative is half of one."""
     asked = Asked(question)
     explain_names(asked, table)
-    return len(asked.explained | {place for one in mentions(asked, table.columns) for place in one.words})
+    told = 0.5 if told_by_superlative(question, table) else 0.0
+    return told + len(asked.explained | {place for one in mentions(asked, table.columns) for place in one.words})
 
 
 def _answer(turn: Turn, table: Listed, rows: Sequence[Row], made: Plan) -> bool:

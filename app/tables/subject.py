@@ -30,7 +30,7 @@ _PARTED = re.compile(
     r"|nach|por cada|por|par)\s+(?:the\s+)?(?P<word>\w+)",
     re.IGNORECASE,
 )
-_OF_TABLE = re.compile(
+OF_TABLE = re.compile(
     r"\b(?:different|distinct|unique|rows?|entries|records?|lines|listed|recorded|tables?|sheet|file|csv|verschiedene?\w*"
     r"|zeilen|einträge)\b",
     re.IGNORECASE,
@@ -141,7 +141,7 @@ class Subject:
 
     def means_table(self) -> bool:
         """Whether the question says that it is about a table, or names this one by words that no header has."""
-        if _OF_TABLE.search(self.asked.text):
+        if OF_TABLE.search(self.asked.text):
             return True
         asked = Asked(self.asked.text)
         explain_names(asked, self.table)
@@ -151,6 +151,11 @@ class Subject:
 def is_about(column: Column, about: frozenset[str]) -> bool:
     """Whether a superlative with these header words ("heaviest") may be about the column."""
     return bool({stem(word) for word in about} & set(header_stems(column))) or (is_price(about) and is_money(column))
+
+
+def told_by_superlative(question: str, table: Listed) -> bool:
+    """Whether a superlative of the question ("heaviest") is about a column that it need not name."""
+    return any(is_about(column, said.about) for said in figures(question) for column in table.columns)
 
 
 def is_money(column: Column) -> bool:

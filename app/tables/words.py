@@ -23,7 +23,7 @@ _SMALL = (
     " had die der das den dem des ein eine einer eines ist sind war waren wie viel viele welche welcher welches hat"
     " haben im in am an auf bei von zu zum zur pro je für und oder mit als gibt es aller alle was wurden wurde zeige"
     " liste nenne nach hoch el la los las de del en es son cuál cuáles qué fue le les des du est sont quel quelle"
-    " quels quelles dans un une hay por para"
+    " quels quelles dans un une hay por para zeilen einträge"
 )
 SMALL = STOP_WORDS | frozenset(_SMALL.split())
 """Words that ask for nothing by themselves."""

@@ -1,6 +1,7 @@
 """Questions over rows: what is answered by a query, with its rows cited, and what is left to the usual way."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ def ask(library: Library, question: str, **options: Any) -> Answer:
         ("Who is the customer with the highest revenue?", "Anna Holm: 85.00 EUR [1]", "G2:G6"),
         ("Which product has the highest unit price?", "Net: 30.00 [1]", "F4"),
         ("What is the cheapest annual berth?", "Mud annual: 61.00 GBP [1]", "C5"),
+        ("What is the average unit price of sales over 2.55?", "11.8 [1]", "F3:F6"),
         ("How many trips did the Dunlin make in summer?", "40 [1]", "B2"),
         ("Wie hoch ist die durchschnittliche Gebühr?", "€1107.25 [1]", "C2:C3"),
         ("Welches Boot ist länger als 10 m?", "1 row where Länge is over 10 [1]:\n- Wal: 12.10", "A3"),
@@ -126,6 +128,21 @@ def test_a_question_over_rows_is_answered_by_a_query(library: Library, question:
 def test_what_is_not_certain_goes_the_usual_way(library: Library, question: str) -> None:
     answer = ask(library, question)
     assert answer.query is None and answer.answer.startswith("The usual way")
+
+
+def test_a_table_that_is_only_told_by_a_superlative_gives_way_to_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Item,Price EUR\nhammer,12\nsaw,30\n")
+    (tmp_path / "b.csv").write_text("Name,Salary EUR\nAna,4000\nBo,3000\n")
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+    ingest(library, [tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert ask(library, "What is the most expensive item?").answer.startswith("saw: 30 EUR")
+    library.close()
+
+
+def test_among_more_tables_than_are_read_none_is_certain(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(library, "What is the total revenue?").query
+    monkeypatch.setattr("app.tables.reply._ROWS", 3)
+    assert ask(library, "What is the total revenue?").query is None
 
 
 def test_rows_that_have_no_figure_are_named(library: Library) -> None:
