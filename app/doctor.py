@@ -74,10 +74,19 @@ def _installation() -> Iterator[Finding]:
         yield Finding("faiss", "ok", "installed")
     else:
         yield Finding("faiss", "problem", "not installed", "pip install 'loci-assistant[cpu]', or [gpu].")
-    if find_spec("llama_cpp"):
-        yield Finding("gguf", "ok", "llama-cpp-python is installed")
-    else:
-        yield Finding("gguf", "warning", "GGUF models cannot be opened", "pip install 'loci-assistant[gguf]'")
+    yield _gguf()
+
+
+def _gguf() -> Finding:
+    if not find_spec("llama_cpp"):
+        return Finding("gguf", "warning", "GGUF models cannot be opened", "pip install 'loci-assistant[gguf]'")
+    from model.llama_library import uses_gpus
+    from model.plan.machine import visible_gpus
+    from model.plan.make import IDLE_GPUS, WITH_CUDA
+
+    if visible_gpus() and not uses_gpus():
+        return Finding("gguf", "warning", IDLE_GPUS, WITH_CUDA)
+    return Finding("gguf", "ok", "llama-cpp-python is installed")
 
 
 def _folders(profile: Profile, fix: bool) -> Iterator[Finding]:

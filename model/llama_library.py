@@ -53,6 +53,14 @@ def library() -> Any:
     return native
 
 
+def uses_gpus() -> bool | None:
+    """Whether the library that is installed runs models on GPUs; None where none is."""
+    try:
+        return bool(library().llama_supports_gpu_offload())
+    except MissingExtra:
+        return None
+
+
 def forget() -> None:
     """Begin to collect words and allocations anew."""
     _log.clear()

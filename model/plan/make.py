@@ -6,6 +6,7 @@ from pathlib import Path
 
 from model.errors import UnknownModel, UnsupportedOperation
 from model.files import as_path
+from model.llama_library import uses_gpus
 from model.open import resolve
 from model.plan.gguf_header import parts
 from model.plan.machine import Machine, disk_rate, this_machine
@@ -15,6 +16,12 @@ from model.plan.published import published
 from model.plan.result import Plan
 from model.plan.shape import Shape, read_shape
 from model.settings import ModelSettings
+
+IDLE_GPUS = "The GPU stays idle: llama-cpp-python is built without support for it."
+WITH_CUDA = (
+    "Build it with: CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python"
+)
+"""What mends that; it takes CUDA's compiler."""
 
 
 def make_plan(
@@ -53,8 +60,7 @@ def _plan_published(
     notes: Path | None,
     machine: Machine | None,
 ) -> Plan:
-    key = note_key(shape)
-    plan = plan_gguf(reference, shape, machine or this_machine(), settings, Notes(notes).errors(key), key)
+    plan = _by_llama(reference, shape, settings, notes, machine or this_machine(), real=machine is None)
     said = f"It is not here yet, and planned by its published shape. To bring it: {'; '.join(commands)}"
     return replace(plan, where=(said, *plan.where)) if plan.fits else plan
 
@@ -75,8 +81,22 @@ def plan_file(
     here = machine or this_machine(measured)
     if machine is None and shape.weights.bytes > here.host_free + sum(gpu.free for gpu in here.gpus):
         here = replace(here, disk_bandwidth=disk_rate(parts(file)[0]))
+    return _by_llama(reference or str(file), shape, settings, notes, here, real=machine is None)
+
+
+def _by_llama(
+    reference: str, shape: Shape, settings: ModelSettings, notes: Path | None, machine: Machine, real: bool
+) -> Plan:
+    """On a `real` machine, as the library that is installed can use it."""
+    idle = real and machine.gpus and settings.gpu_layers and uses_gpus() is False
     key = note_key(shape)
-    return plan_gguf(reference or str(file), shape, here, settings, Notes(notes).errors(key), key)
+    here = replace(machine, gpus=()) if idle else machine
+    plan = plan_gguf(reference, shape, here, settings, Notes(notes).errors(key), key)
+    if not idle:
+        return plan
+    if plan.refusal is not None:
+        return replace(plan, refusal=replace(plan.refusal, reason=f"{plan.refusal.reason} {IDLE_GPUS} {WITH_CUDA}"))
+    return replace(plan, faster=(f"{IDLE_GPUS} {WITH_CUDA}", *plan.faster))
 
 
 def note_key(shape: Shape) -> str:

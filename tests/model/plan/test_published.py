@@ -1,4 +1,4 @@
-"""Plans of models that are not here yet."""
+"""Plans of models that are not here yet, and for GPUs that the installed library cannot use."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from model.errors import UnknownModel
+from model.plan import make
 from model.plan.machine import GIB, Machine, gpu
 from model.plan.make import make_plan
 from model.settings import ModelSettings
@@ -36,3 +37,17 @@ def test_without_a_quantisation_the_mend_names_them() -> None:
 def test_what_the_table_lacks_has_to_be_fetched() -> None:
     with pytest.raises(UnknownModel, match="Fetch it first"):
         make_plan("hf:some/model:Q4_K_M", ModelSettings(), machine=MACHINE)
+
+
+@pytest.mark.parametrize(("built", "used"), [(True, True), (None, True), (False, False)])
+def test_gpus_count_only_where_the_library_uses_them(
+    built: bool | None, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`None`: it is not installed, and may be built either way."""
+    monkeypatch.setattr(make, "this_machine", lambda: MACHINE)
+    monkeypatch.setattr(make, "uses_gpus", lambda: built)
+    made = make_plan("hf:unsloth/GLM-4.7-Flash-GGUF:Q4_K_M", ModelSettings())
+    assert made.fits and (made.gpu_layers > 0) == used
+    assert any("GGML_CUDA" in one for one in made.faster) != used
+    large = make_plan("hf:unsloth/DeepSeek-V3.1-GGUF:Q4_K_M", ModelSettings())
+    assert large.refusal is not None and ("GGML_CUDA" in large.refusal.reason) != used
