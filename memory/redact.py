@@ -104,6 +104,7 @@ _DIGITS = r"(?:\d{4,8}|\d\d[ -]\d\d|\d(?:[ -]\d){3,7})"
 _PIN = (
     r"\b(?:PIN|(?i:pass\ ?code|pin[ -]?(?:number|code|nummer)|(?:my|our|your|his|her|their|mein\w*)\ pin|geheimzahl))\b"
 )
+"""An Indian postal code that is called a PIN goes with them: better than that one stays."""
 _CVV = r"\b(?i:cv[vc]2?|cvn|card\ (?:verification|security)\ (?:code|value|number)|kartenprüfnummer)\b"
 _SSN = r"(?!000|666|9)\d{3}[ .-]?(?!00)\d{2}[ .-]?(?!0000)\d{4}"
 _MINE = r"\s+(?i:is|was|ist)\s+(?:(?i:my|our|your|his|her|their|the|mein\w*|die)\s+)(?:[\w'’-]+\s+){0,2}?"

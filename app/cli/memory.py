@@ -83,7 +83,7 @@ def recall(
     with workspace(ctx) as opened:
         found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
         if missing := opened.memory.unembedded():
-            note(f"{missing:,} memories were embedded by another embedder: by words alone until `loci memory reindex`.")
+            note(f"Recalled by words alone, until `loci memory reindex`: {missing:,} that another embedder embedded.")
     if as_json:
         print_json([memory_json(item.memory, item.score) | {"parts": item.parts} for item in found])
     else:

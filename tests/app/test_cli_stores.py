@@ -81,7 +81,7 @@ def test_memories_that_another_embedder_embedded_are_named_with_the_mend(
     loci("memory", "add", "My office is in C3.")
     assert "reindex" not in loci("memory", "recall", "Where is my office?").err
     monkeypatch.setattr(FakeEmbedder, "id", "another")
-    assert "1 memories" in (err := loci("memory", "recall", "my office in C3").err) and "loci memory reindex" in err
+    assert "1 that another" in (err := loci("memory", "recall", "my office in C3").err) and "loci memory reindex" in err
     assert "unembedded: 1\n" in loci("memory", "stats").out
     assert loci("memory", "reindex").code == 0
     assert "reindex" not in loci("memory", "recall", "my office in C3").err
