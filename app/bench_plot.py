@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import BadInput
-from model.errors import MissingExtra
+from model.errors import MissingExtra, install_command
 
 if TYPE_CHECKING:
     from model.bench import Row
@@ -23,7 +23,7 @@ def check_plot(file: Path) -> None:
     if not file.absolute().parent.is_dir():
         raise BadInput(f"There is no folder {file.absolute().parent}.", "Make it first.")
     if find_spec("matplotlib") is None:
-        raise MissingExtra("A plot needs matplotlib.", "Install it with: pip install 'loci-assistant[plot]'")
+        raise MissingExtra("A plot needs matplotlib.", install_command("plot"))
 
 
 def draw(title: str, rows: Sequence["Row"], file: Path) -> None:

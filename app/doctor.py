@@ -14,6 +14,7 @@ from app.answer import Profile
 from app.errors import BadSettings, LociError
 from app.profile import PRIVATE, make_private, shelves
 from app.workspace import Workspace
+from model.errors import install_command
 from retrieval.cipher import is_encrypted
 
 SPACE = 1 << 30
@@ -73,13 +74,13 @@ def _installation() -> Iterator[Finding]:
     if find_spec("faiss"):
         yield Finding("faiss", "ok", "installed")
     else:
-        yield Finding("faiss", "problem", "not installed", "pip install 'loci-assistant[cpu]', or [gpu].")
+        yield Finding("faiss", "problem", "not installed", f"{install_command('cpu')}, or [gpu]")
     yield _gguf()
 
 
 def _gguf() -> Finding:
     if not find_spec("llama_cpp"):
-        return Finding("gguf", "warning", "GGUF models cannot be opened", "pip install 'loci-assistant[gguf]'")
+        return Finding("gguf", "warning", "GGUF models cannot be opened", install_command("gguf"))
     from model.llama_library import uses_gpus
     from model.plan.machine import visible_gpus
     from model.plan.make import IDLE_GPUS, WITH_CUDA
@@ -141,7 +142,7 @@ def _embedder(workspace: Workspace) -> list[str]:
 
 
 def _model(workspace: Workspace) -> list[str]:
-    workspace.engine().describe()
+    workspace.load()
     return []
 
 

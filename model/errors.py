@@ -1,5 +1,8 @@
 """What can go wrong with a model, in words for the person at the door. Knows nothing about how errors are shown."""
 
+import shlex
+import sys
+from importlib.util import find_spec
 from typing import ClassVar
 
 
@@ -16,6 +19,14 @@ class ModelError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.mend}".strip()
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra beside this very program, whose Python the `pip` of a shell may not reach
+    (a virtual environment, pipx); what uv installs has no pip."""
+    python = shlex.quote(sys.executable)
+    tool = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
+    return f"{tool} 'loci-assistant[{extra}]'"
 
 
 def why(error: Exception) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Config, read_config
-from model.errors import BadCheckpoint, MissingExtra, UnsupportedArchitecture
+from model.errors import BadCheckpoint, MissingExtra, UnsupportedArchitecture, install_command
 from model.files import read_object
 from model.tokenizer import template_source
 
@@ -58,7 +58,7 @@ def export(folder: Path, file: Path, type: Type = "f32", progress: Callable[[int
     try:
         from gguf import GGUFWriter
     except ImportError as error:
-        raise MissingExtra("Writing GGUF needs the gguf package.", "pip install 'loci-assistant[gguf]'") from error
+        raise MissingExtra("Writing GGUF needs the gguf package.", install_command("gguf")) from error
     from model.checkpoint import tensor_reader
 
     config = read_config(folder)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from model.errors import MissingExtra
+from model.errors import MissingExtra, install_command
 
 _WARNING, _ERROR = 3, 4
 _BUFFER = re.compile(r"(\S+)\s+(model|KV|RS|compute|output) buffer size\s*=\s*([\d.]+) MiB")
@@ -32,7 +32,7 @@ def library() -> Any:
     except ImportError as error:
         raise MissingExtra(
             "GGUF models need llama-cpp-python, which is not installed.",
-            "Install it: pip install 'loci-assistant[gguf]' (it is compiled; a C++ compiler is needed).",
+            f"{install_command('gguf')} (it is compiled; a C++ compiler is needed).",
         ) from error
     if not _callbacks:
 

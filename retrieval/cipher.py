@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.errors import DatabaseProblem, EncryptionMissing, WrongKey
+from retrieval.errors import DatabaseProblem, EncryptionMissing, WrongKey, install_command
 
 _PLAIN = b"SQLite format 3\0"
 _PAGE = 4096  # SQLCipher 4, like the numbers below: it ends each page with the vector of its block chain and an HMAC
@@ -66,7 +66,7 @@ def needed(module: str, extra: str = "encryption") -> Any:
     except ImportError:
         raise EncryptionMissing(
             "This profile is encrypted, or is to be, and a package for that is not installed.",
-            f"pip install 'loci-assistant[{extra}]'",
+            install_command(extra),
         ) from None
 
 

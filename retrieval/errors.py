@@ -1,6 +1,17 @@
 """What can go wrong with documents and their library, in words for the person at the door."""
 
+import shlex
+import sys
+from importlib.util import find_spec
 from typing import ClassVar
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra beside this very program, whose Python the `pip` of a shell may not reach
+    (a virtual environment, pipx); what uv installs has no pip."""
+    python = shlex.quote(sys.executable)
+    tool = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
+    return f"{tool} 'loci-assistant[{extra}]'"
 
 
 class RetrievalError(Exception):

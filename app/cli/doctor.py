@@ -19,7 +19,7 @@ def doctor(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the installation and the profile, and say how to mend what is wrong.
+    """Check the installation and the profile, and say how to mend what is wrong. A resident goes on running.
 
     \b
     loci doctor
@@ -27,10 +27,13 @@ def doctor(
     """
     from app.doctor import examine
     from app.profile import open_profile
+    from app.resident.place import Place
 
     findings = []
-    opening = partial(workspace, ctx, alone=True, model__reference=model)
-    for finding in examine(open_profile(profile_name(ctx)), opening, fix=fix):
+    profile = open_profile(profile_name(ctx))
+    own = model is not None or Place.of(profile).holder() is None  # else the model that answers is the one examined
+    opening = partial(workspace, ctx, alone=own, keep=True, model__reference=model)
+    for finding in examine(profile, opening, fix=fix):
         findings.append(finding)
         if not as_json:
             say(f"{finding.state:8} {finding.check:10} {finding.detail or 'in order'}")

@@ -62,11 +62,12 @@ class Root(NamedTuple):
 
 
 @contextmanager
-def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iterator[Workspace]":
+def workspace(ctx: typer.Context, *, alone: bool = False, keep: bool = False, **flags: Any) -> "Iterator[Workspace]":
     """The profile that `--profile` names, opened for one command. Flags by key, `__` for the dot; None is not given.
 
     :param alone: the model runs in this process whatever the settings say, since it is measured or examined; the
         resident's makes room for it.
+    :param keep: the resident goes on beside it.
     """
     from app.resident.client import stop
     from app.resident.place import Place
@@ -79,7 +80,7 @@ def workspace(ctx: typer.Context, *, alone: bool = False, **flags: Any) -> "Iter
     with kind.open(profile_name(ctx), given) as opened, loading() as moved:
         if alone:
             opened.keys.take_over(opened.profile)
-        if alone and stop(Place.of(opened.profile), at_once=False):
+        if alone and not keep and stop(Place.of(opened.profile), at_once=False):
             note("The resident has ended: this command loads models itself.")
         opened.loading = moved
         opened.keys.ask = asker()

@@ -81,16 +81,14 @@ def _tell_token(ctx: typer.Context, new: bool, as_json: bool) -> None:
 def _listen(opened: "Workspace", collections: tuple[str, ...], open_to_all: bool) -> None:
     from app.errors import BadInput
     from app.serve.token import token_of
-    from model.errors import MissingExtra
+    from model.errors import MissingExtra, install_command
 
     try:
         from app.serve.gate import LOOPBACK
         from app.serve.http import Served
         from app.serve.run import listen, server, url_of  # 0.4 s
     except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"Serving needs {error.name}.", "Install it with: pip install 'loci-assistant[serve]'"
-        ) from None
+        raise MissingExtra(f"Serving needs {error.name}.", install_command("serve")) from None
     settings = opened.settings.serve
     if open_to_all and settings.host not in LOOPBACK:
         raise BadInput(f"Whoever reaches {settings.host} could ask.", "Leave --no-token out, or --host.")
@@ -115,12 +113,12 @@ def _listen(opened: "Workspace", collections: tuple[str, ...], open_to_all: bool
 
 
 def _speak_mcp(opened: "Workspace", collections: tuple[str, ...]) -> None:
-    from model.errors import MissingExtra
+    from model.errors import MissingExtra, install_command
 
     try:
         from app.serve.mcp import serve  # 1 s
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"MCP needs {error.name}.", "Install it with: pip install 'loci-assistant[mcp]'") from None
+        raise MissingExtra(f"MCP needs {error.name}.", install_command("mcp")) from None
     serve(opened, _turns(opened), collections, opened.settings.serve.remember)
 
 

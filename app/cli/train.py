@@ -126,10 +126,11 @@ def _draw(options: "Options") -> None:
     from importlib.util import find_spec
 
     from app.train_plot import draw_training
+    from model.errors import install_command
     from model.train.runlog import RunLog
 
     if find_spec("matplotlib") is None:
-        note("No curves drawn: that needs matplotlib (pip install 'loci-assistant[plot]').")
+        note(f"No curves drawn: that needs matplotlib ({install_command('plot')}).")
         return
     draw_training(options.recipe.stem, RunLog(options.out).entries(), options.out / "training.svg")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from app.errors import BadInput
 from model.engine import Delta, Engine, Message, Prompt, Request, Sampling
-from model.errors import MissingExtra
+from model.errors import MissingExtra, install_command
 from model.remote_engine import RemoteEngine
 
 _CHAT = "\x00messages:"
@@ -85,9 +85,7 @@ def _run(tasks: Sequence[str], folder: Path, engine: Engine, options: HarnessOpt
         from lm_eval import simple_evaluate  # with datasets, pandas and pyarrow: 5 s
         from lm_eval.tasks import TaskManager
     except ImportError as error:
-        raise MissingExtra(
-            "These measurements need lm-evaluation-harness.", "Install it with: pip install 'loci-assistant[eval]'"
-        ) from error
+        raise MissingExtra("These measurements need lm-evaluation-harness.", install_command("eval")) from error
     from app.evaluation.harness_model import as_harness_model
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -251,10 +251,19 @@ def test_stopping_ends_answers_in_words(server: Server, door: Door, profile: Pro
 
 def test_a_command_that_loads_models_itself_makes_it_end(server: Server, profile: Profile, loci: Run) -> None:
     assert loci("resident", "status", "--json").json["running"]
-    assert "The resident has ended" in loci("doctor").err
+    assert "The resident has ended" in loci("eval", "grounding", "--dataset", "clapnq", "--path", ".").err
     assert Place.of(profile).holder() is None
     ran = loci("resident", "status")
     assert ran.code == 3 and "No resident runs" in ran.err
+
+
+@pytest.mark.parametrize("options", [[], ["--model", "embedded"]])
+def test_the_doctor_leaves_it_running(server: Server, profile: Profile, loci: Run, options: list[str]) -> None:
+    pid = Place.of(profile).holder()
+    assert pid is not None
+    found = {one["check"]: one["state"] for one in loci("doctor", "--json", *options).json}
+    assert found["model"] == "ok" and found["library"] == "ok"
+    assert Place.of(profile).holder() == pid
 
 
 def test_who_converts_the_profile_is_waited_for_and_not_ended(
