@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from app.qualifiers import denies
 from app.sentences import STOP_WORDS, Range, stem, word_ranges
 
 Kind = Literal[
@@ -42,11 +43,15 @@ class Wanted:
     """Stem of that noun."""
     lead: str = ""
     """The question word."""
+    denied: bool = False
+    """Whether the question itself denies ("What may not be kept?")."""
 
 
 _LEADS: tuple[tuple[str, Kind], ...] = (
+    (r"how much .*\b(?:weighs?|holds?|contains?|carry|carries|stores?|uses?|consumes?|measures?|water|power|energy|fuel"
+     r"|space|room|memory)\b", "number"),
     (r"how (?:much (?:do(?:es)?|did|is|are|was|were|will|would|should|must|has|have)|expensive|costly)", "money"),
-    (r"(?:what|which|how (?:much|high|big|large)) .{0,30}\b(?:price|cost|fees?|fares?|rent|salary|budget|deposit"
+    (r"(?:what|which|how (?:much|high|big|large)) .{0,60}\b(?:price|cost|fees?|fares?|rent|salary|budget|deposit"
      r"|fines?|charges?)\b", "money"),
     (r"how (?:often|frequently)|(?:what|which) frequency", "frequency"),
     (r"how (?:long|old)|(?:what|which) (?:duration|length of time|age)|for how long", "duration"),
@@ -77,8 +82,8 @@ _LEADS: tuple[tuple[str, Kind], ...] = (
     (r"¿?por qué|pourquoi\b|warum\b|.*为什么", "reason"),
 )  # fmt: skip
 _COMPILED = tuple(
-    (re.compile(rf"(?:^|.*?[,;:] |.*? )??(?:{p})" if not p.startswith(".*") else p, re.I), k) for p, k in _LEADS[:12]
-) + tuple((re.compile(p, re.I), k) for p, k in _LEADS[12:])
+    (re.compile(rf"(?:^|.*?[,;:] |.*? )??(?:{p})" if not p.startswith(".*") else p, re.I), k) for p, k in _LEADS[:13]
+) + tuple((re.compile(p, re.I), k) for p, k in _LEADS[13:])
 _QUESTION_WORD = re.compile(r"\b(how many|how much|how|what|which|who|whom|whose|when|where|why)\b", re.I)
 _FOCUS = re.compile(r"\b(?:how many|how much|what|which|whose)\s+((?:[\w'’-]+\s*){1,4})", re.I)
 
@@ -95,7 +100,7 @@ def wanted(question: str) -> Wanted:
                 break
             focus = stem(word)
             break
-    return Wanted(kind, focus, lead.group(1).lower() if lead else "")
+    return Wanted(kind, focus, lead.group(1).lower() if lead else "", denies(question))
 
 
 # ---- spans --------------------------------------------------------------------------------------
@@ -262,7 +267,16 @@ def _loose_end(text: str, start: int, end: int) -> bool:
     ].count("]")
 
 
+_COUNTED: frozenset[Kind] = frozenset({"number", "money", "percent", "contact"})
+_COUNT = re.compile(rf"[\d@]|www\.|\b{_NUMBER_WORD}\b|\b(?:an?|both|several|few|many|free|all|every|each)\b", re.I)
+
+
 def has_kind(body: str, asked: Wanted) -> bool:
     """Whether `body` holds a span of the kind asked for; True where no kind can be told from the form."""
     fitting = FITTING.get(asked.kind)
     return fitting is None or any(span.kind in fitting for span in spans(body, (0, len(body)), limit=24))
+
+
+def may_answer(body: str, asked: Wanted) -> bool:
+    """Whether a sentence that is asked for an amount names one, or says that there is none."""
+    return asked.kind not in _COUNTED or _COUNT.search(body) is not None or denies(body)

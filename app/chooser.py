@@ -11,8 +11,11 @@ from app.answer import LeftOut, Text, TurnEvent, Used, Window
 from app.answer_types import FITTING
 from app.answerable import answerable
 from app.judge import EngineJudge
+from app.lookup import is_about
+from app.paragraphs import is_row
+from app.qualifiers import limited, turned
 from app.query import FIRST_PERSON, to_second_person
-from app.sentences import STOP_WORDS, Range, content_words, is_row
+from app.sentences import STOP_WORDS, Range, content_words
 from app.settings_assistant import AssistantSettings
 from app.spans import CLEAR, Choice, choose
 from app.turn import Turn
@@ -63,11 +66,13 @@ class Chooser:
         if nearest is not None and self._remembers(turn, nearest[1], alone=False):
             self._remembered = nearest
         if self._remembered is None and turn.passages:
-            texts = [SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense) for p in turn.passages]
+            texts = [
+                SpanText(p.text, f"{p.title} {p.locator.section or ''}", p.dense, p.start == 0) for p in turn.passages
+            ]
             self._choice = choose(
                 read_query(turn.query or turn.standalone).words, texts, turn.shelf.library.embed, judge
             )
-            self._choice = self._held_to_text(turn, self._choice)
+            self._choice = _held_to_row(turn, self._held_to_text(turn, self._choice))
         if nearest is not None and not self._answers(self._choice) and self._remembers(turn, nearest[1], alone=True):
             self._remembered = nearest
         turn.usage = judge.usage if judge is not None else turn.usage
@@ -108,7 +113,11 @@ class Chooser:
     def _held_to_text(self, turn: Turn, choice: Choice | None) -> Choice | None:
         """The choice with the confidence that a text which was handed over answers at all: no search picked it out of
         many, so that its being near says more."""
-        if choice is None or not turn.shelf.holds((passage := turn.passages[choice.unit.text]).document):
+        if (
+            choice is None
+            or choice.cell is not None
+            or not turn.shelf.holds((passage := turn.passages[choice.unit.text]).document)
+        ):
             return choice
         sure = answerable(read_query(turn.query or turn.standalone).words, passage, turn.shelf)
         return choice if sure is None else replace(choice, confidence=sure)
@@ -165,17 +174,29 @@ class Chooser:
                 if turn.ask.use_library
                 else "The library was left out and no memory answers."
             )
+        if self._choice is not None and self._choice.cell is not None:
+            return f"The row on it has nothing under “{self._choice.cell.column}”."
         return (
             f"No passage supports an answer: the best has confidence {turn.confidence:.3f}, under "
             f"{self._settings.abstain_below:.2f}."
         )
 
 
+def _held_to_row(turn: Turn, choice: Choice | None) -> Choice | None:
+    """The choice without confidence where it is a whole row that the question names by columns alone."""
+    if choice is None or choice.cell is not None:
+        return choice
+    text = turn.passages[choice.unit.text].text
+    if field_of(text, choice) is not None or is_about(text, choice.unit.range, choice.words):
+        return choice
+    return replace(choice, confidence=0.0)
+
+
 def written(text: str, choice: Choice) -> str:
     """What is said: the field of a row, the span with its unit, or the sentence without its bullet or number."""
     if (field := field_of(text, choice)) is not None:
         start, end = field
-    elif choice.short:
+    elif choice.short and (choice.wanted.denied or not turned(text, choice.unit.range, with_unit(text, choice))):
         start, end = with_unit(text, choice)
     else:
         start, end = choice.unit.range
@@ -190,6 +211,10 @@ def field_of(text: str, choice: Choice) -> Range | None:
     too: that is what the row is about.
     """
     first, last = choice.unit.range
+    if choice.cell is not None:
+        label = f"{choice.cell.column}: "
+        start, end = choice.span
+        return start - len(label) if text.endswith(label, first, start) else start, end
     row = text[first:last]
     separator = next((one for one in ("; ", " | ", "\t") if one in row), None)
     if separator is None or "\n" in row or not is_row(row):
@@ -226,7 +251,7 @@ def with_unit(text: str, choice: Choice) -> Range:
         unit = _UNIT.match(text, end, choice.unit.range[1])
         if unit is not None and unit.group(1).casefold() not in STOP_WORDS:
             end = unit.end()
-    return start, end
+    return limited(text, choice.unit.range, (start, end))
 
 
 def _refusal(turn: Turn) -> str:

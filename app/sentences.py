@@ -7,7 +7,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-Range = tuple[int, int]
+from app.paragraphs import Range as Range
+from app.paragraphs import blocks, is_row
 
 _BREAK = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）]*")
 _ABBREVIATION = re.compile(
@@ -16,9 +17,6 @@ _ABBREVIATION = re.compile(
     r"|\b[A-Za-z]|\.[A-Za-z])\.$",
     re.IGNORECASE,
 )
-_OWN_LINE = re.compile(r"\s*(?:[-*+•–]\s|\d{1,3}[.)]\s|#{1,6}\s|\||>|```|={3,}|-{3,})")
-_HEADING = re.compile(r"#{2,6}[ \t]|#[ \t][^\n]*(?:\Z|\n[ \t]*(?:\n|\Z))")
-_FIELD = re.compile(r"[^\s:;|][^:;|\n]{0,40}:\s")
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*|[^\W_]+")
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 
@@ -161,59 +159,10 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
     """Ranges of the units of `text[start:end]`, in order, without the white space around them."""
     end = len(text) if end is None else end
     found: list[Range] = []
-    for first, last in _blocks(text, start, end):
-        found.extend(_split(text, first, last))
+    whole, lone = blocks(text, start, end)
+    for block in whole:
+        found.extend([_trim(text, *block)] if block in lone else _split(text, *block))
     return found
-
-
-def is_heading(text: str, unit: Range) -> bool:
-    """Whether a unit is a heading of Markdown; a single # opens comments, too, and must stand before an empty line."""
-    return _HEADING.match(text, unit[0]) is not None
-
-
-def _blocks(text: str, start: int, end: int) -> list[Range]:
-    """Runs of lines that are one paragraph; rows, items and headings stand alone."""
-    blocks: list[Range] = []
-    lines: list[Range] = []
-    position = start
-    for raw in text[start:end].splitlines(keepends=True):
-        lines.append((position, position + len(raw)))
-        position += len(raw)
-    prose = _is_prose(text, lines)
-    current: Range | None = None
-    for first, last in lines:
-        line = text[first:last]
-        if not line.strip():
-            current = None
-            continue
-        joins = current is not None and not _OWN_LINE.match(line) and not is_row(line)
-        if joins and current is not None:
-            before = text[current[0] : current[1]].rstrip().rsplit("\n", 1)[-1]
-            lower = line.lstrip()[:1].islower()
-            joins = not is_row(before) and not before.startswith("#") and (prose or lower or len(before) >= 60)
-        if joins and current is not None:
-            current = (current[0], last)
-            blocks[-1] = current
-        else:
-            current = (first, last)
-            blocks.append(current)
-    return blocks
-
-
-def _is_prose(text: str, lines: list[Range]) -> bool:
-    """Whether line breaks are mere wrapping: the lines are long, or mostly end in the middle of a sentence."""
-    bodies = [text[a:b].strip() for a, b in lines]
-    bodies = [body for body in bodies if body]
-    return bool(bodies) and sum(len(body) for body in bodies) / len(bodies) >= 45
-
-
-def is_row(line: str) -> bool:
-    """Whether a line is a table row: cells parted by bars or tabs, or several `Header: value` fields."""
-    return (
-        "\t" in line.strip()
-        or line.count(" | ") >= 1
-        or (len(_FIELD.findall(line)) >= 2 and ("; " in line or ", " in line))
-    )
 
 
 def _split(text: str, start: int, end: int) -> list[Range]:
@@ -229,7 +178,7 @@ def _split(text: str, start: int, end: int) -> list[Range]:
                 continue
             if match.group() == "." and _ABBREVIATION.search(text[max(first, match.end() - 8) : match.end()]):
                 continue
-            if re.fullmatch(r"\s*(?:[-*+•–]\s*)?\d{1,3}\.", text[first : match.end()]):
+            if re.fullmatch(r"\s*(?:(?:[-*+•–]|#{1,6})\s*)?\d{1,3}\.", text[first : match.end()]):
                 continue  # the number of a list item
         found.append(_trim(text, first, match.end()))
         first = match.end()

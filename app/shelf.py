@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.answer import Citation, Status
+from app.outline import sections
 from app.sentences import Range, content_words, sentences
 from app.units import idf
 from retrieval.query import Query
@@ -148,18 +149,18 @@ class Shelf:
                 name,
                 name,
                 None,
-                text.count("\n", 0, a) + 1,
-                a,
-                b,
-                Locator(),
-                text[a:b],
+                text.count("\n", 0, start) + 1,
+                start,
+                end,
+                Locator(section=section or None),
+                text[start:end],
                 sha256,
                 "",
                 0.0,
                 None,
                 None,
             )
-            for a, b in pieces(text)
+            for start, end, section in sections(text, _PIECE)
         ]
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.answer_types import FITTING, TOLD, Span, Wanted, spans, wanted
+from app.answer_types import FITTING, TOLD, Span, Wanted, may_answer, spans, wanted
 from app.judge import Judge, Opinion, Reading, SpanOpinion
+from app.lookup import Cell, look_up
 from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
 from app.units import Embed, Features, Text, Unit, dot, rank_units
 
@@ -31,6 +32,8 @@ _FITTED_AS: Mapping[str, str] = {"length": "quantity", "frequency": "duration"}
 _EXACT: frozenset[str] = frozenset({"money", "percent", "time", "duration", "frequency", "contact"})
 """Kinds whose form is unmistakable, and too rare in the training questions for their weights to say so."""
 _EXACT_BONUS = 3.0
+_LOOKED_UP = 0.95
+"""Confidence in a cell whose row and column the question names."""
 CLEAR = 0.25
 """Share from which a span of no particular kind is given without its sentence."""
 READ = 9
@@ -56,6 +59,8 @@ class Choice:
     """Of the probability among all spans looked at."""
     words: frozenset[str] = frozenset()
     """Stems of the question's words."""
+    cell: Cell | None = None
+    """Where a table was looked up instead of choosing; its value, if there is one, is the span."""
 
     @property
     def short(self) -> bool:
@@ -81,6 +86,8 @@ def choose(
     """The span of `texts` that best answers `question`; None only if there is no text at all."""
     weights = shipped_weights() if weights is None else weights
     asked, words = wanted(question), frozenset(content_words(question))
+    if (cell := look_up(question, asked, texts)) is not None:
+        return _looked_up(cell, asked, words)
     units = rank_units(question, asked, texts, embed, weights["unit"])
     if not units:
         return None
@@ -95,7 +102,15 @@ def choose(
     score = dot(confidence_features(unit, units, share), weights["confidence"])
     if opinion:
         score = dot(opinion | {"rule": score}, weights["model_confidence"])
-    return Choice(unit, (span.start, span.end), logistic(score), asked, span.kind, share, words)
+    sure = logistic(score) if may_answer(texts[unit.text].text[slice(*unit.range)], asked) else 0.0
+    return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words)
+
+
+def _looked_up(cell: Cell, asked: Wanted, words: frozenset[str]) -> Choice:
+    unit = Unit(cell.text, cell.row.place, {}, 0.0)
+    if cell.value is None:
+        return Choice(unit, cell.row.place, 0.0, asked, "value", 1.0, words, cell)
+    return Choice(unit, cell.value, _LOOKED_UP, asked, "value", 1.0, words, cell)
 
 
 # ---- 2. spans -----------------------------------------------------------------------------------
@@ -117,6 +132,8 @@ def rank_spans(
     if words is not None and not any(unit is units[0] and (span.start, span.end) == words for unit, span in pairs):
         pairs.append((units[0], Span(*words, "chunk")))
     asks = set(content_words(question))
+    if asked.kind not in TOLD:
+        pairs = [pair for pair in pairs if _says_more(texts[pair[0].text].text, pair[1], asks)] or pairs
     top = units[0].score
     scores = [
         dot(span_features(asked, asks, texts[unit.text].text, unit.range, span), weights)
@@ -125,6 +142,11 @@ def rank_spans(
         for unit, span in pairs
     ]
     return _shares(pairs, scores)
+
+
+def _says_more(text: str, span: Span, asks: set[str]) -> bool:
+    """Whether the span has a word that the question has not: it is no answer to be told what was asked."""
+    return any(word not in asks for word in content_words(text[span.start : span.end]))
 
 
 def _shares(pairs: Sequence[tuple[Unit, Span]], scores: Sequence[float]) -> list[Scored]:

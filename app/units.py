@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.answer_types import Wanted, has_kind
-from app.sentences import STOP_WORDS, Range, content_words, is_heading, sentences, stem, word_ranges
+from app.outline import only_names
+from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, word_ranges
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Features = dict[str, float]
@@ -29,6 +30,8 @@ class Text:
     text: str
     heading: str = ""
     dense: float | None = None
+    opens: bool = False
+    """Whether its document begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def unit_features(
                 "dense": float(dense) if dense is not None else best_of_text[n],
                 "short": 1.0 if len(words[index]) < 4 else 0.0,
                 "question": 1.0 if body.rstrip().endswith("?") else 0.0,
-                "heading": 1.0 if is_heading(texts[n].text, (a, b)) else 0.0,
+                "heading": 1.0 if only_names(texts[n].text, (a, b), texts[n].opens) else 0.0,
             }
         )
     return found

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.sentences import Range, is_heading, is_row, sentences, word_ranges
+from app.paragraphs import is_heading, is_row
+from app.sentences import Range, sentences, word_ranges
 from app.shelf import Shelf, pieces
 from retrieval.types import Locator, Passage
 
