@@ -1,81 +1,17 @@
 """The doors that need a terminal, in a real one."""
 
-import os
-import pty
-import select
-import signal
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.workspace import Workspace
-
-ROOT = Path(__file__).parents[2]
-
-
-class Terminal:
-    """A command running in a pseudo-terminal of 100 columns and 30 lines."""
-
-    def __init__(self, home: Path, *words: str) -> None:
-        self.seen = b""
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCI_")}
-            size = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", "LOCI_HOME": str(home)}
-            size["LOCI_RESIDENT__ENABLED"] = "false"
-            os.chdir(ROOT)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a runner in the background ignores it, and that is inherited
-            os.execve(sys.executable, [sys.executable, "-m", "app.cli.main", *words], kept | size)
-
-    def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < end, self.seen[-2000:]
-            if select.select([self.fd], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.fd, 65536)
-                except OSError:  # the other side has closed
-                    return
-
-    def sees(self, text: str) -> None:
-        self.until(lambda: text.encode() in self.seen)
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def end(self) -> int:
-        self.until(lambda: False, 60)
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.pid = 0
-        return code
-
-    def interrupt(self) -> int:
-        """Press Ctrl+C until it ends: one that comes between the prompt and the wait for a key is seen at the next."""
-        pressed = 0.0
-
-        def press() -> bool:
-            nonlocal pressed
-            if time.monotonic() - pressed > 0.5:
-                pressed = time.monotonic()
-                self.type("\x03")
-            return False
-
-        self.until(press)
-        return self.end()
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
+from tests.terminal import LOCI, Terminal
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> "Callable[..., Terminal]":
-    return lambda *words: Terminal(tmp_path / "home", *words)
+    return lambda *words: Terminal(tmp_path / "home", LOCI, *words)
 
 
 def test_the_chat_opens_and_closes(terminal: "Callable[..., Terminal]") -> None:
@@ -118,3 +54,27 @@ def test_ctrl_c_ends_with_130(terminal: "Callable[..., Terminal]") -> None:
         assert b"Traceback" not in chat.seen
     finally:
         chat.close()
+
+
+def test_a_chat_that_was_killed_within_an_answer_is_offered_again_with_what_had_come(
+    terminal: "Callable[..., Terminal]", tmp_path: Path
+) -> None:
+    slow = "from tests.app.resident.talker import talk; talk(); from app.cli.main import main; main()"
+    first = Terminal(tmp_path / "home", ("-c", slow), "chat")
+    try:
+        first.sees("Talker")  # the model is loaded
+        first.type("write long 400\r")
+        first.sees("word90")
+        first.kill()
+    finally:
+        first.close()
+    second = Terminal(tmp_path / "home", ("-c", slow), "chat")
+    try:
+        second.sees("ended within an answer")
+        second.type("/continue\r")
+        second.sees("word60")  # the answer is written down twice a second, 25 words
+        second.sees("What came before is kept.")
+        second.type("\x11")
+        assert second.end() == 0
+    finally:
+        second.close()
