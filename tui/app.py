@@ -4,6 +4,7 @@ Nothing here or below imports torch or opens a store: that happens behind the ba
 usable.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,8 +43,10 @@ from tui.widgets.status import StatusLine, TopLine
 
 BEHIND = frozenset(action.run for action in ACTIONS if action.keys) - {"quit", "command_palette"}
 """Actions with keys that wait until no dialog is open."""
-FRAME = 1 / 25
-"""Seconds between two updates of streamed text."""
+FRAME = 1 / 15
+"""Seconds between two updates of streamed text, at least."""
+REST = 3
+"""Times as long as an update took, until the next: keys are seen to in between, however slow the machine."""
 
 
 class LociChat(ChatActions):
@@ -71,6 +74,8 @@ class LociChat(ChatActions):
         """
         super().__init__(backend, State(Talk(scope, off=incognito)))
         self._continue = session
+        self._pace = FRAME
+        self._without_controls = WithoutControls()  # one, since lines that were filtered are kept by their filter
         self._wished = theme
         self.keys = dict(keys or {})
         for own in THEMES:
@@ -90,7 +95,7 @@ class LociChat(ChatActions):
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual draws what it is given; nothing that a document or a model says may command the terminal."""
-        return [*super().get_line_filters(), WithoutControls()]
+        return [*super().get_line_filters(), self._without_controls]
 
     def on_mount(self) -> None:
         self.query_one(Composer).focus()
@@ -155,16 +160,21 @@ class LociChat(ChatActions):
     # --- what a turn brings
 
     def on_text_ready(self, message: TextReady) -> None:
-        self.set_timer(FRAME, partial(self._draw_text, message.run))
+        self.set_timer(self._pace, partial(self._draw_text, message.run))
 
     async def _draw_text(self, run: TurnRun) -> None:
         if run is self.state.run and self.state.talk.view is not None:
+            begun = time.monotonic()
             await self.state.talk.view.stream(*run.take())
+            self.call_after_refresh(self._drawn, begun)
+
+    def _drawn(self, begun: float) -> None:
+        self._pace = max(FRAME, REST * (time.monotonic() - begun))
 
     async def on_turn_moved(self, message: TurnMoved) -> None:
         talk, event = self.state.talk, message.event
-        if message.run is not self.state.run or talk.view is None:
-            return
+        if message.run is not self.state.run or talk.view is None or not talk.view.is_attached:
+            return  # its session was left, or the chat is being left
         match event:
             case Begun():
                 talk.view.turn = event.turn

@@ -13,6 +13,7 @@ from tui.state import Adding
 from tui.widgets.composer import Composer
 from tui.widgets.dialogs import Confirm
 from tui.widgets.library import LibraryPane
+from tui.widgets.notice import Tone
 from tui.widgets.side import SidePane
 from tui.words import added_line, clipped, count
 
@@ -49,17 +50,20 @@ class LibraryActions(PaneActions):
         async def added(row: AddedRow) -> None:
             title = f"Stopped reading {named}" if adding.stopped else f"Read {named} into {collection}"
             lines = [added_line(row), *(f"✗ {name}: {clipped(reason, 120)}" for name, reason in row.failed)]
-            adding.notice.say(title, "\n".join(lines), "error" if row.failed else "good")
-            await self._added()
+            await self._told(adding, title, "\n".join(lines), "error" if row.failed else "good")
 
         async def failed(failure: Failure) -> None:
-            adding.notice.say(failure.title, f"{failure.message} {failure.mend}".strip(), "error")
-            await self._added()
+            await self._told(adding, failure.title, f"{failure.message} {failure.mend}".strip(), "error")
 
         self.show_library()
         self.job("add", lambda: self.backend.add(paths, collection, progress), added, failed)
 
-    async def _added(self) -> None:
+    async def _told(self, adding: Adding, title: str, text: str, tone: Tone) -> None:
+        """Say how it ended, where its progress stood or, if that has left the screen, at the end; then the next."""
+        if adding.notice.is_attached:
+            adding.notice.say(title, text, tone)
+        else:
+            await self.say(title, text, tone)
         self.state.adding = None
         self.refresh_library()
         if self.state.to_add:

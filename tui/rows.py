@@ -150,9 +150,10 @@ class TurnMark:
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
-    """A stored turn. `answer` is None where nothing but the partial text was kept."""
+    """A turn that is over. `answer` is None where nothing but the partial text was kept."""
 
     id: int
+    """Its number in the store; 0 where it is not stored."""
     question: str
     text: str
     complete: bool

@@ -83,11 +83,11 @@ class TurnActions(PaneActions):
             self.query_one(Conversation).choose(None)
             self.action_to_composer()
 
-    def action_earlier_turn(self, argument: str = "") -> None:
-        self.query_one(Conversation).step(-1)
+    async def action_earlier_turn(self, argument: str = "") -> None:
+        await self.query_one(Conversation).step(-1)
 
-    def action_later_turn(self, argument: str = "") -> None:
-        self.query_one(Conversation).step(1)
+    async def action_later_turn(self, argument: str = "") -> None:
+        await self.query_one(Conversation).step(1)
 
     async def action_edit(self, argument: str = "") -> None:
         """Put a question into the input line, to be asked otherwise."""
@@ -146,9 +146,7 @@ class TurnActions(PaneActions):
 
         def show(marks: dict[int, TurnMark]) -> None:
             if talk is self.state.talk:
-                for view in self.query_one(Conversation).views:
-                    if view.turn in marks:
-                        view.show_mark(marks[view.turn])
+                self.query_one(Conversation).mark(marks)
 
         self.job("marks", lambda: dict(self.backend.marks(session)), show)
 

@@ -140,18 +140,25 @@ async def test_the_chat_can_continue_a_session_from_the_start(backend: FakeBacke
         assert app.state.talk.session == 5
 
 
-async def test_a_long_session_opens_at_its_end_and_shows_earlier_turns_on_page_up(
+async def test_a_long_session_opens_at_its_end_shows_earlier_turns_on_page_up_and_stays_short(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [TurnRow(n, f"Question {n}?", f"Answer {n}.", False, None) for n in range(25)]
+    rows = [TurnRow(n, f"Question {n}?", f"Answer {n}.", False, None) for n in range(1, 26)]
     monkeypatch.setattr(backend, "turns", lambda session: rows)
     app = LociChat(backend, session=5)
     async with app.run_test(size=SMALL) as pilot:
         conversation = app.query_one(Conversation)
-        await until(pilot, lambda: len(conversation.views) == 20)
-        assert conversation.views[0].question == "Question 5?" and "5 earlier turns" in words(app, "#earlier")
+        await until(pilot, lambda: len(conversation.views) == 10)
+        assert conversation.views[0].question == "Question 16?" and "15 earlier turns" in words(app, "#earlier")
         await pilot.pause(0.05)
         conversation.scroll_home(animate=False)
         await pilot.pause(0.05)
         await pilot.press("pageup")
-        await until(pilot, lambda: [view.question for view in conversation.views] == [row.question for row in rows])
+        await until(pilot, lambda: [view.question for view in conversation.views] == [row.question for row in rows[5:]])
+        await ask(pilot, "Question 26?")
+        assert [view.question for view in conversation.views] == [f"Question {n}?" for n in range(16, 27)]
+        assert "15 earlier turns" in words(app, "#earlier") and conversation.last_turn == 50
+        for _ in range(12):
+            await pilot.press("alt+up")
+        await until(pilot, lambda: conversation.chosen is not None and conversation.chosen.question == "Question 15?")
+        assert "Answer 15." in conversation.chosen.said  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from chat_drive import SMALL, ask, notices, send, until
 from chat_fakes import FakeBackend
+from textual import events
 from textual.widgets import OptionList
 
 from tui.app import LociChat
@@ -33,6 +34,16 @@ async def test_the_input_line_takes_new_lines_recalls_questions_and_completes_co
         composer.put("/ses")
         await pilot.press("tab")
         assert composer.text == "/sessions "
+
+
+async def test_what_is_typed_before_a_question_was_taken_stays(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        composer = app.query_one(Composer)
+        composer.put("First?")
+        composer.on_key(events.Key("enter", "\r"))
+        composer.put("First?\nAnd s")
+        await until(pilot, lambda: composer.text == "And s" and composer.past == ["First?"])
 
 
 async def test_earlier_questions_are_searched_and_taken_back(backend: FakeBackend) -> None:

@@ -93,11 +93,11 @@ class Composer(TextArea):
         self.post_message(Composed(text))
 
     def accept(self, text: str) -> None:
-        """The chat took what was sent: clear the line and keep it for Up."""
+        """The chat took what was sent: keep it for Up, and leave in the line what was typed behind it since."""
         if not self.past or self.past[-1] != text:
             self.past.append(text)
         self._at = None
-        self.text = ""
+        self.put(self.text.lstrip().removeprefix(text).lstrip("\n ") if self.text.strip() != text else "")
 
     def _recall(self, step: int) -> None:
         if not self.past:

@@ -1,18 +1,24 @@
 """The scrolling middle of the screen: turns, notices, and the first screen while there are none."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tui.rows import LibraryRow, TurnRow
+from tui.rows import LibraryRow, TurnMark, TurnRow
 from tui.widgets.notice import Notice, Tone
 from tui.widgets.turn import TurnView
 from tui.words import count
 
-PAGE = 20
-"""Turns of an older session that are put on the screen at a time."""
+PAGE = 10
+"""Turns that are put on the screen at a time when earlier ones are wanted."""
+MOST = 12
+"""Turns on the screen at which a new one sends all but the last `PAGE` away: every update lays out all that are there,
+so that 25 of them make a streaming answer three times as dear as five."""
 
 
 class Conversation(VerticalScroll):
@@ -28,7 +34,7 @@ class Conversation(VerticalScroll):
 
     @property
     def views(self) -> list[TurnView]:
-        return list(self.query(TurnView))
+        return [child for child in self.children if isinstance(child, TurnView)]
 
     def greet(self, library: LibraryRow | None, scope: tuple[str, ...]) -> None:
         self.query_one("#welcome", Static).update(welcome(library, scope))
@@ -37,7 +43,7 @@ class Conversation(VerticalScroll):
     def last_turn(self) -> int:
         """The last stored turn of the branch on show; 0 where there is none."""
         shown = [*(row.id for row in self._earlier), *(view.turn for view in self.views)]
-        return next((turn for turn in reversed(shown) if turn is not None), 0)
+        return next((turn for turn in reversed(shown) if turn), 0)
 
     @property
     def chosen(self) -> TurnView | None:
@@ -53,10 +59,15 @@ class Conversation(VerticalScroll):
             self.release_anchor()
             self.scroll_to_widget(view, top=True, animate=False)
 
-    def step(self, step: int) -> None:
+    async def step(self, step: int) -> None:
         """Mark the turn before or after the marked one; at first, the last."""
         views = self.views
         at = next((number for number, view in enumerate(views) if view.has_class("-chosen")), len(views))
+        if at + step < 0 and self._earlier:
+            before = len(views)
+            await self.show_earlier()
+            views = self.views
+            at += len(views) - before
         if views:
             self.choose(views[min(max(at + step, 0), len(views) - 1)])
 
@@ -68,6 +79,7 @@ class Conversation(VerticalScroll):
     async def begin(self, question: str) -> TurnView:
         self.add_class("-some")
         self.choose(None)
+        await self._shorten()
         view = TurnView(question)
         await self._append(view)
         return view
@@ -88,10 +100,31 @@ class Conversation(VerticalScroll):
     async def show_earlier(self) -> None:
         """Mount the turns before those on show, a page of them: a Markdown widget takes milliseconds to build."""
         page, self._earlier = self._earlier[-PAGE:], self._earlier[:-PAGE]
+        self._count_earlier()
+        await self.mount_all([TurnView(turn.question, turn) for turn in page], after=self.query_one("#earlier"))
+
+    def _count_earlier(self) -> None:
         line = self.query_one("#earlier", Static)
         line.update(f"↑ {count(len(self._earlier), 'earlier turn')}; PgUp at the top shows them")
         line.set_class(bool(self._earlier), "-some")
-        await self.mount_all([TurnView(turn.question, turn) for turn in page], after=line)
+
+    async def _shorten(self) -> None:
+        """Send old turns away, and what was said between them; PgUp brings the turns back."""
+        views = self.views
+        if len(views) < MOST:
+            return
+        gone = views[:-PAGE]
+        self._earlier += [view.row for view in gone]
+        self._count_earlier()
+        first, last = (self.children.index(view) for view in (gone[0], views[-PAGE]))
+        await self.remove_children(self.children[first:last])
+
+    def mark(self, marks: Mapping[int, TurnMark]) -> None:
+        """Say which questions have versions, of the turns that are on the screen and of those that are not."""
+        self._earlier = [replace(row, mark=marks.get(row.id, row.mark)) for row in self._earlier]
+        for view in self.views:
+            if view.turn is not None and view.turn in marks:
+                view.show_mark(marks[view.turn])
 
     async def page_up(self) -> None:
         if self.scroll_y <= 0 and self._earlier:

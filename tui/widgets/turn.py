@@ -24,7 +24,7 @@ class TurnView(Vertical):
     def __init__(self, question: str, stored: TurnRow | None = None) -> None:
         super().__init__(classes="turn")
         self.question = question
-        self.turn = stored.id if stored else None
+        self.turn = stored.id or None if stored else None
         """Its number in the store; None while it has none, and where nothing is stored."""
         self.mark = stored.mark if stored else TurnMark(0)
         self.answer: AnswerRow | None = None
@@ -56,6 +56,11 @@ class TurnView(Vertical):
         many, number = len(mark.versions), self.turn
         at = mark.versions.index(number) + 1 if number in mark.versions else 0
         self._say("versions", f"‹{at}/{many}›  version {at} of {many} · F8 shows the next" if many > 1 and at else "")
+
+    @property
+    def row(self) -> TurnRow:
+        """All that it takes to show it again, once it is over."""
+        return TurnRow(self.turn or 0, self.question, self.said, self.answer is not None, self.answer, self.mark)
 
     @property
     def said(self) -> str:
