@@ -5,6 +5,7 @@ Knows the order of the steps. How each is done stands in the modules it names; w
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _FOLLOWED = 6
 """Latest turns in which a follow-up's "it" is looked for."""
+_MINE = re.compile(r"\b(?:my|mine|our|ours|me)\b", re.IGNORECASE)
+"""Of what the memory knows better than any table."""
 _SAVE_EVERY = 0.5
 """Seconds between two writes of a partial answer: a killed process loses at most this much of it."""
 
@@ -114,29 +117,37 @@ class Assistant:
         if turn.kind in ("library", "memory"):  # a greeting or a statement leans on nothing
             turn.standalone = standalone(turn.ask.question, turn.history[-_FOLLOWED:])
             turn.kind = kind_of(turn.standalone)
-        if turn.kind == "catalogue":
+        if turn.kind == "catalogue" and turn.ask.summary is None:
             if not turn.ask.use_library or turn.ask.attachments or turn.ask.within:
                 turn.kind = "library"  # the files meant may be the attachments
                 return
             turn.text = catalogue.answer(turn.standalone, self._library.documents(turn.ask.scope), turn.ask.scope)
             turn.grounded = True
-        if turn.kind in ("library", "plain") and self._sums_up(turn):
-            turn.kind = "summary"
-        if turn.kind == "library" and self._asks_every(turn):
-            turn.kind = "every"
-        if turn.kind == "library":
-            found = tables.within(turn.ask, turn.standalone, self._library)
-            way = route(turn.standalone, found)
-            if way == "table" and tables.reply(turn, self._library, found):
-                turn.kind = "table"
+        self._route(turn)
         if turn.kind in ("plain", "statement") and (turn.ask.attachments or turn.ask.documents or turn.ask.within):
             turn.kind = "library"  # "translate this" is about what was handed over
 
+    def _route(self, turn: Turn) -> None:
+        """Send the turn on the way of its question, where that is another than looking it up and certain to answer."""
+        told = turn.ask.summary is not None
+        ours = turn.kind == "memory" and not _MINE.search(turn.standalone)  # "how much do we spend on ropes in total?"
+        if not (told or ours or turn.kind in ("library", "plain")):  # plain: "write a summary of the lease"
+            return
+        found = tables.within(turn.ask, turn.standalone, self._library)
+        way = "summary" if told else route(turn.standalone, found)
+        formed = turn.ask.schema is not None or turn.ask.system is not None  # a form that only the usual way can give
+        if way == "summary" and (told or not formed) and self._sums_up(turn):
+            turn.kind = "summary"
+        elif told:
+            turn.kind = "library"
+        elif way == "every" and turn.kind != "plain" and not formed and self._asks_every(turn):
+            turn.kind = "every"
+        elif way == "table" and turn.kind != "plain" and tables.reply(turn, self._library, found):
+            turn.kind = "table"
+
     def _sums_up(self, turn: Turn) -> bool:
-        """Whether the turn asks for a summary of documents that are certain."""
+        """Whether the documents that a summary is asked of are certain."""
         ask = turn.ask
-        if ask.summary is None and route(turn.standalone) != "summary":
-            return False
         turn.length = ask.summary or sentence_count(turn.standalone)
         if ask.summary is None and ask.attachments:
             turn.subjects = turn.shelf.attachments()
@@ -152,11 +163,9 @@ class Assistant:
         return bool(documents)
 
     def _asks_every(self, turn: Turn) -> bool:
-        """Whether the turn asks the same of every document."""
+        """Whether there are documents to ask one by one."""
         ask = turn.ask
-        if not ask.use_library or ask.attachments or ask.documents or ask.schema is not None or len(ask.within) == 1:
-            return False
-        if route(turn.standalone) != "every":
+        if not ask.use_library or ask.attachments or ask.documents or len(ask.within) == 1:
             return False
         turn.subjects = ask.within or tuple(one.id for one in self._library.documents(ask.scope))
         return len(turn.subjects) > 1

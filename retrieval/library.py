@@ -19,7 +19,7 @@ from retrieval.catalogue import catalogue, document_info
 from retrieval.check import find_problems
 from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
-from retrieval.documents import as_of
+from retrieval.documents import as_of, epoch_of
 from retrieval.embedder import Embedder, TokenMatcher, load_embedder
 from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
@@ -71,6 +71,7 @@ class Library:
         self._cached_in = cache if key is None else None
         self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
         self._searcher = Searcher(self.engine, settings)
+        self._listed: tuple[tuple[Any, ...], list[Listed]] | None = None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -263,7 +264,10 @@ class Library:
         bring_up(self.engine)
         wanted = None if documents is None else [self._id(name) for name in documents]
         with reading(self.engine) as db:
-            return listed(db, collections, wanted, as_of(db, epoch))
+            key = (epoch_of(db), tuple(collections), None if wanted is None else tuple(wanted), as_of(db, epoch))
+            if self._listed is None or self._listed[0] != key:
+                self._listed = key, listed(db, *key[1:])
+            return self._listed[1]
 
     def table_rows(self, table: int) -> list[TableRow]:
         """The rows of one of `tables`, in order; none where it is gone meanwhile."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from app.sentences import Range
@@ -71,7 +72,8 @@ class Said:
     about: frozenset[str] = frozenset()
 
 
-def figures(text: str) -> list[Said]:
+@lru_cache(maxsize=64)
+def figures(text: str) -> tuple[Said, ...]:
     """The figures that `text` names, in order; a superlative goes before the words that it is made of."""
     found: list[Said] = []
     for words, figure, about in _SUPERLATIVES:
@@ -81,7 +83,7 @@ def figures(text: str) -> list[Said]:
         for match in pattern.finditer(text):
             if not any(match.start() < one.place[1] and one.place[0] < match.end() for one in found):
                 found.append(Said(figure, match.span()))
-    return sorted(found, key=lambda one: one.place)
+    return tuple(sorted(found, key=lambda one: one.place))
 
 
 def compared(adjective: str) -> frozenset[str]:

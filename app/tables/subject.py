@@ -45,7 +45,7 @@ class Subject:
         self.asked = Asked(question)
         self.table, self.rows, self.columns = table, rows, table.columns
         self.named = mentions(self.asked, self.columns)
-        self.figures = figures(question)
+        self.figures = list(figures(question))
         self.taken: set[int] = set()
         self.costs: list[int] = []
         """Places of verbs that only money explains: "cost", "paid"."""
@@ -155,7 +155,8 @@ def is_about(column: Column, about: frozenset[str]) -> bool:
 
 def told_by_superlative(question: str, table: Listed) -> bool:
     """Whether a superlative of the question ("heaviest") is about a column that it need not name."""
-    return any(is_about(column, said.about) for said in figures(question) for column in table.columns)
+    about = frozenset(word for said in figures(question) for word in said.about)
+    return bool(about) and any(is_about(column, about) for column in table.columns)
 
 
 def is_money(column: Column) -> bool:

@@ -87,12 +87,11 @@ class Asked:
     """A question taken apart, and which of its words are explained so far."""
 
     text: str
-    words: list[Word] = field(init=False)
+    words: tuple[Word, ...] = field(init=False)
     explained: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        pieces = [(self.text[a:b], a, b) for a, b in word_ranges(self.text)]
-        self.words = [Word(stem(piece), piece.casefold(), a, b) for piece, a, b in pieces]
+        self.words = _words(self.text)
 
     def within(self, place: Range) -> list[int]:
         """Places of the words that touch a range of the text."""
@@ -109,6 +108,13 @@ class Asked:
         return [w.lower for i, w in enumerate(self.words) if i not in self.explained and not w.small]
 
 
+@lru_cache(maxsize=64)
+def _words(question: str) -> tuple[Word, ...]:
+    """Told once a question, and not once for each of thousands of tables."""
+    pieces = [(question[a:b], a, b) for a, b in word_ranges(question)]
+    return tuple(Word(stem(piece), piece.casefold(), a, b) for piece, a, b in pieces)
+
+
 @lru_cache(maxsize=4096)
 def stems(text: str) -> tuple[str, ...]:
     """Stems of all words of a header or cell, small ones too: `Cost of repair` and `Yes` must be found as they are."""
@@ -117,7 +123,12 @@ def stems(text: str) -> tuple[str, ...]:
 
 def header_stems(column: Column) -> tuple[str, ...]:
     """Stems of the words of a header that tell, without its unit."""
-    name = without_unit(column.name)
+    return _header_stems(column.name)
+
+
+@lru_cache(maxsize=4096)
+def _header_stems(header: str) -> tuple[str, ...]:
+    name = without_unit(header)
     return tuple(stem(name[a:b]) for a, b in word_ranges(name) if name[a:b].casefold() not in SMALL) or stems(name)
 
 
@@ -126,12 +137,14 @@ def mentions(asked: Asked, columns: Sequence[Column]) -> list[Mention]:
     heads = {column.place: header_stems(column) for column in columns}
     found = []
     for column in columns:
-        own = set(heads[column.place])
-        others = {one for other in columns if other.place != column.place for one in heads[other.place]}
+        own = heads[column.place]
         places = tuple(i for i, word in enumerate(asked.words) if word.stem in own)
         said = {asked.words[i].stem for i in places}
-        if said and (said == own or said - others):
-            found.append(Mention(column, places, said == own))
+        whole = said == set(own)
+        if said and not whole:  # words that another header has, too, name neither
+            said -= {one for other in columns if other.place != column.place for one in heads[other.place]}
+        if said:
+            found.append(Mention(column, places, whole))
     # "Return" is no mention of "Return date" where another column is called so.
     return [
         one
@@ -199,8 +212,7 @@ def _runs(asked: Asked, wanted: Sequence[str]) -> Iterable[tuple[int, ...]]:
 
 def explain_names(asked: Asked, table: Listed) -> None:
     """The words of the file's name, its title and the sheet explain themselves."""
-    names = f"{table.title} {PurePath(table.path).stem} {table.sheet or ''}"
-    held = {*stems(re.sub(r"[-_.]+", " ", names))}
+    held = {*stems(re.sub(r"[-_.]+", " ", f"{table.title} {PurePath(table.path).stem} {table.sheet or ''}"))}
     asked.explain(i for i, word in enumerate(asked.words) if word.stem in held)
 
 

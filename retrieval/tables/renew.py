@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, select
 
-from retrieval.documents import get_meta, load, set_meta
+from retrieval.documents import advance, get_meta, load, set_meta
 from retrieval.schema import documents, spans
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import VERSION, tables_of
@@ -33,6 +33,7 @@ def problems(engine: Engine, fix: bool) -> list[str]:
         with writing(engine) as db:
             for document, _ in wrong:
                 _renew(db, document)
+            advance(db)  # who holds a list of the tables looks again
         return [f"{problem} They were made anew." for problem in found]
     return found
 

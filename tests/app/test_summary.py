@@ -86,10 +86,17 @@ def test_a_summary_is_bound_to_the_documents_that_are_meant() -> None:
     assert {c.document for c in answer.citations} == {"a1"}
     assert ask(FakeEngine("The usual way."), "Summarize the minutes")[0].answer.startswith("The usual way.")
     with pytest.raises(UnsupportedConstraint):
-        ask(small(), "Summarize the lease", schema="{}")
+        ask(small(), "Summarize the lease", schema="{}", summary=3)
+    shaped, _ = ask(FakeEngine('{"rent": 900}'), "Summarize the lease", schema='{"type": "object"}')
+    assert shaped.answer.strip() == '{"rent": 900}', "what has a form of its own is answered as ever"
 
 
 # ---- written -------------------------------------------------------------------------------------
+
+
+def test_an_empty_library_has_nothing_to_sum_up() -> None:
+    one = Assistant(small, FakeLibrary(), None, AssistantSettings())
+    assert one.ask(Ask("How many documents are there?", summary=3, store=False)).abstained
 
 
 def test_of_what_a_model_writes_the_proven_sentences_stay() -> None:

@@ -84,6 +84,7 @@ def ask(library: Library, question: str, **options: Any) -> Answer:
         ("Who is the customer with the highest revenue?", "Anna Holm: 85.00 EUR [1]", "G2:G6"),
         ("Which product has the highest unit price?", "Net: 30.00 [1]", "F4"),
         ("What is the cheapest annual berth?", "Mud annual: 61.00 GBP [1]", "C5"),
+        ("How much revenue did we make in total?", "153.80 EUR [1]", "G2:G6"),
         ("What is the average unit price of sales over 2.55?", "11.8 [1]", "F3:F6"),
         ("How many trips did the Dunlin make in summer?", "40 [1]", "B2"),
         ("Wie hoch ist die durchschnittliche Gebühr?", "€1107.25 [1]", "C2:C3"),
@@ -123,6 +124,7 @@ def test_a_question_over_rows_is_answered_by_a_query(library: Library, question:
         "How many sales were there before 2024?" + " And after 2024?",
         "What is the total revenue in 2019?",  # no row: the usual way says so
         "Who won the most prizes?",
+        "What is our total revenue?",  # the memory's
     ],
 )
 def test_what_is_not_certain_goes_the_usual_way(library: Library, question: str) -> None:

@@ -193,7 +193,10 @@ def test_the_doctor_finds_a_changed_value_and_makes_the_table_anew(library: Libr
         db.exec_driver_sql("UPDATE table_rows SET cells = replace(cells, '980.0', '98.0')")
     (problem,) = library.check()
     assert "hafen.csv" in problem and "not what its text says" in problem
+    before = [table.id for table in library.tables(["main"])]
     assert "made anew" in library.check(fix=True)[0] and library.check() == []
+    (table,) = library.tables(["main"])
+    assert table.id not in before and library.table_rows(table.id)[1].values[2] == 980.0
 
 
 # ---- queries -------------------------------------------------------------------------------------
