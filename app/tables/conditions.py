@@ -147,19 +147,29 @@ def _days(text: str) -> Iterator[Demand]:
 
 def _figures(text: str) -> Iterator[Demand]:
     for match in _BETWEEN.finditer(text):
-        yield Demand(match.span(), "number", ((">=", figure(match["a"])), ("<=", figure(match["b"]))))
+        low, high = figure(match["a"]), figure(match["b"])
+        if low is not None and high is not None:
+            yield Demand(match.span(), "number", ((">=", low), ("<=", high)))
     for match in _COMPARED.finditer(text):
         adjective = (match["adjective"] or "").casefold()
         sign: Sign = "<" if adjective in _LOWER else ">"
         if not adjective:
             sign = next(sign for words, sign in _SIGNS if re.fullmatch(words, match["sign"], re.IGNORECASE))
-        yield Demand(match.span(), "number", ((sign, figure(match["a"])),), adjective)
+        if (number := figure(match["a"])) is not None:
+            yield Demand(match.span(), "number", ((sign, number),), adjective)
 
 
-def figure(text: str) -> float:
-    """A number of a question: a comma before three digits parts thousands, any other is a decimal mark."""
-    grouped = re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
-    return float(text.replace(",", "") if grouped else text.replace(",", "."))
+def figure(text: str) -> float | None:
+    """A number of a question: a comma before three digits parts thousands, any other is a decimal mark; points part
+    them where there are several, or a comma after them. None where it is no number (`1.2.3`)."""
+    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        return float(text.replace(",", ""))
+    if re.fullmatch(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}", text):
+        text = text.replace(".", "")
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
 
 
 def _range(said: str) -> tuple[str, str] | None:

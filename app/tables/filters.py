@@ -9,6 +9,9 @@ from app.tables.subject import Subject, is_about, is_money
 from app.tables.words import UNITS, meant_values
 from retrieval.tables.values import Column, Value
 
+_DIGITS = 15
+"""Of a number that a cell can hold exactly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -135,7 +138,7 @@ def _numbered(subject: Subject) -> list[Condition]:
         following = words[last + 1].lower if last + 1 < len(words) else ""
         if one.column.place in subject.taken:
             continue
-        if one.column.kind == "number" and one.whole and following.isdigit():
+        if one.column.kind == "number" and one.whole and following.isdecimal() and len(following) <= _DIGITS:
             subject.asked.explain((*one.words, last + 1))
             found.append(Condition(one.column, values=(int(following),)))
         elif one.column.kind == "boolean":

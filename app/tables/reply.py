@@ -19,7 +19,7 @@ from app.turn import Turn
 from retrieval.errors import QueryRefused
 from retrieval.readers.extraction import cell_name
 from retrieval.tables.grid import Row
-from retrieval.tables.run import Sheet
+from retrieval.tables.run import Sheet, table_name
 from retrieval.tables.store import Listed
 from retrieval.tables.values import Column, Value
 from retrieval.types import Locator, Passage
@@ -104,7 +104,7 @@ def _shared(question: str, table: Listed) -> float:
 
 
 def _answer(turn: Turn, table: Listed, rows: Sequence[Row], made: Plan) -> bool:
-    name = table.sheet or PurePath(table.path).stem
+    name = table_name(table.sheet or PurePath(table.path).stem)
     asked = query(made, name)
     with Sheet(name, table.columns, rows) as sheet:
         found = sheet.ask(asked)

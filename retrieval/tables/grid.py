@@ -17,6 +17,8 @@ VERSION = "1"
 """Raised when the same extraction gives other tables."""
 MOST_CELLS = 2_000_000
 """A larger table is a database's dump; to hold it in memory for a question would take half a gigabyte."""
+MOST_COLUMNS = 500
+"""SQLite takes 2,000; a sheet so wide is a matrix, whose columns nobody asks for by name."""
 
 _TOTAL = re.compile(
     r"(?:(?:sub|grand )?-?\s?totals?|sum|sums|average|mean|summe|(?:zwischen|gesamt)summe|gesamt|insgesamt|durchschnitt"
@@ -64,7 +66,9 @@ def tables_of(extraction: Extraction) -> Iterator[Table]:
         for group in _groups(sorted(by_column), headers):
             at = min(headers[column].row for column in group if column in headers)
             table = _table(sheet, at, {column: by_column[column] for column in group}, headers)
-            if table is not None and len(table.rows) * len(table.columns) <= MOST_CELLS:
+            if table is None or len(table.columns) > MOST_COLUMNS:
+                continue
+            if len(table.rows) * len(table.columns) <= MOST_CELLS:
                 yield table
 
 
@@ -155,11 +159,11 @@ def _is_sum(rows: Sequence[Row], place: int) -> bool:
 
 
 def _named(places: Sequence[int], headers: dict[int, _Cell]) -> dict[int, str]:
-    """A name for each column that no other has; one without a header is called by its letter."""
+    """A name for each column that no other has, nor SQLite's own; one without a header is called by its letter."""
     names: dict[int, str] = {}
     for column in places:
         name = headers[column].text.rstrip(": ") if column in headers else ""
         letter = cell_name(column, 1)[:-1]
-        taken = {known.casefold() for known in names.values()}
+        taken = {"rowid", *(known.casefold() for known in names.values())}
         names[column] = letter if not name else f"{name} ({letter})" if name.casefold() in taken else name
     return names

@@ -67,6 +67,12 @@ class Sheet:
         self._database.close()
 
 
+def table_name(name: str) -> str:
+    """`name` as a table can be called: SQLite keeps those that begin with its own to itself."""
+    bare = name.replace("\0", "").strip() or "table"
+    return f"table {bare}" if bare.casefold().startswith("sqlite_") else bare
+
+
 def quoted(name: str) -> str:
     """A name as SQL takes it, whatever is in it."""
     return '"' + name.replace('"', '""').replace("\0", "") + '"'

@@ -31,6 +31,10 @@ class Column:
 
 _LENIENT = 0.9
 """Share of a column's cells that must be of its kind."""
+_LONGEST = 40
+"""Characters of a cell that can be a number or a day."""
+_DIGITS = 15
+"""More digits than this are a card's or an account's, and no number that is added up."""
 _NONE = frozenset({"", "-", "–", "—", "n/a", "na", "n.a.", "k.a.", "none", "null", "nil", "?", "tbc", "tbd", "..."})
 _YES = frozenset({"yes", "true", "ja", "sí", "si", "oui", "y", "wahr", "是"})
 _NO = frozenset({"no", "false", "nein", "non", "n", "falsch", "否"})
@@ -53,7 +57,8 @@ _HEADER_UNIT = re.compile(
 
 def decimal_mark(cells: Iterable[str]) -> str | None:
     """The decimal mark that the numbers among `cells` agree on; None if none of them tells, or they contradict."""
-    told = {mark for cell in cells if (match := _NUMBER.fullmatch(cell.strip())) for mark in _mark(match["body"])}
+    short = (cell.strip() for cell in cells if len(cell) <= _LONGEST)
+    told = {mark for cell in short if (match := _NUMBER.fullmatch(cell)) for mark in _mark(match["body"])}
     return told.pop() if len(told) == 1 else None
 
 
@@ -92,23 +97,23 @@ def _booleans(name: str, place: int, cells: Sequence[str]) -> Reading:
 
 
 def _dates(name: str, place: int, cells: Sequence[str]) -> Reading:
-    found: dict[str, Value] = {**days(cells)}
+    found: dict[str, Value] = {**days([cell for cell in cells if len(cell) <= _LONGEST])}
     if not found and _YEAR_NAME.search(name):
         found = {cell: cell for cell in cells if _YEAR.fullmatch(cell)}
     return Column(name, place, "date"), found
 
 
 def _numbers(name: str, place: int, cells: Sequence[str], mark: str) -> Reading:
-    """Numbers of one unit. Figures that begin with a zero are the names of things, not numbers."""
+    """Numbers of one unit. Long figures and those that begin with a zero are the names of things, not numbers."""
     values: dict[str, Value] = {}
     units: dict[str, str] = {}
     decimals = 0
     for cell in set(cells):
-        match = _NUMBER.fullmatch(cell)
+        match = _NUMBER.fullmatch(cell) if len(cell) <= _LONGEST else None
         body = _body(match["body"], mark) if match else None
         if match is None or body is None:
             continue
-        if len(body) > 1 and body[0] == "0" and body[1].isdigit():
+        if sum(c.isdigit() for c in body) > _DIGITS or (len(body) > 1 and body[0] == "0" and body[1].isdigit()):
             return Column(name, place, "text"), {}
         negative = any(match[sign] for sign in ("open", "minus", "minus2", "minus3"))
         number = float(body) if "." in body else int(body)

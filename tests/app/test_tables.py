@@ -1,5 +1,6 @@
 """Questions over rows: what is answered by a query, with its rows cited, and what is left to the usual way."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import pytest
 from app.answer import Answer, Ask
 from app.assistant import Assistant
 from app.settings_assistant import AssistantSettings
+from app.shelf import Shelf
 from app.tables.conditions import demands
 from app.tables.plan import asks_for_rows
+from app.tables.reply import reply, within
+from app.turn import Turn
 from retrieval.ingest import ingest
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
@@ -177,7 +181,20 @@ def test_conditions_are_read_from_words() -> None:
     assert bounds("after 2024-12-31") == [(">=", "2025-01-01")]
     assert bounds("in Q4 2024") == [(">=", "2024-10"), ("<", "2025")]
     assert bounds("between March and June 2025") == [(">=", "2025-03"), ("<", "2025-07")]
-    assert bounds("berth 14 of the pier") == []
+    assert bounds("over 1.000.000 and under 1.234,5") == [(">", 1e6), ("<", 1234.5)]
+    assert bounds("berth 14 of the pier") == bounds("over 1.2.3") == []
+
+
+def test_no_question_breaks_the_rules(library: Library) -> None:
+    draw = random.Random(3)
+    words = (
+        "what is the total average over 5 1.2.3 ² ٣ between and in 2024 March berth 14 top 3 per station revenue E."
+        " coli 'x' \" ; Q1 without"
+    )
+    for _ in range(150):
+        question = " ".join(draw.choice(words.split()) for _ in range(draw.randint(1, 12)))
+        turn = Turn(Ask(question), Shelf(library), 0, standalone=question)
+        reply(turn, library, within(turn.ask, question, library))
 
 
 def test_a_question_without_a_figure_is_told_at_once() -> None:

@@ -1,17 +1,19 @@
 """Spreadsheets as tables: types of columns, rows with their place in the text, and read-only queries over them."""
 
+import csv
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from retrieval.errors import LibraryChanged, QueryRefused
+from retrieval.errors import LibraryChanged, QueryRefused, UnreadableDocument
 from retrieval.ingest import ingest
 from retrieval.library import Library
 from retrieval.readers.registry import read
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import Table, tables_of
-from retrieval.tables.run import Sheet
+from retrieval.tables.run import Sheet, table_name
 from retrieval.tables.values import Value, typed, without_unit
 from tests.retrieval.test_library import opened
 from tests.retrieval.test_readers_office import odf
@@ -51,6 +53,8 @@ def tables(folder: Path, name: str, content: str) -> list[Table]:
         (("12 March 2025", "2. Mai 2024", "Mar 2023"), "date", "", ["2025-03-12", "2024-05-02", "2023-03"]),
         (("2024-05-01 08:30", "2024-05-02"), "date", "", ["2024-05-01 08:30", "2024-05-02"]),
         (("Yes", "no", ""), "boolean", "", [1, 0, None]),
+        (("4111111111111111", "12"), "text", "", ["4111111111111111", "12"]),
+        (("9" * 5000, "12"), "text", "", ["9" * 5000, "12"]),
         (("pier", "12", "quay"), "text", "", ["pier", "12", "quay"]),
     ],
 )
@@ -119,6 +123,52 @@ def test_sheets_and_blank_rows_part_tables_and_notes_above_a_header_are_none(tmp
         ("Costs", "A6:B7", ["Crew", "Age"]),
     ]
     assert [row.values for row in found[0].rows] == [("keel", 1200.5), ("mast", 900)]
+
+
+def test_names_that_sqlite_keeps_to_itself_are_other_names(tmp_path: Path) -> None:
+    (table,) = tables(tmp_path, "sqlite_x.csv", "rowid,Rowid,A\n7,8,x\n9,10,y\n")
+    assert [column.name for column in table.columns] == ["rowid (A)", "Rowid (B)", "A"]
+    with Sheet(table_name("sqlite_x"), table.columns, table.rows) as sheet:
+        assert sheet.ask('SELECT rowid, "rowid (A)" FROM "table sqlite_x"') == [(2, 7), (3, 9)]
+
+
+def test_whatever_cells_hold_makes_tables_that_can_be_asked(tmp_path: Path) -> None:
+    draw = random.Random(7)
+    pieces = [
+        "",
+        "1",
+        "1,5",
+        "1.234",
+        "-",
+        "(3)",
+        "€ 4",
+        "5 kg",
+        "07",
+        "x",
+        "2024-02-30",
+        "31/12/24",
+        "yes",
+        "'",
+        '"a"',
+        "²",
+        "٣",
+        "1e9",
+    ]
+    for number in range(40):
+        width = draw.randint(1, 5)
+        rows = [
+            [draw.choice(pieces) + draw.choice(["", "", " ", "z"]) for _ in range(width)]
+            for _ in range(draw.randint(2, 9))
+        ]
+        with (tmp_path / "fuzz.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([[f"H{n} (kg)" for n in range(width)], *rows])
+        try:
+            found = list(tables_of(read(tmp_path / "fuzz.csv")))
+        except UnreadableDocument:
+            continue  # only empty cells
+        for table in found:
+            with Sheet(f"t{number}", table.columns, table.rows) as sheet:
+                assert sheet.ask(f"SELECT count(*) FROM t{number}") == [(len(table.rows),)]
 
 
 def test_ods_is_a_table_too(tmp_path: Path) -> None:
