@@ -101,10 +101,9 @@ _SAYS = r"""(?:\s*[=:]\s*|['’]s\s+|(?:\s+(?i:is|are|was|now|still|will|be|has|
 """What stands between the name of a number and the number, which is followed by no unit and not a part of another."""
 _ALONE = r"(?!\w|[.,/:-]\d|\s?(?:[%°€£$]|(?i:mm|cm|m|km|kg|g|ml|bits?|times|people|years?|euros?|dollars?)\b))"
 _DIGITS = r"(?:\d{4,8}|\d\d[ -]\d\d|\d(?:[ -]\d){3,7})"
-_PIN = (
-    r"\b(?:PIN|(?i:pass\ ?code|pin[ -]?(?:number|code|nummer)|(?:my|our|your|his|her|their|mein\w*)\ pin|geheimzahl))\b"
-)
-"""An Indian postal code that is called a PIN goes with them: better than that one stays."""
+_PIN = r"""\b(?:PIN(?!\s+code)|(?i:pass\ ?code|(?:my|our|your|his|her|their|mein\w*)\ pin(?:[ -]?(?:number|code))?
+    |pin[ -]?(?:number|nummer)|pin[ -]?code(?!(?:\W+\w+){0,6}?\W+\d{6}\b)|geheimzahl))\b"""
+"""Where nobody is said to have it, a pin code of six digits is a postal code of India."""
 _CVV = r"\b(?i:cv[vc]2?|cvn|card\ (?:verification|security)\ (?:code|value|number)|kartenprüfnummer)\b"
 _SSN = r"(?!000|666|9)\d{3}[ .-]?(?!00)\d{2}[ .-]?(?!0000)\d{4}"
 _MINE = r"\s+(?i:is|was|ist)\s+(?:(?i:my|our|your|his|her|their|the|mein\w*|die)\s+)(?:[\w'’-]+\s+){0,2}?"
@@ -173,13 +172,14 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
         ("social security number", rf"(?<![\w.-])(?P<secret>{_SSN}){_MINE}(?i:ssn|social)\b", None),
         (
             "national identity number",
-            r"""(?<!\w)(?P<secret>(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]
-            \ ?\d{2}\ ?\d{2}\ ?\d{2}\ ?[A-D])(?!\w)""",
+            r"""(?<!\w)(?P<secret>(?i:(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D])
+            |(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\ ?\d{2}\ ?\d{2}\ ?\d{2}\ ?[A-D])(?!\w)""",
             None,
         ),
         (
             "national identity number",
-            r"(?<![\w])(?P<secret>(?:\d{8}|[XYZ]\d{7})[ -]?[A-HJ-NP-TV-Z])(?!\w)",
+            r"""(?<!\w)(?P<secret>(?i:(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z])|(?:\d{8}|[XYZ]\d{7})\ [A-HJ-NP-TV-Z])
+            (?!\w)""",
             check_digits.dni,
         ),
         (
@@ -189,7 +189,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
         ),
         (
             "national identity number",
-            r"(?<!\w)(?P<secret>[A-Z]{6}\d{2}[A-EHLMPRST](?:[04][1-9]|[1256]\d|[37][01])[A-Z]\d{3}[A-Z])(?!\w)",
+            r"(?<!\w)(?i:(?P<secret>[A-Z]{6}\d{2}[A-EHLMPRST](?:[04][1-9]|[1256]\d|[37][01])[A-Z]\d{3}[A-Z]))(?!\w)",
             None,
         ),
         (
