@@ -163,7 +163,7 @@ class LociChat(ChatActions):
         self.set_timer(self._pace, partial(self._draw_text, message.run))
 
     async def _draw_text(self, run: TurnRun) -> None:
-        if run is self.state.run and self.state.talk.view is not None:
+        if run is self.state.run and self.state.talk.view is not None and self.is_on_screen:
             begun = time.monotonic()
             await self.state.talk.view.stream(*run.take())
             self.call_after_refresh(self._drawn, begun)
@@ -173,8 +173,8 @@ class LociChat(ChatActions):
 
     async def on_turn_moved(self, message: TurnMoved) -> None:
         talk, event = self.state.talk, message.event
-        if message.run is not self.state.run or talk.view is None or not talk.view.is_attached:
-            return  # its session was left, or the chat is being left
+        if message.run is not self.state.run or talk.view is None or not self.is_on_screen:
+            return
         match event:
             case Begun():
                 talk.view.turn = event.turn
@@ -197,7 +197,7 @@ class LociChat(ChatActions):
                 pass
 
     async def on_turn_ended(self, message: TurnEnded) -> None:
-        if message.run is not self.state.run:
+        if message.run is not self.state.run or not self.is_on_screen:
             return
         talk = self.state.talk
         if talk.view is not None:

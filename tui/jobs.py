@@ -1,7 +1,7 @@
 """Work in threads, results on the screen: the one way in which the chat calls its backend."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from textual.app import App
 from textual.worker import get_current_worker
@@ -29,12 +29,21 @@ class Jobs(App[None]):
                 result = work()
             except Exception as error:  # noqa: BLE001  the door of every worker: shown, never a crash
                 if not worker.is_cancelled:
-                    self.call_later(failed or self.show_failure, failure_of(error))
+                    self.call_later(self._deliver, failed or self.show_failure, failure_of(error))
                 return
             if not worker.is_cancelled:
-                self.call_later(then, result)
+                self.call_later(self._deliver, then, result)
 
         self.run_worker(run, group=group, exclusive=True, thread=True, exit_on_error=False)
+
+    @property
+    def is_on_screen(self) -> bool:
+        """False once the chat is being left: what workers still bring then has nowhere to go."""
+        return bool(self.screen_stack and self.screen_stack[0].children)
+
+    async def _deliver(self, then: Callable[[Any], Awaitable[None] | None], result: object) -> None:
+        if self.is_on_screen and (done := then(result)) is not None:
+            await done
 
     async def show_failure(self, failure: Failure) -> None:
         raise NotImplementedError
