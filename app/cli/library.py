@@ -20,11 +20,12 @@ from app.cli.door import (
     workspace,
     write_exactly,
 )
-from app.cli.show import figures
+from app.cli.show import figures, table_line
 from app.places import place
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
+    from retrieval.tables.store import Listed
     from retrieval.types import DocumentInfo
 
 app = group("The documents of the library.")
@@ -65,7 +66,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a document, or its text exactly as citations count in it.
+    """Show a document and its tables, or its text exactly as citations count in it.
 
     \b
     loci library show report.pdf
@@ -87,11 +88,17 @@ def show(
         if text:
             write_exactly(opened.library.text(document.id))
             return
+        tables = opened.library.tables([document.collection], [document.id])
     if as_json:
-        print_json(asdict(document))
+        print_json(asdict(document) | {"tables": [_table(one) for one in tables]})
     else:
-        for line in figures(asdict(document)):
+        for line in [*figures(asdict(document)), *map(table_line, tables)]:
             say(line)
+
+
+def _table(table: "Listed") -> dict[str, object]:
+    columns = [{"name": one.name, "kind": one.kind, "unit": one.unit} for one in table.columns]
+    return {"sheet": table.sheet, "cells": table.cells, "rows": table.row_count, "columns": columns}
 
 
 @app.command()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from app.answer import Answer
     from memory.types import Memory
     from model.engine import EngineInfo
+    from retrieval.tables.store import Listed
 
 
 def answer_text(answer: "Answer") -> str:
@@ -53,6 +54,13 @@ def model_note(info: "EngineInfo") -> str:
 def figures(values: Mapping[str, Any]) -> list[str]:
     """Counts and names one a line; a table of counts as `active 3, archived 1`."""
     return [f"{name.replace('_', ' ')}: {_figure(value)}" for name, value in values.items()]
+
+
+def table_line(table: "Listed") -> str:
+    """`table Costs!A1:C9, 8 rows: Day (date), Price (number, €)`"""
+    where = f"{table.sheet}!{table.cells}" if table.sheet else table.cells
+    columns = [f"{one.name} ({one.kind}{f', {one.unit}' if one.unit else ''})" for one in table.columns]
+    return f"table {where}, {table.row_count} row{'s' * (table.row_count != 1)}: {', '.join(columns)}"
 
 
 def _figure(value: Any) -> str:

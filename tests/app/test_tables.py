@@ -18,6 +18,7 @@ from app.turn import Turn
 from retrieval.ingest import ingest
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
+from tests.app.cli_run import Run
 from tests.app.fakes_engine import FakeEngine
 from tests.fakes import FakeEmbedder
 
@@ -200,3 +201,12 @@ def test_no_question_breaks_the_rules(library: Library) -> None:
 def test_a_question_without_a_figure_is_told_at_once() -> None:
     assert asks_for_rows("How many boats are there?") and asks_for_rows("Which boats are over 10 m?")
     assert not asks_for_rows("Who signed the lease?")
+
+
+def test_a_documents_tables_are_shown_with_their_columns(loci: Run, tmp_path: Path) -> None:
+    (tmp_path / "hafen.csv").write_text("Boot;Länge;Gebühr\nMöwe;9,40;1.234,50 €\n", "utf-8")
+    assert loci("ingest", tmp_path / "hafen.csv").code == 0
+    shown = loci("library", "show", "hafen.csv").out
+    assert "table A1:C2, 1 row: Boot (text), Länge (number), Gebühr (number, €)" in shown
+    (table,) = loci("library", "show", "hafen.csv", "--json").json["tables"]
+    assert (table["sheet"], table["rows"], table["columns"][2]["unit"]) == (None, 1, "€")
