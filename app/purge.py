@@ -81,7 +81,7 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
     return _run(workspace, Task(documents=going))
 
 
-def purge_sessions(workspace: Workspace, ids: Sequence[int]) -> Receipt:
+def purge_sessions(workspace: Workspace, ids: Sequence[int], *, dry_run: bool = False) -> Receipt:
     """Delete sessions with their turns, feedback and episodes; facts learned from them stay.
 
     :raises NoSuchSession: there is no such session.
@@ -94,6 +94,8 @@ def purge_sessions(workspace: Workspace, ids: Sequence[int]) -> Receipt:
         )
         for id in ids
     ]
+    if dry_run:
+        return _receipt(joined([one.trial for one in going]), (), (), Search(0, 0, ()), ids)
     return _run(workspace, Task(sessions=tuple(going)))
 
 

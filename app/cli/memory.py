@@ -8,6 +8,7 @@ from app.cli import memory_retention
 from app.cli.door import (
     NOTHING,
     AsJson,
+    DryRun,
     In,
     InOne,
     Yes,
@@ -41,7 +42,6 @@ memory_retention.register(app)
 _STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
 """As the commands call them."""
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")]
 Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
 
 

@@ -10,6 +10,7 @@ import typer
 from app.cli.door import (
     NOTHING,
     AsJson,
+    DryRun,
     Force,
     In,
     Yes,
@@ -135,12 +136,14 @@ def export(
 def delete(
     ctx: typer.Context,
     ids: Annotated[list[int], typer.Argument(metavar="ID", show_default=False)],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete sessions for good: turns, feedback, episodes. Facts learned from them stay.
 
     \b
+    loci sessions delete 3 --dry-run
     loci sessions delete 3 --yes
 
     They go from the backups that this profile knows, too, and a receipt tells of a search of every byte: what it
@@ -153,9 +156,10 @@ def delete(
         ended = earlier.ended if earlier else ()
         found = [opened.memory.session(id) for id in dict.fromkeys(ids) if id not in ended]
         for session in found:
-            confirm(f"Delete session {session.id}, “{session.title}”?", yes)
+            if not dry_run:
+                confirm(f"Delete session {session.id}, “{session.title}”?", yes)
         if found:
-            report(purge_sessions(opened, [session.id for session in found]), False)
+            report(purge_sessions(opened, [session.id for session in found], dry_run=dry_run), dry_run)
 
 
 def _minute(stamp: str) -> str:

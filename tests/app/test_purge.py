@@ -136,6 +136,9 @@ def test_several_sessions_are_deleted_in_one_go_with_the_words_that_they_share(
         for asked in ("What is Zanzibarquay?", "Where is Zanzibarquay?", "Is it high tide?"):
             opened.memory.begin_turn(opened.memory.start_session(), asked)
     loci("backup", tmp_path / "b.zip")
+    tried = loci("sessions", "delete", 1, 2, "--dry-run")
+    assert tried.code == 0 and tried.out == "Would delete: sessions 1, 2.\n"
+    assert len(loci("sessions", "list", "--json").json) == 3
     runs: list[Task] = []
 
     def noted(profile: Profile, task: Task, key: Key | None) -> None:
