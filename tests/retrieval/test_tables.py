@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.cipher import Key
 from retrieval.errors import LibraryChanged, QueryRefused, UnreadableDocument
 from retrieval.ingest import ingest
 from retrieval.library import Library
 from retrieval.readers.registry import read
+from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import Table, tables_of
 from retrieval.tables.run import Sheet, table_name
 from retrieval.tables.values import Value, typed, without_unit
+from tests.fakes import FakeEmbedder
 from tests.retrieval.test_library import opened
 from tests.retrieval.test_readers_office import odf
 
@@ -217,6 +220,19 @@ def test_tables_come_with_their_document_and_go_with_it(library: Library, tmp_pa
     library.scrub()
     assert count(library) == (0, 0)
     assert b"Robbe" not in b"".join(file.read_bytes() for file in library.folder.glob("library.db*"))
+
+
+def test_tables_of_an_encrypted_library_are_encrypted(tmp_path: Path) -> None:
+    pytest.importorskip("sqlcipher3", reason="the extra encryption is not installed")
+    (tmp_path / "hafen.csv").write_text(HARBOUR, "utf-8")
+    key = Key(bytes(range(32)))
+    made = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder, key)
+    ingest(made, [tmp_path / "hafen.csv"])
+    (table,) = made.tables(["main"])
+    assert made.table_rows(table.id)[2].values[0] == "Robbe" and made.check() == []
+    made.close()
+    files = [file for folder in ("data", "cache") for file in (tmp_path / folder).rglob("*") if file.is_file()]
+    assert files and not any(b"Robbe" in file.read_bytes() for file in files)
 
 
 def test_a_batch_sees_the_tables_of_its_epoch(library: Library, tmp_path: Path) -> None:
