@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PER_SECTION = 3
-"""Sentences that a section sends on."""
+"""Sentences that a section sends on, or as many more as a long summary of few sections takes."""
 
 _RELEVANCE = 0.7
 """Share of being near the whole against being unlike what is chosen already."""
@@ -34,7 +34,7 @@ def choose(vectors: NDArray[np.float32], sections: Sequence[int], weight: Sequen
     for held in places.values():
         own = vectors[held]
         near[held] = _OWN * (own @ _middle(own)) + (1 - _OWN) * (own @ document) + np.asarray(weight)[held]
-        sent_on += sorted(held, key=lambda place: -near[place])[:PER_SECTION]
+        sent_on += sorted(held, key=lambda place: -near[place])[: max(PER_SECTION, 2 * count // len(places))]
     chosen: list[int] = []
     crowd: Counter[int] = Counter()
     repeats = np.zeros(len(vectors), np.float32)  # [N], likeness to the nearest chosen sentence

@@ -27,6 +27,8 @@ SENTENCES = 8
 """Of a summary that says nothing about its length."""
 _EMBEDDED = 600
 """Sentences of one document that are embedded: about a second on two cores."""
+_RUN = 25
+"""Sentences that are looked at together; a longer section is several."""
 _ROUNDS = 5
 _LEANS = (
     "it ",
@@ -163,19 +165,31 @@ class Condense:
 
 
 def _chosen(turn: Turn, found: Sequence[tuple[Part, Range]], count: int) -> list[tuple[Part, Range]]:
-    if len(found) > _EMBEDDED:  # of each section its first sentences, where a text says what it is about
-        by_part = [list(own) for _, own in groupby(found, key=lambda pair: pair[0].number)]
-        found = [one for own in by_part for one in own[: max(_EMBEDDED // len(by_part), 1)]][:_EMBEDDED]
-    if not found:
+    runs = _runs(found)
+    if len(found) > _EMBEDDED:  # of each run its first sentences, where a text says what it is about
+        runs = [run[: max(_EMBEDDED // len(runs), 1)] for run in runs][:_EMBEDDED]
+    kept = [one for run in runs for one in run]
+    if not kept:
         return []
-    texts = [turn.shelf.text(part.document)[slice(*place)] for part, place in found]
+    texts = [turn.shelf.text(part.document)[slice(*place)] for part, place in kept]
     vectors = turn.shelf.library.embed(texts)  # [N, D]
-    first = {(part.number): place for part, place in reversed(found)}
+    opening = {run[0][1] for run in runs}
     weight = [
-        (0.05 if first[part.number] == place else 0.0) - (0.1 if text.casefold().startswith(_LEANS) else 0.0)
-        for (part, place), text in zip(found, texts, strict=True)
+        (0.05 if place in opening else 0.0) - (0.1 if text.casefold().startswith(_LEANS) else 0.0)
+        for (_, place), text in zip(kept, texts, strict=True)
     ]
-    return [found[i] for i in choose(vectors, [part.number for part, _ in found], weight, count)]
+    sections = [number for number, run in enumerate(runs) for _ in run]
+    return [kept[i] for i in choose(vectors, sections, weight, count)]
+
+
+def _runs(found: Sequence[tuple[Part, Range]]) -> list[list[tuple[Part, Range]]]:
+    """The sentences by section, long sections in several runs: a speech has no headings, and yet it has parts."""
+    runs: list[list[tuple[Part, Range]]] = []
+    for _, own in groupby(found, key=lambda pair: pair[0].number):
+        held = list(own)
+        many = -(-len(held) // _RUN)
+        runs += [held[i * len(held) // many : (i + 1) * len(held) // many] for i in range(many)]
+    return runs
 
 
 def _cited(turn: Turn, part: Part, place: Range) -> Statement:

@@ -72,6 +72,14 @@ def test_the_small_model_chooses_sentences_word_for_word() -> None:
     assert answer.citations[0].start < answer.citations[1].start
 
 
+def test_a_text_without_headings_is_summed_up_from_all_its_parts() -> None:
+    said = "\n\n".join(f"In year {n} the harbour number {n * 7} was opened by mayor M{n}." for n in range(100))
+    one = Assistant(small, FakeLibrary(speech=said), None, AssistantSettings())
+    answer = one.ask(Ask("x", summary=8, store=False))
+    assert len(answer.citations) == 8
+    assert {citation.start * 4 // len(said) for citation in answer.citations} == {0, 1, 2, 3}
+
+
 def test_several_documents_are_summed_up_one_below_the_other() -> None:
     answer, library = ask(small(), "Summarize everything in the library")
     assert answer.answer.startswith("Summary of 2 documents (")
