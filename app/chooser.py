@@ -119,7 +119,9 @@ class Chooser:
             or not turn.shelf.holds((passage := turn.passages[choice.unit.text]).document)
         ):
             return choice
-        sure = answerable(read_query(turn.query or turn.standalone).words, passage, turn.shelf)
+        if not choice.confidence:  # it names no amount where one is asked for
+            return choice
+        sure = answerable(read_query(turn.query or turn.standalone).words, passage, turn.shelf, choice.confidence)
         return choice if sure is None else replace(choice, confidence=sure)
 
     def _answers(self, choice: Choice | None) -> bool:

@@ -22,6 +22,10 @@ _CHARACTERS = 2400
 """Of all passages of a prompt together, about 600 tokens: reading them takes most of the time of an answer."""
 _LONGEST = 700
 """Characters of one passage; what comes after is not read."""
+_DANGLING = frozenset(
+    ["a", "an", "and", "at", "by", "for", "from", "in", "is", "of", "or", "the", "to", "with", "was", "were", "are"]
+)
+"""Words after which something is missing."""
 _ANSWER = 32
 """Tokens of an answer in the model's own words."""
 
@@ -120,10 +124,12 @@ class Reading:
 
     def words(self, number: int, text: str, unit: Range) -> Range | None:
         """Where in `text` the model's own answer from passage `number` (from 0) stands, which is `unit` of it; None if
-        the model says what is not there."""
+        the model says what is not there, or breaks off."""
         from model.spanformat import passage_continuation
 
         said = self._judge.line(self.prompt + passage_continuation(number + 1)).split()
+        if said and said[-1].casefold() in _DANGLING:
+            return None
         found = re.compile(r"\s+".join(map(re.escape, said))).search(text, *unit) if said else None
         return found.span() if found else None
 

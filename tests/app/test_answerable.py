@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.answer import Ask
-from app.answerable import around
+from app.answerable import answerable, around
 from app.assistant import Assistant
 from app.settings_assistant import AssistantSettings
 from app.shelf import Shelf
@@ -28,7 +28,7 @@ class Matching(FakeLibrary):
         return np.full(len(texts), self.found, dtype=np.float32)
 
 
-@pytest.mark.parametrize(("match", "abstained"), [(0.2, True), (1.0, False)])
+@pytest.mark.parametrize(("match", "abstained"), [(0.0, True), (1.0, False)])
 def test_an_attachment_whose_tokens_do_not_match_is_not_answered_from(match: float, abstained: bool) -> None:
     library = Matching(match)
     assistant = Assistant(lambda: FakeEngine(capabilities=()), library, None, AssistantSettings())
@@ -45,3 +45,10 @@ def test_a_passage_is_read_with_what_stands_around_it_up_to_a_length() -> None:
         read = around(text, passage)
         assert passage.text in read and read in text and len(read) <= 1100
     assert around(TEXT, Shelf(FakeLibrary(), (("pier.txt", TEXT),)).whole("a1")[0]) == TEXT
+
+
+def test_how_sure_the_choice_is_counts_beside_the_text() -> None:
+    shelf = Shelf(Matching(0.6), (("pier.txt", TEXT),))
+    passage = shelf.whole("a1")[0]
+    found = [answerable("When was the pier built?", passage, shelf, choice) for choice in (0.1, 0.5, 0.9)]
+    assert found == sorted(found) and found[0] != found[2]  # type: ignore[type-var]  # the embedder has vectors

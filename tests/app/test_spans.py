@@ -164,6 +164,7 @@ def test_words_are_found_over_a_line_break_and_only_in_their_passage() -> None:
     assert (found := reading.words(1, text, second)) is not None and text[slice(*found)] == "by\n Anna Holm"
     assert reading.words(0, text, first) is None
     assert Reading("Who?", ["The mole is new."], FakeJudge("x", "")).words(0, text, first) is None
+    assert Reading("Who?", ["The mole is new."], FakeJudge("x", "The mole is")).words(0, text, first) is None
 
 
 def test_a_model_that_finds_no_answer_lowers_the_confidence() -> None:

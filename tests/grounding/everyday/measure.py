@@ -59,16 +59,16 @@ def verdict(question: Question, answer: Answer) -> Verdict:
     """What an answer is worth: everything said where nothing could be is wrong."""
     if answer.abstained:
         return "refused" if question.gold else "rightly refused"
-    said = _plain(answer.answer)
+    said = plain(answer.answer)
     right = (
-        any(_plain(gold) in said for gold in question.gold)
-        and not any(_plain(one) in said for one in question.avoid)
+        any(plain(gold) in said for gold in question.gold)
+        and not any(plain(one) in said for one in question.avoid)
         and len(said.split()) <= LONGEST
     )
     return "right" if right else "wrong"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Words and numbers alone, between spaces, so that "no" is not found in "notice"."""
     return f" {' '.join(_WORD.findall(_MARK.sub('', text).casefold()))} "
 
