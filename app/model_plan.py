@@ -35,9 +35,14 @@ def plan_lines(workspace: "Workspace", reference: str) -> PlanLines:
     if plan.refusal is not None:
         return PlanLines(False, plan.name, (*lines, f"It does not fit. {plan.refusal.reason}", plan.refusal.mend))
     lines += [f"{one.device}: {_size(one.total)} of {_size(one.available)} free" for one in plan.devices]
-    lines.append(f"about {plan.prefill:,.3g} tokens/s of a prompt, {plan.decode:,.3g} of an answer")
+    lines.append(f"about {rate(plan.prefill)} tokens/s of a prompt, {rate(plan.decode)} of an answer")
     return PlanLines(True, plan.name, (*lines, *plan.where))
 
 
 def _size(size: int) -> str:
     return f"{size / _GIB:,.1f} GiB" if size >= 100 * _MIB else f"{size / _MIB:,.0f} MiB"
+
+
+def rate(tokens: float) -> str:
+    """Tokens per second to three digits: `3,480`, `71.7`."""
+    return f"{float(f'{tokens:.3g}'):,.0f}" if tokens >= 100 else f"{tokens:.3g}"

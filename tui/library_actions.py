@@ -15,7 +15,7 @@ from tui.widgets.dialogs import Confirm
 from tui.widgets.library import LibraryPane
 from tui.widgets.notice import Tone
 from tui.widgets.side import SidePane
-from tui.words import added_line, clipped, count
+from tui.words import added_line, at_home, clipped, count
 
 PROGRESS_EVERY = 0.1
 """Seconds between two updates while files are read."""
@@ -31,9 +31,9 @@ class LibraryActions(PaneActions):
         path = Path(argument.strip("'\"")).expanduser()
         if self.state.adding is not None:
             self.state.to_add.append(path)
-            await self.say("Will be read next", str(path))
+            await self.say("Will be read next", at_home(str(path)))
         else:
-            await self._add([path], str(path))
+            await self._add([path], at_home(str(path)))
 
     async def _add(self, paths: list[Path], named: str) -> None:
         adding = self.state.adding = Adding(await self.say("Reading files (Esc stops)", named))
@@ -68,7 +68,7 @@ class LibraryActions(PaneActions):
         self.refresh_library()
         if self.state.to_add:
             path = self.state.to_add.pop(0)
-            await self._add([path], str(path))
+            await self._add([path], at_home(str(path)))
 
     def on_add_moved(self, message: AddMoved) -> None:
         adding = self.state.adding
@@ -126,14 +126,16 @@ class LibraryActions(PaneActions):
             self.backend.remove_document(row.id)
 
         async def removed(_: None) -> None:
-            await self.say(f"Removed {row.title}", f"Its file is still there: /add {row.path} reads it again.", "good")
+            await self.say(
+                f"Removed {row.title}", f"Its file is still there: /add {at_home(row.path)} reads it again.", "good"
+            )
             self.refresh_library()
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.job("remove", work, removed)
 
-        facts = f"{row.path}\n{count(row.passages, 'passage')}. The file itself stays where it is."
+        facts = f"{at_home(row.path)}\n{count(row.passages, 'passage')}. The file itself stays where it is."
         asked = f"Take “{clipped(row.title, 40)}” out of the library?"
         await self.push_screen(Confirm(asked, facts, "y takes it out · n or Esc keeps it"), answered)
 

@@ -1,5 +1,7 @@
 """The model: what it is, and another in its place without leaving the chat."""
 
+from pathlib import Path
+
 from app.model_plan import PlanLines
 from tui.failures import Failure
 from tui.panes import PaneActions
@@ -14,7 +16,7 @@ class ModelActions(PaneActions):
 
     async def action_model(self, argument: str = "") -> None:
         if argument:
-            await self._plan(argument)
+            await self._plan(str(Path(argument).expanduser()) if argument.startswith("~") else argument)
             return
 
         def known() -> tuple[ModelRow, list[str]]:

@@ -153,9 +153,9 @@ class PaneActions(Jobs):
     # --- panes
 
     async def action_source(self, argument: str = "") -> None:
-        """F2 opens and closes; `/source 2` opens that one."""
+        """F2 opens, goes to what stands open beside the conversation, and closes; `/source 2` opens that one."""
         side = self.query_one(SidePane)
-        if not argument and side.showing == "source":
+        if not argument and side.showing == "source" and side.has_pseudo_class("focus-within"):
             await self.action_close_side()
             return
         self.state.beside = True

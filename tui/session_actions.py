@@ -13,6 +13,7 @@ from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import SessionsScreen
 from tui.widgets.side import SidePane
 from tui.widgets.source import SourcePane
+from tui.words import at_home
 
 
 class SessionActions(TurnActions):
@@ -123,6 +124,6 @@ class SessionActions(TurnActions):
         file = Path(argument.strip("'\"") or f"loci-{session}-{name}.md").expanduser().absolute()
 
         async def written(_: None) -> None:
-            await self.say("Written", str(file), "good")
+            await self.say("Written", at_home(str(file)), "good")
 
         self.job("export", lambda: self.backend.export(session, upto, file), written)

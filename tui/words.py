@@ -1,5 +1,6 @@
 """How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
 
+import os
 from dataclasses import asdict, replace
 
 from app.answer import Citation, Stage, Status, Window
@@ -74,6 +75,12 @@ def clipped(text: str, width: int) -> str:
     """The text on one line of at most `width` characters, `…` where it was cut."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
+
+
+def at_home(path: str) -> str:
+    """A path as people write it: `~/Documents/lease.pdf`."""
+    home = os.environ.get("HOME", "").rstrip("/")
+    return "~" + path.removeprefix(home) if home and path.startswith(f"{home}/") else path
 
 
 def citation_place(citation: Citation) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.door import FAILED, AsJson, leave, note, print_json, say, table, workspace
+from app.model_plan import rate
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
@@ -87,7 +88,7 @@ def _print(made: "Plan", checked: "list[Checked]") -> None:
     for sentence in made.where:
         say(sentence)
     say(
-        f"About {made.prefill:,.3g} tokens/s of a prompt and {made.decode:,.3g} of an answer, "
+        f"About {rate(made.prefill)} tokens/s of a prompt and {rate(made.decode)} of an answer, "
         f"{made.depth:,} tokens into the window; {made.threads} threads, {made.batch} tokens at once."
     )
     for sentence in made.faster:

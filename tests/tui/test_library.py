@@ -59,7 +59,7 @@ async def test_the_library_is_browsed_filtered_looked_at_pinned_and_removed(
         await until(pilot, lambda: documents.option_count == 4)
         await until(pilot, lambda: "/home/mara/harbour/Costs 2026.xlsx" in words(app, "#library-text"))
         assert QUOTE[:30] in words(app, "#library-text"), "how its text begins"
-        assert "pinned · d2 · 4 pages" in str(documents.get_option_at_index(1).prompt)
+        assert "d2 Duties.docx  4 pages · pinned" in str(documents.get_option_at_index(1).prompt)
         await pilot.press("slash", *"TABLES 26", "enter")
         await until(pilot, lambda: documents.option_count == 1)
         await until(pilot, lambda: "d3 · 9 passages · 12.6 KB" in words(app, "#library-text"))

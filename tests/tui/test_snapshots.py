@@ -1,69 +1,61 @@
-"""The screens, drawn and compared. `pytest tests/tui --snapshot-update` accepts new ones: look at them first."""
+"""The screens in two sizes and three themes, drawn and compared, one chat for each pair.
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+`pytest tests/tui --snapshot-update` accepts new ones: look at them first.
+"""
+
+from collections.abc import Sequence
 
 import pytest
-from chat_fakes import QUESTION, FakeBackend
+from chat_drive import ask, until
+from chat_fakes import FakeBackend
+from pytest_textual_snapshot import SVGImageExtension
+from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tui.app import LociChat
 from tui.widgets.composer import Composer
 
-Step = Callable[[Pilot[None]], Awaitable[None]]
+SCREENS: dict[str, Sequence[str]] = {
+    "answer": (),
+    "source": ("f2",),
+    "memory": ("f3",),
+    "window": ("f4",),
+    "library": ("ctrl+l",),
+    "sessions": ("f5",),
+    "help": ("escape", "f1"),
+}
+"""Keys that lead from each to the next."""
+THEMES = ("textual-dark", "textual-light", "high-contrast")
 
 
-async def settle(pilot: Pilot[None]) -> None:
+async def settled(pilot: Pilot[None]) -> None:
     """Wait until no worker runs and the screen has stayed the same for three looks: a busy machine draws late."""
-    pilot.app.query_one(Composer).cursor_blink = False
-    looks: list[str] = []
+    app = pilot.app
+    looks: list[object] = []
     for _ in range(100):
-        await pilot.app.workers.wait_for_complete()
-        await pilot.pause(0.03)
-        for field in pilot.app.screen.query(Input):  # of a dialog that may just have opened
+        await app.workers.wait_for_complete()
+        await pilot.pause(0.05)
+        for field in (app.screen_stack[0].query_one(Composer), *app.screen.query(Input)):
             field.cursor_blink = False
-        looks.append(pilot.app.export_screenshot(title="look"))
+        looks.append([strip.text for strip in app.screen._compositor.render_strips()])
         if len(looks) > 2 and looks[-3] == looks[-2] == looks[-1]:
             return
 
 
-async def asked(pilot: Pilot[None]) -> None:
-    await settle(pilot)
-    pilot.app.query_one(Composer).put(QUESTION)
-    await pilot.press("enter")
-    await pilot.pause(0.1)
-    await settle(pilot)
-
-
-def keys(*pressed: str) -> Step:
-    async def run(pilot: Pilot[None]) -> None:
-        await asked(pilot)
-        await pilot.press(*pressed)
-        await settle(pilot)
-
-    return run
-
-
-SCREENS: dict[str, Step] = {
-    "first_run": settle,
-    "answer": asked,
-    "source": keys("f2"),
-    "memory": keys("f3"),
-    "window": keys("f4"),
-    "sessions": keys("f5"),
-    "help": keys("f1"),
-}
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("screen", SCREENS)
-def test_screen(snap_compare: Any, screen: str, size: tuple[int, int]) -> None:
-    app = LociChat(FakeBackend(documents=0 if screen == "first_run" else 14))
-    assert snap_compare(app, terminal_size=size, run_before=SCREENS[screen])
-
-
-@pytest.mark.parametrize("theme", ["textual-light", "high-contrast", "colour-blind"])
-def test_theme(snap_compare: Any, theme: str) -> None:
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
+@pytest.mark.parametrize("theme", THEMES)
+async def test_screens(snapshot: SnapshotAssertion, theme: str, size: tuple[int, int]) -> None:
+    drawn = snapshot.use_extension(SVGImageExtension)
+    first = LociChat(FakeBackend(documents=0), theme=theme)
+    async with first.run_test(size=size) as pilot:
+        await until(pilot, lambda: first.state.library is not None)
+        await settled(pilot)
+        assert first.export_screenshot(title="first_run") == drawn(name="first_run")
     app = LociChat(FakeBackend(), theme=theme)
-    assert snap_compare(app, terminal_size=(160, 50), run_before=asked)
+    async with app.run_test(size=size) as pilot:
+        await ask(pilot)
+        for name, keys in SCREENS.items():
+            await pilot.press(*keys)
+            await settled(pilot)
+            assert app.export_screenshot(title=name) == drawn(name=name), name

@@ -96,6 +96,9 @@ class Conversation(VerticalScroll):
         self._earlier = turns
         await self.show_earlier()
         self.anchor(bool(turns))
+        if not turns:
+            self.set_scroll(0, 0)  # an anchored one is scrolled below 0 where its turns do not fill it
+            self.refresh(layout=True)
 
     async def show_earlier(self) -> None:
         """Mount the turns before those on show, a page of them: a Markdown widget takes milliseconds to build."""

@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from tui.messages import DocumentDeed, DocumentMeant
 from tui.rows import DocumentRow, HealthRow
-from tui.words import clipped, count, size
+from tui.words import at_home, count, size
 
 MOST = 500
 """Documents listed at a time; words bring the others."""
@@ -105,7 +105,7 @@ class LibraryPane(Vertical):
         self._say(
             Content.assemble(
                 (f"{row.title}\n", "bold"),
-                (f"{row.path}\n", "$foreground-muted"),
+                (f"{at_home(row.path)}\n", "$foreground-muted"),
                 (f"{' · '.join(fact for fact in facts if fact)} · read {row.read}\n\n", "$foreground-muted"),
                 begins or "No text was found in it.",
             )
@@ -119,7 +119,7 @@ class LibraryPane(Vertical):
         if health.changed:
             lines.append(Content(f"! {count(health.changed, 'file')} changed since; r reads what has changed again"))
         if health.gone:
-            named = "".join(f"\n    {path}" for path in health.gone_named)
+            named = "".join(f"\n    {at_home(path)}" for path in health.gone_named)
             more = "\n    …" if health.gone > len(health.gone_named) else ""
             lines.append(Content(f"! {count(health.gone, 'file')} gone; d takes out what was read of it{named}{more}"))
         if not health.changed and not health.gone:
@@ -151,8 +151,7 @@ def clipped_lines(text: str, most: int) -> str:
 
 
 def _line(row: DocumentRow) -> Content:
-    facts = ["pinned"] * row.pinned + [
-        row.id,
-        count(row.pages, "page") if row.pages else count(row.passages, "passage"),
-    ]
-    return Content.assemble((clipped(row.title, 60), "bold"), (f"  {' · '.join(facts)}", "$foreground-muted"))
+    facts = [count(row.pages, "page") if row.pages else count(row.passages, "passage"), *["pinned"] * row.pinned]
+    return Content.assemble(
+        (f"{row.id} ", "$text-accent"), (row.title, "bold"), (f"  {' · '.join(facts)}", "$foreground-muted")
+    )

@@ -39,9 +39,9 @@ class MemoryPane(Vertical):
             yield Static("", id="memory-reasons")
 
     def show(self, rows: list[MemoryRow], recalled: tuple[UsedMemory, ...], new: frozenset[int]) -> None:
-        """`recalled` for the last answer and `new` from this session stand first; keep the cursor where it was."""
+        """`recalled` for the last answer and `new` from this session stand first; the cursor stays on its memory."""
         memories = self.query_one(OptionList)
-        at = memories.highlighted
+        at, before = memories.highlighted, self._chosen()
         self._rows = {row.id: row for row in rows}
         used = {memory.id: memory for memory in recalled}
         groups = (
@@ -56,7 +56,9 @@ class MemoryPane(Vertical):
                 options += [Option(_line(row, used.get(row.id)), id=str(row.id)) for row in members]
         memories.clear_options()
         memories.add_options(options or [Option(EMPTY, disabled=True)])
-        if at is not None and at < memories.option_count:
+        if before is not None and before.id in self._rows:
+            memories.highlighted = memories.get_option_index(str(before.id))
+        elif at is not None and at < memories.option_count:
             memories.highlighted = at
         else:
             memories.action_first()
@@ -66,7 +68,7 @@ class MemoryPane(Vertical):
         if memories.highlighted is None:
             return None
         id = memories.get_option_at_index(memories.highlighted).id
-        return self._rows[int(id)] if id else None
+        return self._rows.get(int(id)) if id else None
 
     @on(OptionList.OptionSelected)
     def action_why(self) -> None:

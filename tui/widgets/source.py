@@ -12,7 +12,7 @@ from app.answer import Citation
 from tui.messages import CitationChosen
 from tui.rows import SourceRow
 from tui.widgets.sources import distinct
-from tui.words import STATUS_MEANS, STATUS_WORDS
+from tui.words import STATUS_MEANS, STATUS_WORDS, at_home
 
 QUOTE_STYLE = "bold reverse"  # legible without colour
 LINES_ABOVE = 4
@@ -99,7 +99,7 @@ def _head(source: SourceRow, total: int) -> Content:
         (f"{STATUS_MEANS[source.status]}\n", "$foreground-muted"),
         (f"{source.title}\n", "bold"),
         (f"{source.where}\n", ""),
-        (source.path, "$foreground-muted"),
+        (at_home(source.path), "$foreground-muted"),
     ]
     if source.note:
         parts.append((f"\n! {source.note}", "bold"))

@@ -1,0 +1,137 @@
+"""A first visit to the chat, by somebody who has only the screen and F1: `python tests/tui/tour.py docs/img/tour`.
+
+tmux drives a real `loci chat` over the sample library in a profile of its own. Each step types, waits for words on the
+screen and draws it as SVG; a step whose words do not come ends the tour with what stands there instead.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from rich.ansi import AnsiDecoder
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+
+ROOT = Path(__file__).parents[2]
+SIZE = (100, 30)
+PATIENCE = 60.0
+"""Seconds for the words of a step."""
+THEME = TerminalTheme((18, 18, 18), (224, 224, 224), [(0, 0, 0)] * 8)
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    keys: tuple[str, ...]
+    """As tmux names them; text otherwise, as it is."""
+    sees: tuple[str, ...]
+    drawn: bool = True
+
+
+def steps(place: Path) -> list[Step]:
+    return [
+        Step("first-screen", (), ("There are no documents in main yet", "Loci embedded")),
+        Step("help", ("F1",), ("Anywhere", "F2")),
+        Step("added", ("Escape", "/add ~/tarnwick", "Enter"), ("added (", "documents")),
+        Step("answer", ("How long is the north pier?", "Enter"), ("✓ verified", "confidence")),
+        Step("source", ("F2",), ("stands in the source exactly",)),
+        Step("told", ("Escape", "/remember My boat is called Whimbrel.", "Enter"), ("Remembered #",), False),
+        Step("told-too", ("/remember I used to moor at berth 12.", "Enter"), ("Remembered #2",), False),
+        Step("memory", ("F3",), ("berth 12", "f forget")),
+        Step("pinned", ("Down", "p"), ("pinned",), False),
+        Step("forgotten", ("Down", "f"), ("forgotten, f restores it", "pinned")),
+        Step("library", ("Escape", "C-l"), ("Harbour Byelaws", "/ filter")),
+        Step("model", ("Escape", "/model ~/another", "Enter"), ("Load Loci embedded", "y loads it")),
+        Step("switched", ("y",), ("Answers from here on",), False),
+        Step("new", ("C-n",), ("continues an earlier session",), False),
+        Step("sessions", ("F5", "north pier"), ("north pier", "1 turn")),
+        Step("reopened", ("Enter",), ("✓ verified", "How long is the north pier?"), False),
+        Step("exported", ("/export ~/pier.md", "Enter"), ("Written",)),
+    ]
+
+
+class Tmux:
+    """One tmux server of its own, with one pane."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = str(folder / "tmux")
+
+    def __call__(self, *words: str) -> str:
+        return subprocess.run(
+            ["tmux", "-S", self._socket, "-f", "/dev/null", *words], check=True, capture_output=True, text=True
+        ).stdout
+
+    def screen(self, colours: bool = False) -> str:
+        return self("capture-pane", "-p", *(["-e"] if colours else []))
+
+    def waits_for(self, words: tuple[str, ...]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not all(word in self.screen() for word in words):
+            if time.monotonic() > end:
+                raise SystemExit(f"{words} did not come:\n{self.screen()}")
+            time.sleep(0.2)
+
+
+@contextmanager
+def chat(place: Path) -> Iterator[Tmux]:
+    """`loci chat` in a pane, with an empty profile."""
+    tmux = Tmux(place)
+    variables = {
+        "HOME": str(place),
+        "LOCI_HOME": str(place / "profile"),
+        "LOCI_RESIDENT__ENABLED": "false",
+        "COLORTERM": "truecolor",
+        "TEXTUAL_ANIMATIONS": "none",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = shlex.join(["env", *(f"{name}={value}" for name, value in variables.items())])
+    run = f"{command} {shlex.quote(sys.executable)} -m app.cli.main chat"
+    tmux("new-session", "-d", "-x", str(SIZE[0]), "-y", str(SIZE[1]), "-c", str(place), run)
+    try:
+        yield tmux
+    finally:
+        tmux("kill-server")
+
+
+def svg(screen: str, title: str) -> str:
+    """A pane's text with its colours, as an SVG that refers to nothing on the network."""
+    from picture import FONT_FACE
+
+    console = Console(width=SIZE[0], record=True, file=StringIO(), color_system="truecolor")
+    for line in AnsiDecoder().decode(screen.rstrip("\n")):  # one for all: a line goes on with the colours of the last
+        console.print(line, no_wrap=True, overflow="crop")
+    return FONT_FACE.sub("", console.export_svg(title=title, theme=THEME))
+
+
+def tour(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="loci-tour-") as folder:
+        place = Path(folder)
+        shutil.copytree(ROOT / "data/model", place / "another")
+        shutil.copytree(ROOT / "data/sample/tarnwick", place / "tarnwick")
+        with chat(place) as tmux:
+            for step in steps(place):
+                for key in step.keys:
+                    tmux("send-keys", *([] if key[:2] == "C-" or key in NAMED else ["-l"]), key)
+                    time.sleep(0.3)
+                tmux.waits_for(step.sees)
+                time.sleep(0.5)  # for what is drawn after the words
+                if step.drawn:
+                    (out / f"{step.name}.svg").write_text(svg(tmux.screen(colours=True), f"loci chat: {step.name}"))
+                print(step.name, flush=True)
+        if "north pier" not in (place / "pier.md").read_text("utf-8"):
+            raise SystemExit("The export lacks the question.")
+
+
+NAMED = frozenset({"Enter", "Escape", "Up", "Down", "F1", "F2", "F3", "F5"})
+
+if __name__ == "__main__":
+    tour(Path(sys.argv[1]))
