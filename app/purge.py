@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from app.answer import Profile
@@ -66,7 +67,7 @@ def purge_memories(workspace: Workspace, ids: Sequence[int], *, dry_run: bool = 
     return _run(workspace, Task(trial=told))
 
 
-def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
+def purge_documents(workspace: Workspace, references: Sequence[str], *, dry_run: bool = False) -> Receipt:
     """Delete documents from the library, and what turns have of them; the files they were read from stay.
 
     :raises NoSuchDocument: there is no such document.
@@ -78,6 +79,10 @@ def purge_documents(workspace: Workspace, references: Sequence[str]) -> Receipt:
         Going(one.id, one.collection, one.path, one.title, one.text_sha256, library.text(one.id), one.pinned)
         for one in found
     )
+    if dry_run:
+        elsewhere = partial(library.holds, but=[one.id for one in going])
+        told = workspace.memory.erase((), [one.gone() for one in going], elsewhere=elsewhere, dry_run=True)
+        return _receipt(joined(told), [one.id for one in going], (), Search(0, 0, ()))
     return _run(workspace, Task(documents=going))
 
 

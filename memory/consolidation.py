@@ -30,7 +30,7 @@ _LONGEST = 400
 """Characters of a summary: what an embedder still reads whole."""
 
 
-def consolidate(store: "MemoryStore", limit: int, now: datetime | None) -> list[Memory]:
+def consolidate(store: "MemoryStore", limit: int, now: datetime | None, dry_run: bool) -> list[Memory]:
     """See `MemoryStore.consolidate`."""
     with reading(store.engine) as connection:
         resting = _resting(connection, stamp(utc(now) - REST), limit)
@@ -49,6 +49,8 @@ def consolidate(store: "MemoryStore", limit: int, now: datetime | None) -> list[
         draft = store.draft(text, "episode", known[0].scope, Source("summary", session), store.embed([text])[0])
         with writing(store.engine) as connection:
             written.append(_write(connection, draft, known[0].valid_from, stamp(now)))
+            if dry_run:
+                connection.rollback()
     return written
 
 

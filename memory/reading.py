@@ -57,7 +57,7 @@ SCHEMA = json.dumps(
 )
 
 
-def read_turns(store: "MemoryStore", complete: Complete, calls: int) -> list[Memory]:
+def read_turns(store: "MemoryStore", complete: Complete, calls: int, dry_run: bool) -> list[Memory]:
     """See `MemoryStore.read_turns`."""
     written: list[Memory] = []
     for turn in _unread(store, calls):
@@ -72,6 +72,8 @@ def read_turns(store: "MemoryStore", complete: Complete, calls: int) -> list[Mem
                 draft = store.draft(one.text, one.kind, turn.scope, source, vector, one.event_date)
                 known = records.add(connection, draft, turn.asked_at, store.settings.duplicate_similarity)
                 written += [known] if known.id > before else []
+            if dry_run:
+                connection.rollback()
     return written
 
 

@@ -195,17 +195,21 @@ class MemoryStore(SessionLog, RetentionDesk):
         sessions: Sequence[GoneSession] = (),
         *,
         elsewhere: Elsewhere = nowhere,
+        dry_run: bool = False,
     ) -> Erased:
         """Delete whatever says one of `texts`, what turns have of deleted `documents`, and `sessions`; may be done
         again.
 
-        The freed bytes stay in the file until `scrub`.
+        The freed bytes stay in the file until `scrub`. `dry_run` deletes nothing and tells what would go.
         """
         with writing(self.engine) as connection:
             known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
             said = [purge(connection, known, texts, elsewhere)] if texts else []
             ended = [purged for one in sessions if (purged := purge_session(connection, one, elsewhere))]
-            return [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]
+            erased = [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]
+            if dry_run:
+                connection.rollback()
+            return erased
 
     def scrub(self) -> None:
         """Rewrite memory.db without the bytes of what was deleted. Raises DatabaseProblem as `purge` does."""
@@ -258,16 +262,19 @@ class MemoryStore(SessionLog, RetentionDesk):
         """The few statements that say most about the user, best first (`memory.profile`)."""
         return profile(self.list(scopes))
 
-    def consolidate(self, limit: int = 10, now: datetime | None = None) -> Memories:
-        """Sum up sessions that rest, the latest first, at most `limit`; returns the summaries written."""
-        return consolidate(self, limit, now)
+    def consolidate(self, limit: int = 10, now: datetime | None = None, *, dry_run: bool = False) -> Memories:
+        """Sum up sessions that rest, the latest first, at most `limit`; returns the summaries written.
 
-    def read_turns(self, complete: Complete, calls: int) -> Memories:
+        `dry_run` writes nothing and tells what would be; the ids are then of no memory.
+        """
+        return consolidate(self, limit, now, dry_run)
+
+    def read_turns(self, complete: Complete, calls: int, *, dry_run: bool = False) -> Memories:
         """Let a language model read the latest turns that none has, for what the rules missed; returns what is new.
 
-        `complete` is called at most `calls` times. See `memory.reading`.
+        `complete` is called at most `calls` times. `dry_run` as in `consolidate`. See `memory.reading`.
         """
-        return read_turns(self, complete, calls)
+        return read_turns(self, complete, calls, dry_run)
 
     # --- learning from turns
 

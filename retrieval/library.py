@@ -4,14 +4,14 @@ Knows no files to read: `retrieval.ingest` brings them.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from retrieval import chunker, documents
 from retrieval.bounds import admitted
@@ -283,11 +283,14 @@ class Library:
         with writing(self.engine) as db:
             documents.drop(db, id)
 
-    def holds(self, word: str) -> bool:
-        """Whether a passage of any document has the word, in whatever form full text takes for the same."""
+    def holds(self, word: str, but: Collection[str] = ()) -> bool:
+        """Whether a passage of any document, `but` these, has the word, in whatever form full text takes for it."""
         terms = fts_terms(word)
         with reading(self.engine) as db:
-            found = text("SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH :terms LIMIT 1")
+            found = text(
+                "SELECT 1 FROM chunks_fts JOIN chunks ON chunks.id = chunks_fts.rowid WHERE chunks_fts MATCH :terms "
+                "AND document NOT IN :but LIMIT 1"
+            ).bindparams(bindparam("but", [int(one[1:]) for one in but], expanding=True))
             return bool(terms) and db.execute(found, {"terms": " AND ".join(terms)}).first() is not None
 
     def scrub(self) -> None:

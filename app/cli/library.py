@@ -7,6 +7,7 @@ import typer
 
 from app.cli.door import (
     AsJson,
+    DryRun,
     In,
     Yes,
     confirm,
@@ -108,6 +109,7 @@ def remove(
     purge: Annotated[
         bool, typer.Option("--purge", help="For good: also from answers, caches and known backups, with a receipt.")
     ] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -115,6 +117,7 @@ def remove(
 
     \b
     loci library remove d12 notes.md --yes
+    loci library remove d12 --purge --dry-run
     loci library remove d12 --purge --yes --json
     """
     from app.cli.purging import purging
@@ -124,17 +127,20 @@ def remove(
 
     with workspace(ctx) as opened:
         if purge:
-            with purging(opened, as_json) as (report, earlier):
+            with purging(opened, as_json, dry_run) as (report, earlier):
                 try:
-                    found = _agreed(opened, docs, " for good", yes)
+                    found = _agreed(opened, docs, " for good", yes or dry_run)
                 except NoSuchDocument:
                     if not (earlier and earlier.documents):
                         raise
                     return  # the same command again, after it was killed
-                report(purge_documents(opened, [document.id for document in found]), False)
+                report(purge_documents(opened, [document.id for document in found], dry_run=dry_run))
             return
-        found = _agreed(opened, docs, "", yes)
+        found = _agreed(opened, docs, "", yes or dry_run)
         for document in found:
+            if dry_run:
+                note(f"Would remove: {document.path} (the file would stay).")
+                continue
             opened.library.remove(document.id)
             if document.pinned:
                 forget(opened, document.collection)

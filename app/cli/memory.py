@@ -233,14 +233,14 @@ def purge(
     from app.cli.purging import purging
     from app.purge import purge_memories
 
-    with workspace(ctx) as opened, purging(opened, as_json) as (report, earlier):
+    with workspace(ctx) as opened, purging(opened, as_json, dry_run) as (report, earlier):
         gone = earlier.memories if earlier else ()
         found = [opened.memory.get(id) for id in dict.fromkeys(ids) if id not in gone]
         for memory in found:
             if not dry_run:
                 confirm(f"Delete “{memory.text}” for good?", yes)
         if found:
-            report(purge_memories(opened, [memory.id for memory in found], dry_run=dry_run), dry_run)
+            report(purge_memories(opened, [memory.id for memory in found], dry_run=dry_run))
 
 
 @app.command()

@@ -51,6 +51,7 @@ def consolidate(
     ctx: typer.Context,
     model: Model = None,
     calls: Annotated[int, typer.Option("--calls", min=0, help="Messages that a model may read.")] = 50,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be written, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Sum up the conversations that rest, in their own words; done for one at the end of each question, too.
@@ -60,17 +61,22 @@ def consolidate(
     \b
     loci memory consolidate
     loci memory consolidate --model model.gguf --calls 200
+    loci memory consolidate --dry-run --json
     """
     with workspace(ctx, model__reference=model) as opened:
         read = []
         if calls and opened.settings.model.reference != "embedded":
-            read = opened.memory.read_turns(opened.reader(), calls)
-        written = [*read, *opened.memory.consolidate(limit=1000)]
+            read = opened.memory.read_turns(opened.reader(), calls, dry_run=dry_run)
+        written = [*read, *opened.memory.consolidate(limit=1000, dry_run=dry_run)]
+    rows = [memory_json(memory) for memory in written]
+    if dry_run:
+        for row in rows:
+            del row["id"]  # what is not written has none
     if as_json:
-        print_json([memory_json(memory) for memory in written])
+        print_json(rows)
     else:
-        for memory in written:
-            say(f"{memory.id}  {memory.text}")
+        for row in rows:
+            say(f"Would write: {row['text']}" if dry_run else f"{row['id']}  {row['text']}")
     if not written:
         note("There was nothing new to remember or to sum up.")
 

@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def purging(opened: "Workspace", as_json: bool) -> "Iterator[tuple[Callable[[Receipt, bool], None], Receipt | None]]":
-    """End what was interrupted; yields what to call with each receipt and whether it is of a trial, and the receipt of
-    what was interrupted, if anything was. Exit code 4 where traces are left.
+def purging(
+    opened: "Workspace", as_json: bool, dry_run: bool
+) -> "Iterator[tuple[Callable[[Receipt], None], Receipt | None]]":
+    """End what was interrupted, unless it is a trial; yields what to call with each receipt, and the receipt of what
+    was interrupted, if anything was. Exit code 4 where traces are left.
     """
-    from app.purge import resume
+    from app.purge import resume, unfinished
 
     receipts: list[Receipt] = []
 
-    def report(receipt: "Receipt", dry_run: bool = False) -> None:
+    def report(receipt: "Receipt") -> None:
         receipts.append(receipt)
         if not as_json:
             for line in lines(receipt, dry_run):
                 say(line)
 
-    earlier = resume(opened)
-    if earlier:
+    earlier = None
+    if dry_run and unfinished(opened.profile):
+        note("A deletion that was interrupted waits for the next one, or for `loci doctor --fix`.")
+    elif not dry_run and (earlier := resume(opened)):
         note("A deletion that was interrupted is done now.")
         report(earlier)
     yield report, earlier

@@ -152,14 +152,14 @@ def delete(
     from app.cli.purging import purging
     from app.purge import purge_sessions
 
-    with workspace(ctx) as opened, purging(opened, as_json) as (report, earlier):
+    with workspace(ctx) as opened, purging(opened, as_json, dry_run) as (report, earlier):
         ended = earlier.ended if earlier else ()
         found = [opened.memory.session(id) for id in dict.fromkeys(ids) if id not in ended]
         for session in found:
             if not dry_run:
                 confirm(f"Delete session {session.id}, “{session.title}”?", yes)
         if found:
-            report(purge_sessions(opened, [session.id for session in found], dry_run=dry_run), dry_run)
+            report(purge_sessions(opened, [session.id for session in found], dry_run=dry_run))
 
 
 def _minute(stamp: str) -> str:

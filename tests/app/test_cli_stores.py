@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def test_the_profile_is_read_and_edited_by_lines(loci: Run, tmp_path: Path) -> N
 
 def test_conversations_at_rest_are_summed_up_by_a_command(loci: Run) -> None:
     assert "nothing new" in loci("memory", "consolidate").err  # the embedded model writes none, and is not loaded
+    with Workspace.open() as opened:
+        source = Source("told", opened.memory.start_session())
+        for text in ("The sail is torn", "The cloth is ordered", "The boat is dry", "The race is in May"):
+            opened.memory.add(text, kind="episode", source=source, now=datetime(2026, 1, 1, tzinfo=UTC))
+    tried = loci("memory", "consolidate", "--dry-run", "--json")
+    assert tried.code == 0 and [set(row) & {"id", "text"} for row in tried.json] == [{"text"}]
+    text = tried.json[0]["text"]
+    assert loci("memory", "consolidate", "--dry-run").out == f"Would write: {text}\n"
+    assert len(loci("memory", "list", "--json").json) == 4
+    assert loci("memory", "consolidate").out == f"5  {text}\n"
 
 
 def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: Path) -> None:

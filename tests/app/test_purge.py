@@ -189,9 +189,17 @@ def test_a_document_is_gone_from_library_caches_answers_and_backups(
         ]
         opened.memory.finish_turn(turn, answer, json.dumps({"answer": answer, "citations": cites}), True)
     loci("backup", tmp_path / "b.zip")
+    tried = loci("library", "remove", "secret.md", "--purge", "--dry-run", "--json")
+    assert tried.code == 0 and tried.json[0]["documents"] == [document.id] and tried.json[0]["turns"] == [turn]
+    told = loci("library", "remove", "secret.md", "--purge", "--dry-run")
+    assert told.out == f"Would delete: document {document.id}; words in turn {turn}; title of session 1.\n"
+    assert "secret.md" in (plain := loci("library", "remove", "secret.md", "--dry-run")).err and plain.code == 0
+    with Workspace.open() as opened:
+        assert opened.library.document("secret.md") == document and opened.memory.turn(turn).answer == answer
     ran = loci("library", "remove", "secret.md", "--purge", "--yes", "--json")
     [receipt] = ran.json
     assert ran.code == 0 and receipt["clean"] and receipt["documents"] == [document.id] and receipt["turns"] == [turn]
+    assert receipt["words"] == tried.json[0]["words"] > 0  # told before, without those that other documents have
     assert b"kvistholmen" not in every_byte(home, tmp_path / "b.zip")
     assert (read / "secret.md").exists()
     with Workspace.open() as opened:
@@ -222,6 +230,8 @@ def test_a_deletion_that_was_cut_short_is_ended_by_the_same_command(
         kill(patch)
         assert loci("memory", "purge", memory, "--yes").code == 130
     assert b"whimbrelonde" in every_byte(home)
+    assert "interrupted" in loci("doctor").out
+    loci("memory", "purge", memory, "--dry-run")
     assert "interrupted" in loci("doctor").out
     if step == "bytes":
         assert loci("doctor", "--fix").code == 0

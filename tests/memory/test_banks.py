@@ -40,6 +40,16 @@ def test_a_session_at_rest_is_summed_up_once_in_its_own_words(store: MemoryStore
     assert (store.get(summary.id).state, store.get(summary.id).superseded_by) == ("archived", fresh.id)
 
 
+def test_a_dry_run_tells_the_summary_and_writes_none(store: MemoryStore) -> None:
+    told(store, *SAID)
+    later = NOW + timedelta(hours=2)
+    before = store.list()
+    [would] = store.consolidate(now=later, dry_run=True)
+    assert store.list() == before
+    [summary] = store.consolidate(now=later)
+    assert would.text == summary.text
+
+
 def test_what_the_user_takes_back_leaves_the_summary_too(store: MemoryStore) -> None:
     _, held = told(store, *SAID)
     for number, take_back in enumerate(

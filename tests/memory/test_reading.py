@@ -60,6 +60,9 @@ def test_each_turn_is_read_once_and_the_message_alone_is_shown(store: MemoryStor
         shown.append((asked[0], asked[1], asked[2]))
         return answering(("Our harbour flat floods each spring", "fact"))
 
+    [would] = store.read_turns(complete, 10, dry_run=True)
+    assert would.text == "Our harbour flat floods each spring" and store.list() == []
+    shown.clear()
     [kept] = store.read_turns(complete, 10)
     start = SAID.index("Our")
     assert (kept.text, kept.scope) == ("Our harbour flat floods each spring", "home")
