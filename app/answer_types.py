@@ -5,7 +5,7 @@ Chinese are known too, and the spans are found in any script that marks them by 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -188,7 +188,22 @@ def spans(text: str, unit: Range, limit: int = 60) -> list[Span]:
             found.setdefault((start, end), Span(start, end, span.kind))
         if len(found) >= limit:
             break
-    return list(found.values())
+    dates = [
+        match.span()
+        for kind, pattern in PATTERNS
+        if kind in ("date", "time")
+        for match in pattern.finditer(text, *unit)
+    ]
+    return [span for span in found.values() if not _of_a_date(text, span, dates)]
+
+
+def _of_a_date(text: str, span: Span, dates: Sequence[Range]) -> bool:
+    """Whether the span is the number of a day, a month or an hour, which counts nothing; a year stands for itself."""
+    return (
+        span.kind in ("number", "quantity")
+        and re.fullmatch(r"\d{4}", text[span.start : span.end]) is None
+        and any(start <= span.start and span.end <= end for start, end in dates)
+    )
 
 
 def _all_spans(text: str, unit: Range) -> Iterator[Span]:
@@ -268,6 +283,7 @@ def _loose_end(text: str, start: int, end: int) -> bool:
 
 
 _COUNTED: frozenset[Kind] = frozenset({"number", "money", "percent", "contact"})
+_DATE = next(pattern for kind, pattern in PATTERNS if kind == "date")
 _COUNT = re.compile(rf"[\d@]|www\.|\b{_NUMBER_WORD}\b|\b(?:an?|both|several|few|many|free|all|every|each)\b", re.I)
 
 
@@ -279,4 +295,6 @@ def has_kind(body: str, asked: Wanted) -> bool:
 
 def may_answer(body: str, asked: Wanted) -> bool:
     """Whether a sentence that is asked for an amount names one, or says that there is none."""
-    return asked.kind not in _COUNTED or _COUNT.search(body) is not None or denies(body)
+    if asked.kind not in _COUNTED or denies(body):
+        return True
+    return _COUNT.search(_DATE.sub(" ", body)) is not None

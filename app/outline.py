@@ -24,7 +24,7 @@ _NUMBERED = re.compile(r"#{1,6}\s+|\(?\d{1,3}(?:\.\d{1,3})*[.)]\s+(?=[A-Z])")
 
 
 def name_of(text: str, unit: Range) -> str:
-    """A heading without its marks and its number."""
+    """A heading or an item without its marks and its number."""
     return _NUMBERED.sub("", text[slice(*unit)], count=2).strip()
 
 

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from app.amounts import amount_named
 from app.answer_types import FITTING, TOLD, Span, Wanted, may_answer, spans, wanted
 from app.judge import Judge, Opinion, Reading, SpanOpinion
 from app.lookup import Cell, look_up
+from app.outline import name_of
 from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
 from app.units import Embed, Features, Text, Unit, dot, rank_units
 
@@ -99,10 +101,11 @@ def choose(
     if not candidates:  # units without a single word
         return Choice(units[0], units[0].range, 0.0, asked, "", 0.0, words)
     (unit, span), _, share = candidates[0]
+    span = amount_named(question, texts[unit.text].text, unit.range, span)
     score = dot(confidence_features(unit, units, share), weights["confidence"])
     if opinion:
         score = dot(opinion | {"rule": score}, weights["model_confidence"])
-    sure = logistic(score) if may_answer(texts[unit.text].text[slice(*unit.range)], asked) else 0.0
+    sure = logistic(score) if may_answer(name_of(texts[unit.text].text, unit.range), asked) else 0.0
     return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.answer_types import spans, wanted
+from app.answer_types import may_answer, spans, wanted
 from app.chooser import with_unit, written
 from app.judge import EngineJudge, Reading
 from app.sentences import sentences
@@ -56,6 +56,32 @@ def test_the_kind_of_thing_asked_for_is_told_from_the_question(question: str, ki
 )
 def test_spans_carry_their_kind(text: str, span: str, kind: str) -> None:
     assert (span, kind) in {(text[s.start : s.end], s.kind) for s in spans(text, (0, len(text)))}
+
+
+def test_the_day_of_a_date_counts_nothing_but_a_year_stands_for_itself() -> None:
+    text = "Date: 18 September 2024"
+    assert {text[s.start : s.end] for s in spans(text, (0, len(text))) if s.kind == "number"} == {"2024"}
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "expected"),
+    [
+        ("How many members are there?", "Date: 18 September 2024", False),
+        ("How much does it cost?", "It has been losing pressure.", False),
+        ("How much does it cost?", "It is not sold.", True),
+        ("How much does it cost?", "It is free for members.", True),
+        ("How many members are there?", "There are twelve.", True),
+        ("When is the meeting?", "It is soon.", True),
+    ],
+)
+def test_what_is_asked_for_an_amount_must_name_one_or_deny_it(question: str, text: str, expected: bool) -> None:
+    assert may_answer(text, wanted(question)) == expected
+
+
+def test_the_number_of_an_item_is_no_amount() -> None:
+    text = "1. Fill the tank with cold water."
+    choice = choose("How much water does the tank hold?", [Text(text)], embed)
+    assert choice is not None and choice.confidence == 0.0
 
 
 def test_sentences_are_units_a_citation_can_show() -> None:
