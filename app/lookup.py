@@ -4,25 +4,28 @@
                                     column: the one whose name shares most of the others ("phone"), or, where none
                                     does, the only one for the kind of thing asked for ("How much does Bram earn?")
 
-Says nothing unless both are plain and hardly a word of the question is left over.
+The meaning of a code that stands in front of it (`F02: the fan is blocked`) is found likewise. Says nothing unless
+both are plain and hardly a word of the question is left over.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.answer_types import Kind, Wanted
 from app.rows import Row, rows
 from app.sentences import Range, content_words, stem
-from app.units import Text, hard_words, idf
+from app.units import CODE, Text, hard_words, idf
 
 _LEFT_OVER = 1 / 3
 """Part of the question's words that neither row, columns nor headings need to know, where it names the column."""
 _WORDS: Mapping[Kind, str] = {
-    "money": "price cost fee salary amount rent fare wage pay paid charge earn total budget eur usd gbp chf",
-    "date": "date day",
+    "money": "price cost fee salary amount rent fare wage pay paid charge earn total budget value eur usd gbp chf",
+    "date": "date day bought purchased acquired delivered hired joined born due",
     "time": "time hour hours",
-    "place": "place location located office room city town address site country building based stored kept",
-    "person": "name owner person assigned responsible manager holder",
+    "place": "place location located office room city town address site country building floor shelf rack bin cabinet"
+    " drawer warehouse storage station region based stored kept",
+    "person": "name owner person assigned responsible manager holder keeper user contact supervisor employee",
     "contact": "phone telephone mobile email mail website url",
     "percent": "percent percentage share",
 }
@@ -42,6 +45,8 @@ class Cell:
 
 def look_up(question: str, asked: Wanted, texts: Sequence[Text]) -> Cell | None:
     """The cell that `question` names in the tables of `texts`; None if row or column are not plain."""
+    if (meaning := _meaning(question, asked, texts)) is not None:
+        return meaning
     found = [(number, row) for number, text in enumerate(texts) for row in rows(text.text)]
     if not found:
         return None
@@ -64,6 +69,20 @@ def look_up(question: str, asked: Wanted, texts: Sequence[Text]) -> Cell | None:
     left = [word for word in rest if word not in above]
     column = _column(asks, rest, len(left) <= _LEFT_OVER * len(asks), asked, named)
     return None if column is None else Cell(number, row, column, row.values.get(column))
+
+
+def _meaning(question: str, asked: Wanted, texts: Sequence[Text]) -> Cell | None:
+    """What stands behind the one code whose meaning is asked for (`F02: water does not run off`)."""
+    codes = set(CODE.findall(question))
+    if asked.kind != "definition" or not codes:
+        return None
+    label = re.compile(rf"^[ \t]*(?:[-*+•–] )?({'|'.join(map(re.escape, codes))}): *(\S[^\n]*)", re.MULTILINE)
+    found = [(number, match) for number, text in enumerate(texts) for match in label.finditer(text.text)]
+    if len(found) != 1:
+        return None
+    number, match = found[0]
+    row = Row((match.start(1), match.end(2)), {match[1]: match.span(2)}, (match[1],))
+    return Cell(number, row, match[1], match.span(2))
 
 
 def _score(weight: Mapping[str, float], held: Collection[str], row: Row) -> float:

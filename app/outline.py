@@ -42,7 +42,7 @@ def is_name(text: str, unit: Range, opens: bool = False) -> bool:
         return True
     if not _is_bare(text, unit):
         return False
-    return _in_capitals(text, unit) or _over_sentences(text, unit) or (opens and _in_title(text, unit))
+    return _in_capitals(text, unit) or _over_text(text, unit) or (opens and _in_title(text, unit))
 
 
 def sections(text: str, longest: int) -> Iterator[tuple[int, int, str]]:
@@ -93,11 +93,14 @@ def _in_capitals(text: str, unit: Range) -> bool:
     return line.isupper() and sum(c.isalpha() for c in line) > 2 and not text.isupper()
 
 
-def _over_sentences(text: str, unit: Range) -> bool:
-    """Whether the line opens a paragraph of its own or of sentences, and a sentence follows it."""
+def _over_text(text: str, unit: Range) -> bool:
+    """Whether the line opens a paragraph, and a sentence or two fields follow it."""
     above = text[max(unit[0] - _NEAR, 0) : unit[0]].rstrip(" \t")
     below = text[unit[1] : unit[1] + _NEAR].lstrip()
-    return (not above or above.endswith("\n\n")) and below[:1].isupper() and _SENTENCE.match(below) is not None
+    if above and not above.endswith("\n\n"):
+        return False
+    fields = [_FIELD.match(line) for line in below.split("\n")[:2]]
+    return (below[:1].isupper() and _SENTENCE.match(below) is not None) or (len(fields) == 2 and all(fields))
 
 
 def _in_title(text: str, unit: Range) -> bool:

@@ -25,7 +25,7 @@ from app.judge import Judge, Opinion, Reading, SpanOpinion
 from app.lookup import Cell, look_up
 from app.outline import name_of
 from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
-from app.units import Embed, Features, Text, Unit, dot, rank_units
+from app.units import Embed, Features, Text, Unit, dot, has_codes, rank_units
 
 UNITS = 5
 """Units whose spans are looked at."""
@@ -105,7 +105,8 @@ def choose(
     score = dot(confidence_features(unit, units, share), weights["confidence"])
     if opinion:
         score = dot(opinion | {"rule": score}, weights["model_confidence"])
-    sure = logistic(score) if may_answer(name_of(texts[unit.text].text, unit.range), asked) else 0.0
+    may = may_answer(name_of(texts[unit.text].text, unit.range), asked) and has_codes(question, texts[unit.text])
+    sure = logistic(score) if may else 0.0
     return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words)
 
 

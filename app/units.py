@@ -4,6 +4,7 @@ Step 1 of app.spans, whose weights decide what each feature counts. Knows nothin
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, wor
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Features = dict[str, float]
 
+CODE = re.compile(r"\b[A-Z]+-?\d+\b")
+"""`F02`, `EQ-1003`."""
 EMBEDDED = 32
 """Units that are embedded: most of the time of an answer goes there."""
 
@@ -142,6 +145,12 @@ def hard_words(question: str) -> list[str]:
         if named or any(c.isdigit() for c in word):
             found.append(stem(word))
     return found
+
+
+def has_codes(question: str, text: Text) -> bool:
+    """Whether the text or its heading has every code of the question: what is said of another code is no answer."""
+    held = f"{text.heading}\n{text.text}".casefold()
+    return all(code.casefold() in held for code in CODE.findall(question))
 
 
 def _pairs(asks: Sequence[str], words: Sequence[str]) -> float:

@@ -73,6 +73,14 @@ def test_a_row_is_about_what_stands_in_its_values() -> None:
     assert is_about("Serial numbers are long.", (0, 24), {"crane"})
 
 
+def test_the_meaning_of_a_code_stands_behind_it() -> None:
+    text = "Errors\n- F01: no water comes in\n- F02: water does not run off"
+    cell = look_up("What does F02 mean?", wanted("What does F02 mean?"), [Text(text)])
+    assert cell is not None and cell.value is not None and text[slice(*cell.value)] == "water does not run off"
+    for question in ("What does F03 mean?", "How much does part F02 cost?", "What does F02 and F01 mean?"):
+        assert look_up(question, wanted(question), [Text(text)]) is None
+
+
 def test_only_a_column_whose_value_is_there_is_sure() -> None:
     found = choose("What is the serial number of the label printer?", [Text(LABELLED)], embed)
     empty = choose("What is the serial number of the forklift?", [Text(LABELLED)], embed)

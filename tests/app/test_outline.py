@@ -40,7 +40,7 @@ def named(text: str, opens: bool = True) -> list[str]:
 
 
 def test_titles_headings_and_column_names_are_told_from_how_they_are_set() -> None:
-    assert named(LEASE) == ["RESIDENTIAL LEASE", "14 Quay Lane, Flat 2", "1. RENT", "Pets"]
+    assert named(LEASE) == ["RESIDENTIAL LEASE", "14 Quay Lane, Flat 2", "1. RENT", "Pets", "Contact"]
     assert named(MANUAL) == ["# Pump manual", "| Part | Size | Torque |"]
 
 
@@ -74,6 +74,7 @@ def test_a_text_that_was_handed_over_is_cut_at_its_headings_and_keeps_their_name
     passages = Shelf(FakeLibrary(), (("stdin", LEASE),)).whole("a1")
     assert [(one.locator.section, one.text.splitlines()[-1][:9]) for one in passages] == [
         ("RESIDENTIAL LEASE 14 Quay Lane, Flat 2 › RENT", "The rent "),
-        ("RESIDENTIAL LEASE 14 Quay Lane, Flat 2 › Pets", "E-mail: p"),
+        ("RESIDENTIAL LEASE 14 Quay Lane, Flat 2 › Pets", "One cat m"),
+        ("RESIDENTIAL LEASE 14 Quay Lane, Flat 2 › Contact", "E-mail: p"),
     ]
     assert all(LEASE[one.start : one.end] == one.text for one in passages)

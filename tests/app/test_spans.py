@@ -11,7 +11,7 @@ from app.chooser import with_unit, written
 from app.judge import EngineJudge, Reading
 from app.sentences import sentences
 from app.spans import choose, shipped_weights
-from app.units import Text
+from app.units import Text, has_codes
 from model.engine import Score
 from model.spanformat import parse_answer, passage_continuation
 from tests.app.fakes_engine import embed
@@ -76,6 +76,14 @@ def test_the_day_of_a_date_counts_nothing_but_a_year_stands_for_itself() -> None
 )
 def test_what_is_asked_for_an_amount_must_name_one_or_deny_it(question: str, text: str, expected: bool) -> None:
     assert may_answer(text, wanted(question)) == expected
+
+
+def test_what_is_said_of_another_code_is_no_answer() -> None:
+    text = Text("F01: no water comes in\nF02: water does not run off", "Lava V7")
+    assert has_codes("What does F02 of the Lava V7 mean?", text) and not has_codes("What does F03 mean?", text)
+    found = [choose(f"What does error {code} of the water mean?", [text], embed) for code in ("F02", "F03")]
+    assert found[0] is not None and found[1] is not None
+    assert found[0].confidence > found[1].confidence == 0.0
 
 
 def test_the_number_of_an_item_is_no_amount() -> None:
