@@ -11,7 +11,7 @@ from typing import Literal
 from app.query import kind_of
 from app.tables.plan import asks_for_rows
 from app.tables.subject import OF_TABLE, told_by_superlative
-from app.tables.words import Asked, explain_names, mentions
+from app.tables.words import Asked, asks_of_people, explain_names, is_of_people, mentions
 from retrieval.tables.store import Listed
 
 Route = Literal["catalogue", "table", "summary", "every", "lookup", "plain"]
@@ -75,9 +75,11 @@ def route(question: str, tables: Sequence[Listed] = ()) -> Route:
 
 
 def _may_tell(question: str, table: Listed) -> bool:
-    """Whether a question names a column of the table, in a word of its own or in a superlative, or names the table."""
+    """Whether a question names a column of the table, in a word of its own or in a superlative, or names the table or
+    its rows ("people")."""
     asked = Asked(question)
     named = mentions(asked, table.columns)
     explain_names(asked, table)
     by_name = bool(asked.explained) and (bool(named) or OF_TABLE.search(question) is not None)
+    by_name = by_name or (asks_of_people(asked) and is_of_people(table))
     return by_name or told_by_superlative(question, table) or any(one.whole for one in named)

@@ -16,7 +16,8 @@ from retrieval.tables.store import Listed
 from retrieval.tables.values import Column, without_unit
 
 _SMALL = (
-    "list show give find name names get row rows entry entries record records recorded value values figure figures"
+    "work works worked working live lives living based located"
+    " list show give find name names get row rows entry entries record records recorded value values figure figures"
     " table tables spreadsheet sheet column data file csv excel measured reading readings registered listed reported"
     " made make makes per each every between calculate compute according kind kinds different distinct unique across"
     " within during level levels altogether overall there and or item items line lines whole entire exactly has have"
@@ -27,6 +28,13 @@ _SMALL = (
 )
 SMALL = STOP_WORDS | frozenset(_SMALL.split())
 """Words that ask for nothing by themselves."""
+
+_PEOPLE = "people person persons employee employees colleague colleagues member members staff mitarbeiter personen"
+_OF_PEOPLE = (
+    "employee surname department salary wage role job title manager hired email phone birthday abteilung gehalt"
+)
+_PERSONS, _PERSONAL = (frozenset(stem(word) for word in words.split()) for words in (_PEOPLE, _OF_PEOPLE))
+"""Nouns for the rows of a table of people, and headers that tell such a table."""
 
 _UNIT_WORDS = {
     "GBP": "pound pounds sterling gbp",
@@ -211,9 +219,19 @@ def _runs(asked: Asked, wanted: Sequence[str]) -> Iterable[tuple[int, ...]]:
 
 
 def explain_names(asked: Asked, table: Listed) -> None:
-    """The words of the file's name, its title and the sheet explain themselves."""
+    """The words of the file's name, its title and the sheet explain themselves, and "people" a table of people."""
     held = {*stems(re.sub(r"[-_.]+", " ", f"{table.title} {PurePath(table.path).stem} {table.sheet or ''}"))}
+    if is_of_people(table):
+        held |= _PERSONS
     asked.explain(i for i, word in enumerate(asked.words) if word.stem in held)
+
+
+def is_of_people(table: Listed) -> bool:
+    return any(_PERSONAL & set(header_stems(column)) for column in table.columns)
+
+
+def asks_of_people(asked: Asked) -> bool:
+    return any(word.stem in _PERSONS for word in asked.words)
 
 
 def explain_units(asked: Asked, columns: Iterable[Column]) -> None:
