@@ -69,6 +69,11 @@ def unspaced_and_words(text: str) -> tuple[str, list[str]]:
     return "".join(_UNSPACED.findall(normal)), _words(_UNSPACED.sub(" ", normal))
 
 
+def unspaced_runs(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each run of a script without spaces."""
+    return [run.span() for run in _UNSPACED.finditer(text)]
+
+
 def fts_phrase(text: str) -> str:
     """Return a MATCH expression that finds the words of `text` in a row; empty if it has none."""
     spaced = _UNSPACED.sub(lambda run: f" {' '.join(_bigrams(run.group(), tail=False))} ", _normal(text))

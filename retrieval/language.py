@@ -12,10 +12,12 @@ FAMILIAR = 1.35
 """Up to so many pieces per word, meaning counts in full."""
 STRANGE = 1.75
 """From so many on, it counts `LEAST` of that."""
-LEAST = 0.4
+LEAST = 0.55
 INFLECTED = 1.5
 """From so many on, the English stemmer of the full-text index is no help either, and words are sought by their
 beginnings, too."""
+RUNS, RUNS_STRANGE = 0.5, 0.65
+"""Weight of shared runs of characters (`retrieval.runs`) in a known language, and from `INFLECTED` pieces on."""
 _WORDS_PER_CHARACTER = 0.55
 """Of scripts without spaces, about."""
 
@@ -31,3 +33,8 @@ def trust(pieces: float) -> float:
     """The share of its usual weight that meaning has in a search for a text of `pieces` per word."""
     known = (STRANGE - pieces) / (STRANGE - FAMILIAR)
     return LEAST + (1 - LEAST) * min(max(known, 0.0), 1.0)
+
+
+def weight_of_runs(pieces: float) -> float:
+    """The weight of shared runs of characters beside meaning and words in a search for a text of `pieces` per word."""
+    return RUNS_STRANGE if pieces >= INFLECTED else RUNS
