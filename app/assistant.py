@@ -228,6 +228,7 @@ class Assistant:
             found = self._memory.recall(turn.standalone, scopes=turn.ask.scope, limit=many, budget=budget)
             # A turn that was taken up again is not told what it taught before it was cut off.
             turn.memories = [one for one in found if turn.id is None or one.memory.source.turn != turn.id]
+            turn.unembedded = self._memory.unembedded()
             known = [(one.memory.id, one.memory.text) for one in turn.memories]
             turn.query, used = with_memory(turn.standalone, known)
             turn.cited |= set(used)

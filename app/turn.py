@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.answer import Answer, Ask, Citation, ModelUsed, Timing, TurnEvent, Used, UsedMemory, Window
+from app.answer import Answer, Ask, Citation, LeftOut, ModelUsed, Timing, TurnEvent, Used, UsedMemory, Window
 from app.query import Exchange, Kind
 from app.sentences import Range
 from app.shelf import Shelf
@@ -16,6 +16,8 @@ from retrieval.types import Passage
 
 NO_MODEL = ModelUsed("", "torch", "none", "none", ())
 """Of an answer that needed no model: from the catalogue, or the acknowledgement of a statement."""
+
+_UNEMBEDDED = "of another embedder: recalled by words alone until `loci memory reindex`"
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Turn:
     memories: list[Recalled] = field(default_factory=list)
     cited: set[int] = field(default_factory=set)
     """Memories that the answer or its query used."""
+    unembedded: int = 0
+    """Memories of another embedder, whose vectors were not compared with the question."""
     passages: list[Passage] = field(default_factory=list)
     window: Window = field(default_factory=lambda: Window(0, Used()))
     text: str = ""
@@ -90,6 +94,8 @@ class Turn:
         self.model = ModelUsed(info.reference, info.engine, info.architecture, info.quantization, info.devices)
 
     def result(self) -> Answer:
+        several = "memory" if self.unembedded == 1 else "memories"
+        left = [LeftOut(f"the meaning of {self.unembedded:,} {several}", _UNEMBEDDED)] if self.unembedded else []
         timing = replace(Timing(**self.timing), total=1000 * (time.perf_counter() - self.began))
         return Answer(
             question=self.ask.question,
@@ -104,7 +110,7 @@ class Turn:
             unsupported=self.unsupported,
             query=self.table_query,
             memories=self.used(),
-            context=self.window,
+            context=replace(self.window, left_out=(*self.window.left_out, *left)),
             scope=self.ask.scope,
             library_epoch=self.epoch,
             seed=self.ask.seed,

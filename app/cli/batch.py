@@ -16,6 +16,7 @@ from app.cli.door import (
     counted,
     leave,
     note,
+    note_unembedded,
     print_json,
     progress,
     scope,
@@ -139,6 +140,8 @@ def batch(
             "seed": seed,
             "settings": hashlib.sha256(settings.encode()).hexdigest(),
         }
+        if memory or remember:
+            note_unembedded(opened)
         pins = Pins(opened.library.epoch(), seed)
 
         def answer(row: "Row", pins: "Pins") -> "Answer":

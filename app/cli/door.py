@@ -153,6 +153,12 @@ def note_redacted(opened: "Workspace", text: str | None) -> None:
         note(f"Kept out of the memory: {found}.")
 
 
+def note_unembedded(opened: "Workspace") -> None:
+    """Say how many memories have no vector that a question can be compared with."""
+    if missing := opened.memory.unembedded():
+        note(f"Recalled by words alone, until `loci memory reindex`: {missing:,} that another embedder embedded.")
+
+
 # A terminal obeys these, and documents and file names are written by strangers: C0 but tab and newline, DEL, C1, the
 # two overrides that show letters in another order than they have, and the surrogates that stand for bytes of a name
 # that is not UTF-8, which no stream of ours could encode.

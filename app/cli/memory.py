@@ -17,6 +17,7 @@ from app.cli.door import (
     leave,
     note,
     note_redacted,
+    note_unembedded,
     print_json,
     progress,
     say,
@@ -82,8 +83,7 @@ def recall(
     """
     with workspace(ctx) as opened:
         found = opened.memory.recall(sought(words), scopes=scope(collections), limit=limit)
-        if missing := opened.memory.unembedded():
-            note(f"Recalled by words alone, until `loci memory reindex`: {missing:,} that another embedder embedded.")
+        note_unembedded(opened)
     if as_json:
         print_json([memory_json(item.memory, item.score) | {"parts": item.parts} for item in found])
     else:

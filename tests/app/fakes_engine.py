@@ -174,6 +174,7 @@ class FakeMemory:
         self.parents: dict[int, int] = {}
         self.requests: dict[str, int] = {}
         self.observed: list[dict[str, Any]] = []
+        self.foreign = 0
 
     def recall(
         self, query: str, *, scopes: Sequence[str], limit: int | None = None, budget: Mapping[Bank, int] | None = None
@@ -183,6 +184,9 @@ class FakeMemory:
         ]
         found = sorted(scored, key=lambda r: -r.score)
         return (found if budget is None else within(found, budget))[:limit]
+
+    def unembedded(self) -> int:
+        return self.foreign
 
     def requested(self, request: str) -> Turn | None:
         return self.turn(self.requests[request]) if request in self.requests else None

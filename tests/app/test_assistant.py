@@ -232,6 +232,17 @@ def test_the_reading_rate_is_learned_and_bounds_the_next_prompt() -> None:
     assert any("longer than 20 s" in left.why for left in second.context.left_out)
 
 
+def test_memories_that_another_embedder_embedded_are_named_where_they_were_asked_for() -> None:
+    memory = FakeMemory("My boat is called Tern.")
+    memory.foreign = 2
+    for engine in (FakeEngine(*["Yes."] * 2), FakeEngine(capabilities=())):
+        one, _ = assistant(engine, memory)
+        [left] = one.ask(Ask("When does the harbour office open?")).context.left_out
+        assert left.what == "the meaning of 2 memories" and "loci memory reindex" in left.why
+        alone = one.ask(Ask("When does the harbour office open?", use_memory=False))
+        assert alone.context.left_out == ()
+
+
 def test_an_invented_answer_is_flagged_and_a_models_refusal_is_one() -> None:
     one, _ = assistant(FakeEngine("The dock takes gold from Norway [1].", "The documents do not say."))
     invented = one.ask(Ask("What does the dock take?", store=False))

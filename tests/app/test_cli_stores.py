@@ -77,12 +77,15 @@ def test_what_holds_no_more_is_told_from_what_does(loci: Run) -> None:
 
 
 def test_memories_that_another_embedder_embedded_are_named_with_the_mend(
-    loci: Run, monkeypatch: pytest.MonkeyPatch
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loci("memory", "add", "My office is in C3.")
     assert "reindex" not in loci("memory", "recall", "Where is my office?").err
     monkeypatch.setattr(FakeEmbedder, "id", "another")
     assert "1 that another" in (err := loci("memory", "recall", "my office in C3").err) and "loci memory reindex" in err
+    (rows := tmp_path / "q.jsonl").write_text('{"question": "Where?"}')
+    assert "1 that another" in loci("batch", rows, "-o", tmp_path / "a.jsonl", "--memory").err
+    assert "another" not in loci("batch", rows, "-o", tmp_path / "b.jsonl").err
     assert "unembedded: 1\n" in loci("memory", "stats").out
     assert loci("memory", "reindex").code == 0
     assert "reindex" not in loci("memory", "recall", "my office in C3").err
