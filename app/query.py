@@ -6,12 +6,12 @@ Knows nothing about documents; no question of any data set is written here.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from app import prompts
 from app.sentences import STOP_WORDS, content_words, word_ranges
-from memory.extract import extract
+from memory.extract import only_tells
 from model.engine import Delta, Engine, Message, Request, Sampling
 
 Kind = Literal["library", "catalogue", "table", "summary", "every", "plain", "statement", "memory"]
@@ -76,9 +76,7 @@ def kind_of(question: str, now: datetime | None = None) -> Kind:
     """What `question` is about; `library` unless a rule says otherwise."""
     text = question.strip()
     asks = text.endswith(("?", "？"))
-    if not asks and any(
-        one.how == "told" or one.end - one.start >= 0.6 * len(text) for one in extract(text, now or datetime.now(UTC))
-    ):
+    if not asks and only_tells(text, now):
         return "statement"
     if _CATALOGUE.search(text):
         return "catalogue"

@@ -113,6 +113,18 @@ _REQUEST = re.compile(
     )\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+_SEEKS = re.compile(
+    r"^(?:(?:and|but|so|now)\s+)?(?:i|we)\s*(?:(?:really|just|also|still)\s+)*(?:need|want|wonder|look\s+for|forgot|(?:would|['’]d)\s+like"
+    r"|(?:am|['’]m|are|['’]re)\s+(?:looking|trying|wondering|asking|not\s+sure|unsure|curious|interested)"
+    r"|(?:can|could|do|did)(?:n['’]t|\s*not)\s+(?:find|know|remember|see|understand))\b",
+    re.IGNORECASE,
+)
+"""Sentences about oneself that ask without a question mark."""
+_GOES_ON = re.compile(
+    r"^(?:(?:and|but|so|also|then)\s+)?(?:i|we|you|he|she|it|they|this|that|these|those|his|her|its|their|both|there(?:['’]s|\s+(?:is|are)))\b"
+    r"|^(?:hi|hello|hey|thanks|thank\s+you|good\s+(?:morning|evening))\b[\s\w,]{0,20}[.!]*$",
+    re.IGNORECASE,
+)
 _HAPPENING = re.compile(
     r"\b(?:appointment|meeting|flight|exam|interview|birthday|wedding|deadline|trip|visit\w*|party|concert|conference|surgery|went|going|go|saw|met|moved|moving|"
     r"start\w*|leav\w+|travel\w*|arriv\w+|fl(?:y|ew|ying)|arrive|due|holiday|vacation|event|signed|bought|got|graduat\w+|married|died|born)\b",
@@ -132,6 +144,23 @@ def extract(text: str, now: datetime | None = None) -> list[Candidate]:
         if candidate is not None:
             found.append(candidate)
     return found
+
+
+def only_tells(text: str, now: datetime | None = None) -> bool:
+    """Whether a message has something to be remembered and asks nothing: what else it says goes on about the same, or
+    is little. `now` as in `extract`.
+    """
+    candidates = extract(text, now)
+    if any(one.how == "told" for one in candidates):
+        return True
+    ranges = list(sentences(text))
+    rest = [text[a:b] for a, b in ranges if not any(one.start < b and a < one.end for one in candidates)]
+    if not candidates or any(_asks(sentence) or _SEEKS.match(sentence) for sentence in rest):
+        return False
+    if sum(one.end - one.start for one in candidates) >= 0.6 * len(text):
+        return True
+    own = sum(end - start for start, end in ranges) >= 0.9 * len(text)  # else something is pasted or quoted
+    return own and all(_GOES_ON.match(sentence) or _ABOUT_US.search(sentence) for sentence in rest)
 
 
 def episode(text: str, candidates: list[Candidate]) -> tuple[int, int] | None:

@@ -243,6 +243,14 @@ def test_memories_that_another_embedder_embedded_are_named_where_they_were_asked
         assert alone.context.left_out == ()
 
 
+def test_several_statements_are_acknowledged_as_one_is() -> None:
+    engine = chooser()
+    one, _ = assistant(engine, FakeMemory())
+    answer = one.ask(Ask("My dentist is Dr. Kim. I saw her on Monday."))
+    assert answer.answer == "I will remember: My dentist is Dr. Kim; I saw her on Monday." and not answer.abstained
+    assert engine.requests == []
+
+
 def test_an_invented_answer_is_flagged_and_a_models_refusal_is_one() -> None:
     one, _ = assistant(FakeEngine("The dock takes gold from Norway [1].", "The documents do not say."))
     invented = one.ask(Ask("What does the dock take?", store=False))
