@@ -13,8 +13,10 @@ from app.cli.evaluate_context import context
 app = group("Measure retrieval, memory, grounding or a model's long context, in a temporary profile.")
 
 Paragraphs = Annotated[
-    Literal["xquad", "chunking"],
-    typer.Option("--dataset", help="XQuAD, or Chroma's chunking evaluation.", show_default=False),
+    Literal["xquad", "chunking", "beir"],
+    typer.Option(
+        "--dataset", help="XQuAD, Chroma's chunking evaluation, or a folder laid out as BEIR's.", show_default=False
+    ),
 ]
 Dialogues = Annotated[
     Literal["locomo", "beam"], typer.Option("--dataset", help="LoCoMo's conversations, or BEAM's.", show_default=False)
@@ -34,6 +36,9 @@ def retrieval(dataset: Paragraphs, path: At, limit: Limit = None, as_json: AsJso
 
     \b
     loci eval retrieval --dataset xquad --path xquad.en.json --json
+    loci eval retrieval --dataset beir --path scifact
+
+    Words alone (lexical, BM25) and meaning alone (dense) stand beside the two fused.
     """
     from app.evaluation.retrieval import evaluate
 

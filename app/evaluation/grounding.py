@@ -20,7 +20,7 @@ from typing import Any
 from app.answer import Answer, Ask
 from app.assistant import Assistant
 from app.errors import BadInput
-from app.evaluation.retrieval import read_xquad
+from app.evaluation.passage_sets import read_xquad
 from app.evaluation.scores import auroc, exact_match, f1
 from app.settings_assistant import AssistantSettings
 from model.engine import Engine, EngineInfo

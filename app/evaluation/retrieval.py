@@ -1,16 +1,13 @@
 """Does search bring the right passage? Measured on the library as it is, in a folder that is gone afterwards.
 
-Q questions. Recall and nDCG count one relevant item per question, by its rank; the span measures follow Smith and
+Recall asks whether one relevant item is among the first; nDCG weighs all of them. The span measures follow Smith and
 Troynikov, "Evaluating Chunking Strategies for Retrieval" (Chroma, 2024).
 """
 
-import csv
-import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput
+from app.evaluation.passage_sets import Dataset, Question, Span, read_beir, read_chunking, read_xquad
 from app.evaluation.windows import nearest
-from model.errors import why
 from retrieval.embedder import Embedder
 from retrieval.ingest import ingest
 from retrieval.library import Library
@@ -28,30 +25,12 @@ from retrieval.settings import RetrievalSettings
 from retrieval.types import Passage
 
 _DEPTH = 10
+_RECALLS = (1, 5, 10)
 _TOP = 5
 """Passages, or windows, whose intersection over union is taken."""
 _TOKENS = 1500
 """Tokens that the passages may take whose recall of spans is taken."""
-
-Span = tuple[str, int, int]
-"""Document's file name, start and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """`gold` are the spans that answer it; finding a passage of `gold`'s document is a hit where spans are whole."""
-
-    text: str
-    gold: tuple[Span, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    texts: dict[str, str]
-    """File name to text."""
-    questions: tuple[Question, ...]
-    by_document: bool
-    """Whether a document is one relevant item (a paragraph), or its spans are."""
+_Found = tuple[list[Passage], Question]
 
 
 def recall_at(ranks: Sequence[int | None], k: int) -> float:
@@ -63,6 +42,19 @@ def ndcg_at(ranks: Sequence[int | None], k: int) -> float:
     """Mean of 1 / log2(1 + rank) within the first `k`: nDCG (Järvelin, Kekäläinen, 2002) with one relevant item."""
     gains = (1 / math.log2(1 + rank) for rank in ranks if rank is not None and rank <= k)
     return sum(gains) / max(len(ranks), 1)
+
+
+def recall_of(found: Sequence[str], grades: Mapping[str, float], k: int) -> float:
+    """Share of the relevant items that are among the first `k` found, as BEIR counts it."""
+    return sum(name in grades for name in found[:k]) / max(len(grades), 1)
+
+
+def ndcg_of(found: Sequence[str], grades: Mapping[str, float], k: int) -> float:
+    """nDCG with the grades themselves as gains, as trec_eval computes it."""
+    gain = sum(grades.get(name, 0.0) / math.log2(1 + rank) for rank, name in enumerate(found[:k], start=1))
+    best = sorted(grades.values(), reverse=True)[:k]
+    ideal = sum(grade / math.log2(1 + rank) for rank, grade in enumerate(best, start=1))
+    return gain / ideal if ideal else 0.0
 
 
 def span_scores(found: Iterable[Span], gold: Iterable[Span]) -> tuple[float, float]:
@@ -84,14 +76,14 @@ def evaluate(
     limit: int | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Measure search on `dataset` (`xquad` or `chunking`) at `path`, beside meaning alone and words alone.
+    """Measure search on `dataset` (`xquad`, `chunking` or `beir`) at `path`, beside meaning alone and words alone.
 
     `limit` takes the first questions only; `settings` are those of `RetrievalSettings`. The shape is that of
     `loci eval --json`.
 
     :raises BadInput: the dataset is unknown or empty, or its files are not there.
     """
-    readers = {"xquad": read_xquad, "chunking": read_chunking}
+    readers = {"xquad": read_xquad, "chunking": read_chunking, "beir": read_beir}
     if dataset not in readers:
         raise BadInput(f"There is no retrieval dataset {dataset!r}.", f"Known: {', '.join(readers)}.")
     data = readers[dataset](path)
@@ -152,29 +144,36 @@ class _Remembering:
 
 
 def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> dict[str, float]:
-    ranks: list[int | None] = []
-    spans: list[tuple[float, float]] = []
+    found: list[list[Passage]] = []
     latencies: list[float] = []
     for question in questions:
         before = time.perf_counter()
         # More passages than items: several can be of one document.
-        passages = _search(library, question.text, 4 * _DEPTH)
+        found.append(_search(library, question.text, 4 * _DEPTH))
         latencies.append(1000 * (time.perf_counter() - before))
-        ranks.append(_rank(passages, question, data.by_document))
-        if not data.by_document:
-            recall, _ = span_scores(_within(passages, library.embedder.count_tokens), question.gold)
-            best = [(Path(item.path).name, item.start, item.end) for item in passages[:_TOP]]
-            spans.append((recall, span_scores(best, question.gold)[1]))
-    metrics = {
-        "recall@1": recall_at(ranks, 1),
-        "recall@5": recall_at(ranks, 5),
-        "ndcg@10": ndcg_at(ranks, _DEPTH),
-        "latency_ms_p50": sorted(latencies)[len(latencies) // 2],
-        "latency_ms_p95": sorted(latencies)[len(latencies) * 95 // 100],
-    }
-    if spans:
-        metrics["span_recall"] = sum(recall for recall, _ in spans) / len(spans)
-        metrics["span_iou"] = sum(iou for _, iou in spans) / len(spans)
+    pairs = list(zip(found, questions, strict=True))
+    measure = _of_documents if data.by_document else _of_spans
+    metrics = measure(pairs, library.embedder.count_tokens)
+    metrics["latency_ms_p50"] = sorted(latencies)[len(latencies) // 2]
+    metrics["latency_ms_p95"] = sorted(latencies)[len(latencies) * 95 // 100]
+    return metrics
+
+
+def _of_documents(pairs: Sequence[_Found], count: Callable[[str], int]) -> dict[str, float]:
+    ranked = [
+        (list(dict.fromkeys(Path(one.path).name for one in passages)), question.graded) for passages, question in pairs
+    ]
+    metrics = {f"recall@{k}": _mean(recall_of(names, grades, k) for names, grades in ranked) for k in _RECALLS}
+    metrics[f"ndcg@{_DEPTH}"] = _mean(ndcg_of(names, grades, _DEPTH) for names, grades in ranked)
+    return metrics
+
+
+def _of_spans(pairs: Sequence[_Found], count: Callable[[str], int]) -> dict[str, float]:
+    ranks = [_rank(passages, question) for passages, question in pairs]
+    metrics = {f"recall@{k}": recall_at(ranks, k) for k in _RECALLS} | {f"ndcg@{_DEPTH}": ndcg_at(ranks, _DEPTH)}
+    metrics["span_recall"] = _mean(span_scores(_within(found, count), question.gold)[0] for found, question in pairs)
+    best = (([_span(one) for one in found[:_TOP]], question.gold) for found, question in pairs)
+    metrics["span_iou"] = _mean(span_scores(spans, gold)[1] for spans, gold in best)
     return metrics
 
 
@@ -203,69 +202,25 @@ def _within(passages: Sequence[Passage], count: Callable[[str], int]) -> list[Sp
         left -= count(passage.text)
         if left < 0:
             break
-        found.append((Path(passage.path).name, passage.start, passage.end))
+        found.append(_span(passage))
     return found
 
 
-def _rank(passages: Sequence[Passage], question: Question, by_document: bool) -> int | None:
-    """Rank of the first right document among documents, or of the first passage that touches a gold span."""
-    if by_document:
-        names = list(dict.fromkeys(Path(passage.path).name for passage in passages))
-        return min((names.index(name) + 1 for name, _, _ in question.gold if name in names), default=None)
-    for rank, passage in enumerate(passages, start=1):
-        name = Path(passage.path).name
-        if any(name == gold and passage.start < end and start < passage.end for gold, start, end in question.gold):
+def _rank(passages: Sequence[Passage], question: Question) -> int | None:
+    """Rank of the first passage that touches a gold span."""
+    for rank, (name, start, end) in enumerate(map(_span, passages), start=1):
+        if any(name == gold and start < last and first < end for gold, first, last in question.gold):
             return rank
     return None
 
 
-def read_xquad(path: Path) -> Dataset:
-    """SQuAD's format: each paragraph is a document, its questions are to find it.
-
-    :raises BadInput: not there, or of another format.
-    """
-    file = path / "xquad.en.json" if path.is_dir() else path
-    try:
-        articles = json.loads(file.read_text(encoding="utf-8"))["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-        names = [f"{number:04d}.txt" for number in range(len(paragraphs))]
-        texts = {name: paragraph["context"] for name, paragraph in zip(names, paragraphs, strict=True)}
-        questions = tuple(
-            Question(item["question"], ((name, 0, len(paragraph["context"])),))
-            for name, paragraph in zip(names, paragraphs, strict=True)
-            for item in paragraph["qas"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{file} is not a file in SQuAD's format: {why(error)}.", "Name an xquad.*.json file."
-        ) from error
-    return Dataset(texts, questions, by_document=True)
+def _span(passage: Passage) -> Span:
+    return Path(passage.path).name, passage.start, passage.end
 
 
-def read_chunking(path: Path) -> Dataset:
-    """A folder of corpora (`NAME.md`) and `questions.csv` with character spans.
-
-    :raises BadInput: not there, or of another format.
-    """
-    try:
-        texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(path.glob("*.md"))}
-        with (path / "questions.csv").open(encoding="utf-8", newline="") as handle:
-            questions = tuple(
-                Question(
-                    row["question"],
-                    tuple(
-                        (f"{row['corpus_id']}.md", span["start_index"], span["end_index"])
-                        for span in json.loads(row["references"])
-                    ),
-                )
-                for row in csv.DictReader(handle)
-                if f"{row['corpus_id']}.md" in texts
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{path} is not a folder of the chunking set: {why(error)}.", "It holds questions.csv."
-        ) from error
-    return Dataset(texts, questions, by_document=False)
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / max(len(known), 1)
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

@@ -1,11 +1,13 @@
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from app.errors import BadInput
-from app.evaluation.retrieval import evaluate, ndcg_at, recall_at, span_scores
+from app.evaluation.passage_sets import read_beir
+from app.evaluation.retrieval import evaluate, ndcg_at, ndcg_of, recall_at, recall_of, span_scores
 from app.evaluation.windows import windows
 from tests.fakes import FakeEmbedder
 
@@ -29,6 +31,37 @@ def test_an_evaluation_has_the_shape_of_the_command(tmp_path: Path) -> None:
     assert set(report) == {"dataset", "items", "metrics", "baselines", "settings", "seconds"}
     assert (report["items"], report["metrics"]["recall@1"]) == (3, 1.0)
     assert set(report["baselines"]) == {"dense", "lexical"}
+
+
+def test_graded_items_count_by_their_grades() -> None:
+    grades = {"a": 2.0, "b": 1.0}
+    assert [recall_of(["x", "b", "a"], grades, k) for k in (1, 2, 3)] == [0, 0.5, 1]
+    ideal = 2 + 1 / math.log2(3)
+    assert ndcg_of(["x", "b", "a"], grades, 10) == pytest.approx((1 / math.log2(3) + 2 / math.log2(4)) / ideal)
+    assert ndcg_of(["a", "b"], grades, 10) == 1 and ndcg_of(["x"], grades, 10) == 0
+
+
+def test_a_folder_laid_out_as_beirs_is_measured(tmp_path: Path) -> None:
+    corpus = [
+        ("d/1", "Ferry", "The ferry is red."),
+        ("d2", "", "The tower is white."),
+        ("d3", "", "A bridge is green."),
+    ]
+    lines = [json.dumps({"_id": id, "title": title, "text": text}) for id, title, text in corpus]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    queries = [("q1", "What colour is the ferry?"), ("q2", "the white tower"), ("q3", "nobody judged this")]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps({"_id": a, "text": b}) + "\n" for a, b in queries))
+    (tmp_path / "qrels").mkdir()
+    judged = "query-id\tcorpus-id\tscore\nq1\td/1\t2\nq2\td2\t1\nq2\td3\t0\n"
+    (tmp_path / "qrels/test.tsv").write_text(judged)
+    assert [len(question.gold) for question in read_beir(tmp_path).questions] == [1, 1]
+    report = evaluate("beir", tmp_path, embedder=FakeEmbedder)
+    assert (report["items"], report["metrics"]["recall@1"], report["metrics"]["ndcg@10"]) == (2, 1.0, 1.0)
+    for leg in ("dense", "lexical"):
+        assert {"recall@1", "recall@5", "recall@10", "ndcg@10"} <= set(report["baselines"][leg])
+    (tmp_path / "qrels/test.tsv").write_text("query-id\nq1\n")
+    with pytest.raises(BadInput, match=r"qrels/test\.tsv"):
+        read_beir(tmp_path)
 
 
 def test_an_unknown_dataset_or_a_missing_file_is_said(tmp_path: Path) -> None:
