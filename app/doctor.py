@@ -12,6 +12,7 @@ from typing import Literal
 
 from app.answer import Profile
 from app.errors import BadSettings, LociError
+from app.foreign import MEND, beyond_embedder
 from app.profile import PRIVATE, make_private, shelves
 from app.workspace import Workspace
 from model.errors import install_command
@@ -62,6 +63,18 @@ def _rooms(workspace: Workspace, fix: bool) -> Iterator[Finding]:
         ("model", lambda: _model(workspace)),
     ):
         yield from _room(room, check)
+    yield from _languages(workspace)
+
+
+def _languages(workspace: Workspace) -> Iterator[Finding]:
+    """Languages of documents that the embedder hardly reads."""
+    try:
+        found = workspace.library.languages_beyond()
+        name = workspace.library.embedder.id
+    except LociError:
+        return  # said of the library or the embedder already
+    for language, count in sorted(found.items()):
+        yield Finding("languages", "warning", f"{count} documents in {language}, which {beyond_embedder(name)}", MEND)
 
 
 def _installation() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk, chunk
 from retrieval.documents import File
 from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.foreign import beyond
 from retrieval.library import Library
 from retrieval.readers import VERSION as READER_VERSION
 from retrieval.readers import Extraction, ReaderPool, supported
@@ -44,13 +45,15 @@ _CHUNKS_PER_SECOND = 40.0
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file. `reason` is set when it was skipped or failed."""
+    """What became of one file. `reason` is set when it was skipped or failed, `beyond` to a language that the
+    embedder hardly reads."""
 
     path: str
     status: FileStatus
     document: str | None = None
     chunks: int = 0
     reason: str | None = None
+    beyond: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +284,9 @@ class _Run:
                 id, new = documents.put(
                     db, self.collection, file, read.title, read.extraction, text_sha256, read.pieces, vectors, tables
                 )
-                result = FileResult(file.path, "added" if new else "updated", f"d{id}", len(read.pieces))
+                status: FileStatus = "added" if new else "updated"
+                language = beyond(read.extraction.text, library.embedder.count_tokens)
+                result = FileResult(file.path, status, f"d{id}", len(read.pieces), beyond=language)
         self._finish(file, result)
 
     def _finish(self, file: File, result: FileResult) -> None:

@@ -24,6 +24,7 @@ from retrieval.embedder import Embedder, TokenMatcher, load_embedder
 from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
 from retrieval.errors import EmbedderMismatch, NoSuchDocument
+from retrieval.foreign import languages_beyond
 from retrieval.fulltext import fts_terms
 from retrieval.language import pieces_per_word
 from retrieval.outline import sections_of
@@ -338,6 +339,11 @@ class Library:
     def check(self, fix: bool = False) -> list[str]:
         """Problems found, in words; with `fix`, the full-text index is made anew from the passages if it is amiss."""
         return find_problems(self.engine, fix)
+
+    def languages_beyond(self) -> dict[str, int]:
+        """Languages that the embedder hardly reads, with how many documents of a sample are in each."""
+        with reading(self.engine) as db:
+            return languages_beyond(db, self.embedder.count_tokens)
 
     def reindex(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Cut and embed every document anew with the embedder in use, from the stored texts.

