@@ -12,15 +12,20 @@ LETTERS = "жздилфцчшэюя"
 """In no text of the chat, so that their sight means the key."""
 EMPTY = b"sk your documents"
 """Stands in the input line where nothing does; the cursor is on its first letter."""
+TAKEN = 0.2
+"""Seconds in which a typed question is drawn, so that no older sight of an empty line is taken for its sending."""
+AGAIN = 0.4
+"""Seconds without an empty line until a key is pressed again."""
 TYPED_EVERY = 0.1
 """Mean seconds between two keys."""
 
 
 def ask(chat: Terminal, question: str) -> None:
     """Send a question; one that comes before the screen has done with the last is sent again."""
-    chat.seen = b""
     chat.type(question)
-    chat.sees(question[-12:])
+    end = time.monotonic() + TAKEN
+    while time.monotonic() < end:
+        chat.read(TAKEN)
     while not empties(chat, "\r"):
         pass
 
@@ -29,7 +34,7 @@ def empties(chat: Terminal, key: str) -> bool:
     """Whether the input line is empty soon after a key."""
     chat.seen = b""
     chat.type(key)
-    end = time.monotonic() + 1
+    end = time.monotonic() + AGAIN
     while EMPTY not in chat.seen and time.monotonic() < end:
         chat.read(0.05)
     return EMPTY in chat.seen
@@ -44,7 +49,7 @@ def typed_until(over: Callable[[], bool], chat: Terminal, draw: random.Random) -
             chat.read(min(0.01, left))
         if not over():
             late.append(_latency(chat, LETTERS[len(late) % len(LETTERS)]))
-    while not empties(chat, "\x15"):  # Ctrl+U
+    while late and not empties(chat, "\x15"):  # Ctrl+U
         pass
     return late
 
