@@ -25,6 +25,13 @@ class NoSuchMemory(RememberingError):
     exit_code = 3
 
 
+class OnlySecrets(RememberingError):
+    """A text to be remembered says nothing but secrets, which are not stored."""
+
+    title = "Nothing was stored"
+    exit_code = 3
+
+
 class NoSuchSession(RememberingError):
     """The id names no session or turn."""
 

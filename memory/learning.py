@@ -13,6 +13,7 @@ from memory.consolidation import unsay
 from memory.errors import NoSuchSession
 from memory.extract import episode, extract, kind_of
 from memory.feedback import corrected
+from memory.redact import is_hollow
 from memory.schema import exposures, memories, sessions, turns
 from memory.schema import feedback as feedback_table
 from memory.sessions import get_turn
@@ -34,8 +35,11 @@ def observe(
 ) -> list[Memory]:
     """See `MemoryStore.observe`."""
     # 1. read the user's words, and embed them before the transaction: a writer must not hold the file for a model
-    candidates = extract(question, now)
-    told = episode(question, candidates) if store.settings.episodes else None
+    stated = extract(question, now)
+    told = episode(question, stated) if store.settings.episodes else None
+    if told and is_hollow(question[told[0] : told[1]]):
+        told = None
+    candidates = [one for one in stated if not is_hollow(one.text)]
     texts = [candidate.text for candidate in candidates] + ([question[told[0] : told[1]]] if told else [])
     embedded: Sequence[records.Vector] = list(store.embed(texts)) if texts else []
     at = stamp(now)

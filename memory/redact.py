@@ -52,6 +52,12 @@ def redact(text: str) -> Redacted:
     )
 
 
+def is_hollow(text: str) -> bool:
+    """Whether `text`, without its secrets, tells nothing but that there were some, as "My PIN is [PIN removed]"."""
+    left, removed = _PLACEHOLDER.subn(" ", text)
+    return removed > 0 and all(_TELLS_NOTHING.fullmatch(word) for word in re.findall(r"[^\W_]+", left.casefold()))
+
+
 def secrets(text: str) -> list[Secret]:
     """The secrets in a text as it reads (`memory.folding`), in order, none within another."""
     read = folded(text)
@@ -205,3 +211,13 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
     )
 )
 """Kind, form and check; an earlier rule wins where two find the same characters."""
+_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(sorted({kind for kind, _, _ in _RULES}))}) removed\]")
+_TELLS_NOTHING = re.compile(
+    r"""pins?|passcode|passwords?|passphrase|passwd|pwd|codes?|numbers?|keys?|token|secret|api|access|auth|bearer|client
+    |private|license|iban|cards?|credit|debit|bank|account|cv[vc]|cvn|verification|security|social|ssn|sec|soc|national
+    |identity|insurance|nino|dni|nie|aadhaar|tax|id|geheimzahl|passwort|kennwort|nummer|karte|konto|steuer|contraseña
+    |clave|mot|passe|my|our|your|the|this|that|an?|i|we|is|are|was|its?|s|new|old|current|now|still|please|remember|note
+    |and|of|to|meine?m?|die|das|der|ist|lautet|jetzt|und|mis?|es|la|el|y|mon|ma|mes|est|de|le|et""",
+    re.VERBOSE,
+)
+"""Names of secrets, and the words between."""

@@ -12,8 +12,8 @@ from memory import branches
 from memory.blotting import Blotter
 from memory.branches import Branches
 from memory.clock import stamp
-from memory.errors import NoSuchSession
-from memory.redact import Exactly, redact
+from memory.errors import NoSuchSession, OnlySecrets
+from memory.redact import Exactly, is_hollow, redact
 from memory.schema import sessions, turns
 from memory.settings import MemorySettings
 from memory.types import Session, Turn, TurnFound
@@ -31,6 +31,21 @@ class SessionLog:
     def plain(self, text: str) -> str:
         """What may be stored of a text that a person typed: all but its secrets, unless the settings say otherwise."""
         return redact(text).text if self.settings.redact else text
+
+    def statement(self, text: str) -> str:
+        """What may be stored of a text that is to be remembered.
+
+        Raises ValueError for an empty text, OnlySecrets where nothing would be left of it.
+        """
+        kept = self.plain(text.strip())
+        if not kept:
+            raise ValueError("There is nothing to remember: the text is empty. `loci memory forget` removes a memory.")
+        if is_hollow(kept):
+            found = redact(text).summary() or "they are removed already"
+            raise OnlySecrets(
+                f"Secrets are not stored, and nothing else is in it ({found}).", "Say what is to be known without them."
+            )
+        return kept
 
     def start_session(self, scope: str = "main", title: str = "", now: datetime | None = None) -> int:
         """Open a session bounded by the collection `scope`; returns its id."""

@@ -78,11 +78,9 @@ class MemoryStore(SessionLog, RetentionDesk):
     ) -> Memory:
         """Remember `text`; a duplicate returns the memory that already says it, a changed fact supersedes the old.
 
-        Raises ValueError for an empty text.
+        Raises ValueError for an empty text, OnlySecrets for one that says nothing else.
         """
-        text = self.plain(text.strip())
-        if not text:
-            raise ValueError("There is nothing to remember: the text is empty.")
+        text = self.statement(text)
         dated = find_date(text, utc(now).date())
         draft = self.draft(text, kind, scope, source, self.embed([text])[0], dated.day if dated else None)
         with writing(self.engine) as connection:
@@ -109,10 +107,11 @@ class MemoryStore(SessionLog, RetentionDesk):
             return [records.memory(row) for row in connection.execute(query.order_by(memories.c.id.desc()))]
 
     def edit(self, memory_id: int, text: str, now: datetime | None = None) -> Memory:
-        """Replace the wording: a new memory supersedes the old, which is archived and can be restored."""
-        text = self.plain(text.strip())
-        if not text:
-            raise ValueError("There is nothing to remember: the text is empty. `loci memory forget` removes a memory.")
+        """Replace the wording: a new memory supersedes the old, which is archived and can be restored.
+
+        Raises as `add`, and NoSuchMemory.
+        """
+        text = self.statement(text)
         vector = self.embed([text])[0]
         with writing(self.engine) as connection:
             old = records.get(connection, memory_id)

@@ -120,6 +120,8 @@ def add(
 
     \b
     loci memory add "My boat is called Whimbrel."
+
+    Secrets are left out (memory.redact). Exit code 3: there is nothing else in it, and nothing was stored.
     """
     from memory.types import Source
 

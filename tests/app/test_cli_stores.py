@@ -142,10 +142,15 @@ def test_conversations_at_rest_are_summed_up_by_a_command(loci: Run) -> None:
 
 def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: Path) -> None:
     card = "4111 1111 1111 1111"
-    added = loci("memory", "add", f"My card is {card}", "--json")
-    assert added.json["text"] == "My card is [card number removed]"
+    added = loci("memory", "add", f"My card is in the safe: {card}", "--json")
+    assert added.json["text"] == "My card is in the safe: [card number removed]"
     assert added.err == "Kept out of the memory: 1 card number.\n"
-    assert "1 card number" in loci("memory", "edit", added.json["id"], f"My new card is {card}").err
+    for words in (("add", "My PIN is 4921"), ("edit", added.json["id"], f"My new card is {card}.")):
+        refused = loci("memory", *words)
+        assert refused.code == 3 and not refused.out
+        assert "Nothing was stored" in refused.err and "(1 " in refused.err
+    assert len(loci("memory", "list", "--json").json) == 1
+    assert "1 card number" in loci("memory", "edit", added.json["id"], f"My new card is blue: {card}").err
     (tmp_path / "m.jsonl").write_text(json.dumps({"text": f"A card: {card}"}), "utf-8-sig")  # as on Windows
     assert loci("memory", "import", tmp_path / "m.jsonl").err == "Kept out of the memory: secrets of 1 rows.\n"
     assert card not in loci("memory", "list", "--all").out

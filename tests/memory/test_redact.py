@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from memory.errors import OnlySecrets
 from memory.redact import redact
 from memory.store import MemoryStore
 from memory.types import Source
@@ -103,7 +104,7 @@ def test_what_was_found_is_told_in_words() -> None:
 
 
 def test_no_secret_reaches_the_files(store: MemoryStore, tmp_path: Path) -> None:
-    said = f"Remember that my card is 4111 1111 1111 1111. What is {KEY} for?"
+    said = f"Remember that my blue card is 4111 1111 1111 1111. What is {KEY} for?"
     session = store.start_session()
     turn = store.begin_turn(session, said)
     store.update_turn(turn, f"The key {KEY} is")
@@ -116,13 +117,13 @@ def test_no_secret_reaches_the_files(store: MemoryStore, tmp_path: Path) -> None
     }
     store.finish_turn(turn, answer, json.dumps(result), True)
     [card] = store.observe(turn, said, recalled=[], cited=[], scope="main")
-    assert card.text == "my card is [card number removed]"
+    assert card.text == "my blue card is [card number removed]"
     assert store.turn(turn).question[card.source.start : card.source.end] == card.text
     assert store.turn(turn).answer == "Your key [removed] opens it [1]. So does your card."
     [citation] = json.loads(store.turn(turn).answer_json)["citations"]
     assert store.turn(turn).answer[citation["answer_start"] : citation["answer_end"]] == "So does"
-    added = store.add(f"The key is {KEY}", source=Source("command"))
-    store.edit(added.id, f"The new key is {KEY}")
+    added = store.add(f"The key of the shed is {KEY}", source=Source("command"))
+    store.edit(added.id, f"The new key of the shed is {KEY}")
     store.feedback(turn, "correct", f"It is {KEY}")
     store.import_([{"text": f"An old key: {KEY}"}])
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
@@ -137,6 +138,26 @@ def test_a_secret_is_taken_out_of_an_answer_however_it_is_typed_there(store: Mem
     store.finish_turn(turn, answer, json.dumps({"question": said, "answer": answer}), True)
     assert store.turn(turn).question == "My PIN is [PIN removed]. What opens the safe?"
     assert store.turn(turn).answer == "It is [removed], not 149210."
+
+
+@pytest.mark.parametrize(
+    "text", ["My PIN is 4921", KEY, "4921 is my card's PIN.", "Meine PIN ist 4921", "password: hunter22!"]
+)
+def test_what_says_nothing_but_a_secret_is_refused(store: MemoryStore, text: str) -> None:
+    with pytest.raises(OnlySecrets, match=r"nothing else is in it \(1 "):
+        store.add(text, source=Source("command"))
+    known = store.add("My locker is green", source=Source("command"))
+    with pytest.raises(OnlySecrets):
+        store.edit(known.id, text)
+    turn = store.begin_turn(store.start_session(), f"Remember that {text}")
+    assert store.observe(turn, f"Remember that {text}", recalled=[], cited=[], scope="main") == []
+    assert store.list() == [known]
+
+
+def test_what_says_more_than_a_secret_is_kept(store: MemoryStore) -> None:
+    kept = store.add("The PIN of my bike's lock is 4921", source=Source("command"))
+    assert kept.text == "The PIN of my bike's lock is [PIN removed]"
+    assert store.add("My PIN is in the drawer", source=Source("command")).text == "My PIN is in the drawer"
 
 
 def test_long_messages_take_no_long_time() -> None:
