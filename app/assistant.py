@@ -297,7 +297,9 @@ class Assistant:
                 turn.id, turn.ask.question, recalled=turn.memories, cited=sorted(turn.cited), scope=turn.ask.scope[0]
             )
         if turn.kind == "statement":
-            turn.text = _acknowledged(remembered, stored=turn.id is not None)
+            asked = turn.ask.question
+            secret = self._memory is not None and self._memory.plain(asked) != asked
+            turn.text = _acknowledged(remembered, stored=turn.id is not None, secret=secret)
         return remembered
 
     @contextmanager
@@ -331,9 +333,11 @@ def _standalone_of(answer_json: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _acknowledged(remembered: list[Memory], stored: bool) -> str:
+def _acknowledged(remembered: list[Memory], stored: bool, secret: bool) -> str:
     if not stored:
         return "Nothing was stored: memory is off for this question."
+    if not remembered and secret:
+        return "Secrets are not stored, and there was nothing else to remember."
     if not remembered:
         return "Understood. There was nothing new to remember."
     kept = "; ".join(one.text.rstrip(".") for one in remembered if one.state == "active")

@@ -13,6 +13,7 @@ from app.sentences import content_words
 from memory.banks import Bank, within
 from memory.branches import Branches
 from memory.extract import extract
+from memory.redact import is_hollow, redact
 from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
 from retrieval.tables.grid import Row
@@ -185,6 +186,9 @@ class FakeMemory:
         found = sorted(scored, key=lambda r: -r.score)
         return (found if budget is None else within(found, budget))[:limit]
 
+    def plain(self, text: str) -> str:
+        return redact(text).text
+
     def unembedded(self) -> int:
         return self.foreign
 
@@ -217,7 +221,8 @@ class FakeMemory:
 
     def observe(self, turn_id: int, question: str, **seen: Any) -> list[Memory]:
         self.observed.append({"question": question, **seen})
-        new = [memory(len(self.memories) + 1, one.text) for one in extract(question, datetime(2026, 1, 1, tzinfo=UTC))]
+        said = [one.text for one in extract(self.plain(question), datetime(2026, 1, 1, tzinfo=UTC))]
+        new = [memory(len(self.memories) + 1, text) for text in said if not is_hollow(text)]
         self.memories += new
         return new
 

@@ -251,6 +251,13 @@ def test_several_statements_are_acknowledged_as_one_is() -> None:
     assert engine.requests == []
 
 
+def test_a_statement_that_is_only_a_secret_is_not_said_to_be_remembered() -> None:
+    memory = FakeMemory()
+    one, _ = assistant(chooser(), memory)
+    answer = one.ask(Ask("Remember that my PIN is 4921"))
+    assert answer.answer == "Secrets are not stored, and there was nothing else to remember." and not memory.memories
+
+
 def test_an_invented_answer_is_flagged_and_a_models_refusal_is_one() -> None:
     one, _ = assistant(FakeEngine("The dock takes gold from Norway [1].", "The documents do not say."))
     invented = one.ask(Ask("What does the dock take?", store=False))
