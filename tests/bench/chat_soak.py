@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def soak(turns: int, tokens: int, rate: float) -> dict[str, object]:
             started, used = time.monotonic(), processor_seconds(chat.pid)
             for turn in range(turns):
                 ask(chat, f"Question {turn}?")
-                late.append(typed_until(lambda: has_ended(ended), chat, draw))
+                late.append(typed_until(Ended(ended), chat, draw))
                 sizes.append(resident(chat.pid))
             seconds, used = time.monotonic() - started, processor_seconds(chat.pid) - used
         finally:
@@ -96,12 +97,17 @@ def soak(turns: int, tokens: int, rate: float) -> dict[str, object]:
     }
 
 
-def has_ended(pipe: int) -> bool:
-    """Whether the answer has, since it was asked last; the byte stays until the next question takes it."""
-    try:
-        return bool(os.read(pipe, 100))
-    except BlockingIOError:
-        return False
+class Ended:
+    """Whether the answer has, which the child tells once."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._told = pipe, False
+
+    def __call__(self) -> bool:
+        if not self._told:
+            with suppress(BlockingIOError):
+                self._told = bool(os.read(self._pipe, 100))
+        return self._told
 
 
 def main() -> None:
