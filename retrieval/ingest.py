@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.foreign import beyond
 from retrieval.library import Library
 from retrieval.readers import VERSION as READER_VERSION
-from retrieval.readers import Extraction, ReaderPool, supported
+from retrieval.readers import Extraction, Limits, ReaderPool, supported
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import tables_of
@@ -168,10 +169,11 @@ class _Run:
             if _is_current(row, file):
                 self.results[name] = FileResult(name, "unchanged", f"d{row.id}" if row else None)
                 continue
-            try:
-                file = replace(file, sha256=_sha256(path))
-            except OSError:
-                self._changed[name] = file  # the reader says why it cannot be opened
+            # Nor is what is too large to be read hashed: the reader says so, as it says why one cannot be opened.
+            with suppress(OSError):
+                file = replace(file, sha256=_sha256(path) if file.bytes <= Limits().file_mib * 2**20 else "")
+            if not file.sha256:
+                self._changed[name] = file
                 continue
             versions = row is not None and (row.reader, row.chunker) == (READER_VERSION, CHUNKER_VERSION)
             if row is not None and versions and row.file_sha256 == file.sha256:

@@ -17,6 +17,8 @@ _DC = "{http://purl.org/dc/elements/1.1/}"
 _MANIFEST = f"{{{_NS}manifest:1.0}}"
 _MAX_REPEAT = 1000
 """Sheets pad their used range with a repeat count of up to a million empty cells."""
+_MAX_REPEATED = 100_000
+"""Filled cells of one sheet that may stand there by a repeat count alone: a file of 1 kB can ask for any number."""
 
 
 def read_odf(path: Path) -> Extraction:
@@ -106,7 +108,7 @@ def _add_slides(builder: Builder, root: Any) -> None:
 
 
 def _rows(table: Any) -> Iterator[Row]:
-    number = 1
+    number, repeated = 1, 0
     for row in table.iter(f"{_TABLE}table-row"):
         if next(row.iterancestors(f"{_TABLE}table")) is not table:
             continue
@@ -119,7 +121,11 @@ def _rows(table: Any) -> Iterator[Row]:
         while cells and not cells[-1]:
             cells.pop()
         repeat = _count(row, "number-rows-repeated")
-        for offset in range(min(repeat, _MAX_REPEAT) if cells else 0):
+        kept = min(repeat, _MAX_REPEAT) if cells else 0
+        repeated += max(kept - 1, 0) * len(cells)
+        if repeated > _MAX_REPEATED:
+            raise UnreadableDocument(f"A sheet repeats more than {_MAX_REPEATED:,} filled cells.")
+        for offset in range(kept):
             yield number + offset, cells
         number += repeat
 

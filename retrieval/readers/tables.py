@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from retrieval.errors import UnreadableDocument
 from retrieval.readers.extraction import Builder, cell_name
 
 Row = tuple[int, Sequence[str]]
@@ -16,14 +17,21 @@ _VALUE = re.compile(
 )
 _YEAR = re.compile(r"(19|20)\d\d")
 MAX_HEADER = 80
+MAX_COLUMNS = 16_384
+"""What spreadsheets hold; a row of a million fields is no table, and takes a minute to be read as one."""
 _HEADER_WITHIN = 10
 
 
 def add_grid(builder: Builder, rows: Iterable[Row]) -> None:
-    """Append the rows of one sheet. A blank row ends a table; each table finds its own header row."""
+    """Append the rows of one sheet. A blank row ends a table; each table finds its own header row.
+
+    Raises UnreadableDocument for a row of more than `MAX_COLUMNS` cells.
+    """
     table: list[Row] = []
     last = 0
     for number, cells in rows:
+        if len(cells) > MAX_COLUMNS:
+            raise UnreadableDocument(f"Its row {number} has {len(cells):,} cells, more than {MAX_COLUMNS:,}.")
         if not any(cell.strip() for cell in cells):
             continue
         if table and number > last + 1:
