@@ -102,14 +102,7 @@ def ask(
             note_empty(opened, scope(collections))
         if answer.turn is not None:
             note_redacted(opened, question)
-    if as_json:
-        print_json(answer.to_json())
-    else:
-        say(answer_text(answer))
-    for line in remarks(answer):
-        note(line)
-    if answer.abstained:
-        leave(NOTHING)
+    tell(answer, as_json)
 
 
 def _input(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -177,6 +170,18 @@ def read_schema(file: Path | None) -> str | None:
 def answered(opened: "Workspace", request: "Ask", as_json: bool) -> "Answer":
     """The answer, with its stages and its draft on stderr where somebody watches."""
     return _streamed(opened, request) if _watched(as_json) else opened.assistant().ask(request)
+
+
+def tell(answer: "Answer", as_json: bool) -> None:
+    """The answer on stdout and its remarks on stderr; exit code 3 if it abstained."""
+    if as_json:
+        print_json(answer.to_json())
+    else:
+        say(answer_text(answer))
+    for line in remarks(answer):
+        note(line)
+    if answer.abstained:
+        leave(NOTHING)
 
 
 def _watched(as_json: bool) -> bool:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.ask import answered
-from app.cli.door import NOTHING, AsJson, In, Model, leave, note, print_json, say, scope, workspace
-from app.cli.show import answer_text, model_note, remarks
+from app.cli.ask import answered, tell
+from app.cli.door import AsJson, In, Model, note, scope, workspace
+from app.cli.show import model_note
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
@@ -47,14 +47,7 @@ def summarize(
         answer = answered(opened, request, as_json)
         if opened.model_loaded:
             note(model_note(opened.model_info()))
-    if as_json:
-        print_json(answer.to_json())
-    else:
-        say(answer_text(answer))
-    for line in remarks(answer):
-        note(line)
-    if answer.abstained:
-        leave(NOTHING)
+    tell(answer, as_json)
 
 
 def _documents(opened: "Workspace", given: str, names: tuple[str, ...]) -> tuple[str, ...]:
