@@ -20,7 +20,7 @@ from tui.widgets.conversation import Conversation
 from tui.widgets.dialogs import Confirm, HelpScreen
 from tui.widgets.side import SidePane
 from tui.widgets.sources import Sources
-from tui.widgets.turn import STOPPED
+from tui.widgets.turn import STOPPED, TurnView
 
 
 async def test_a_question_streams_an_answer_that_is_replaced_by_the_checked_one(backend: FakeBackend) -> None:
@@ -334,3 +334,23 @@ async def test_control_characters_in_names_and_questions_do_not_reach_the_termin
         assert not set("\x1b\x9b\x07") & set(
             "".join(segment.text for line in drawn.strips for segment in line)  # type: ignore[union-attr]
         )
+
+
+async def test_a_turn_whose_parts_are_taken_away_meanwhile_ends_quietly(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        settle, taken = TurnView._settle, []
+
+        async def settle_and_lose(turn: TurnView, text: str) -> None:
+            await settle(turn, text)
+            await turn.remove_children()
+            taken.append(turn)
+
+        monkeypatch.setattr(TurnView, "_settle", settle_and_lose)
+        await ask(pilot)
+        assert len(taken) == 1
+        await taken[0].stream("more", "and why")
+        await taken[0].end("cancelled")
+        assert taken[0].answer is not None and taken[0].streamed.endswith("more")

@@ -1,5 +1,7 @@
 """One turn of the conversation: question, stage, reasoning, answer, citations, and what to know about the answer."""
 
+from contextlib import suppress
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -19,7 +21,11 @@ STOPPED = "Stopped. What came before is kept."
 
 
 class TurnView(Vertical):
-    """Built empty for a live turn, or from a `TurnRow`; the chat calls it as the turn goes on."""
+    """Built empty for a live turn, or from a `TurnRow`; the chat calls it as the turn goes on.
+
+    A chat or session that is left takes the turn's parts away while a call waits for one of them: each call then ends
+    quietly.
+    """
 
     def __init__(self, question: str, stored: TurnRow | None = None) -> None:
         super().__init__(classes="turn")
@@ -77,30 +83,33 @@ class TurnView(Vertical):
 
     async def stream(self, answer: str, reasoning: str) -> None:
         """Append streamed text; costs one update however much it is."""
-        if reasoning:
-            self._reason(self._reasoning + reasoning)
-        if answer:
-            if self._stream is None:
-                self._stream = Markdown.get_stream(self.query_one(Markdown))
-            self.streamed += answer
-            await self._stream.write(answer)
+        self.streamed += answer
+        with suppress(NoMatches):
+            if reasoning:
+                self._reason(self._reasoning + reasoning)
+            if answer:
+                if self._stream is None:
+                    self._stream = Markdown.get_stream(self.query_one(Markdown))
+                await self._stream.write(answer)
 
     async def complete(self, answer: AnswerRow, remembered: tuple[tuple[int, str], ...] = ()) -> None:
         """Show the checked answer in place of what was streamed."""
         self.answer = answer
-        await self._settle(marked(answer.text, answer.citations, answer.unsupported))
-        if answer.reasoning:
-            self._reason(answer.reasoning)
-        if answer.citations:
-            await self.mount(Sources(answer.citations), before=self.query_one(".remarks"))
-        self._say("remarks", _remarks(answer, remembered))
+        with suppress(NoMatches):
+            await self._settle(marked(answer.text, answer.citations, answer.unsupported))
+            if answer.reasoning:
+                self._reason(answer.reasoning)
+            if answer.citations:
+                await self.mount(Sources(answer.citations), before=self.query_one(".remarks"))
+            self._say("remarks", _remarks(answer, remembered))
 
     async def end(self, ending: Ending, partial: str | None = None) -> None:
         """The turn ended without an answer; what was streamed stays."""
         self.streamed = self.streamed if partial is None else partial
-        await self._settle(self.streamed)
-        self.set_class(ending == "cancelled", "-stopped")
-        self._say("remarks", STOPPED if ending == "cancelled" else "")
+        with suppress(NoMatches):
+            await self._settle(self.streamed)
+            self.set_class(ending == "cancelled", "-stopped")
+            self._say("remarks", STOPPED if ending == "cancelled" else "")
 
     async def _settle(self, text: str) -> None:
         if self._stream is not None:
@@ -117,12 +126,10 @@ class TurnView(Vertical):
         self.query_one(".reasoning", Static).update(Content(text))
 
     def _say(self, part: str, text: str | Content) -> None:
-        try:
+        with suppress(NoMatches):
             line = self.query_one(f".{part}", Static)
-        except NoMatches:  # the session was left while the turn was under way
-            return
-        line.update(text if isinstance(text, Content) else Content(text))
-        line.set_class(bool(str(text)), "-some")
+            line.update(text if isinstance(text, Content) else Content(text))
+            line.set_class(bool(str(text)), "-some")
 
     def has(self, citation: Citation) -> bool:
         return self.answer is not None and any(citation is own for own in self.answer.citations)
