@@ -42,10 +42,10 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -s -m slow tests/bench
 
-# README's picture of the chat, and those of a first visit, which tmux drives.
+# README's picture of the chat, those of a first visit, which tmux drives, and all of that visit as one film.
 picture: $(VENV)/.dev
 	$(BIN)/python tests/tui/picture.py docs/img/chat.svg
-	$(BIN)/python tests/tui/tour.py docs/img/tour
+	$(BIN)/python tests/tui/tour.py docs/img/tour docs/img/session.svg
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -13,3 +13,5 @@ class ChatSettings(BaseModel):
     `colour-blind-light`, ...; the chat writes its choice here."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Other keys for actions, by the ids that F1 shows, as in `"turn.copy" = "ctrl+y"`; several with commas."""
+    pictures: bool = True
+    """Show cited pages of PDFs as pictures where the terminal can draw them (sixels, kitty's graphics)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOCI = ("-m", "app.cli.main")
+WHAT_ARE_YOU = b"\x1b[c"
 
 
 class Terminal:
@@ -27,8 +28,11 @@ class Terminal:
         *words: str,
         size: tuple[int, int] = (100, 30),
         environment: Mapping[str, str] | None = None,
+        device: str = "\x1b[?1;2c",
+        pixels: tuple[int, int] = (0, 0),
     ) -> None:
-        self.seen = b""
+        """`device` is what it says it is, where it is asked; `pixels` its size, where it tells."""
+        self.seen, self.device = b"", device
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCI_")}
@@ -37,7 +41,7 @@ class Terminal:
             os.chdir(ROOT)
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a runner in the background ignores it, and that is inherited
             os.execve(sys.executable, [sys.executable, *program, *words], kept | own)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], *pixels))
 
     def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -50,9 +54,12 @@ class Terminal:
         """Take what comes within that time; False once the other side has closed."""
         if select.select([self.fd], [], [], seconds)[0]:
             try:
-                self.seen += os.read(self.fd, 65536)
+                new = os.read(self.fd, 65536)
             except OSError:
                 return False
+            self.seen += new
+            if WHAT_ARE_YOU in new:
+                self.type(self.device)
         return True
 
     def sees(self, text: str, seconds: float = 60) -> None:

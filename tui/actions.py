@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tui.backend import MemoryChange, Verdict
 from tui.library_actions import LibraryActions
 from tui.model_actions import ModelActions
+from tui.page_actions import PageActions
 from tui.rows import MemoryRow
 from tui.session_actions import SessionActions
 from tui.state import Undo
@@ -19,7 +20,7 @@ OPPOSITE: dict[MemoryChange, MemoryChange] = {
 }
 
 
-class ChatActions(SessionActions, ModelActions, LibraryActions):
+class ChatActions(SessionActions, ModelActions, LibraryActions, PageActions):
     """The actions that do something; each takes the text after its slash command, if any."""
 
     # --- feedback and memories

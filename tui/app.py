@@ -21,6 +21,7 @@ from app.answer import Begun, Completed, Found, Packed, Started
 from tui.actions import ChatActions
 from tui.backend import Backend
 from tui.controls import WithoutControls
+from tui.graphics import Graphics
 from tui.keymap import ACTIONS, BY_SLASH, bindings
 from tui.messages import (
     CitationChosen,
@@ -67,12 +68,17 @@ class LociChat(ChatActions):
         *,
         theme: str = "",
         keys: Mapping[str, str] | None = None,
+        graphics: Graphics | None = None,
+        typed: str = "",
     ) -> None:
         """Ask `backend` about the collections of `scope`, continuing `session` if given; `incognito`: memory off.
 
         `theme` by name; `keys` by the ids of actions, over those of `tui.keymap`. What is unknown of them is said.
+        `graphics` is what the terminal can draw, `typed` what was typed before it could be read here.
         """
         super().__init__(backend, State(Talk(scope, off=incognito)))
+        self.graphics = graphics
+        self._typed = typed
         self._continue = session
         self._pace = FRAME
         self._without_controls = WithoutControls()  # one, since lines that were filtered are kept by their filter
@@ -98,7 +104,11 @@ class LociChat(ChatActions):
         return [*super().get_line_filters(), self._without_controls]
 
     def on_mount(self) -> None:
-        self.query_one(Composer).focus()
+        composer = self.query_one(Composer)
+        if self._typed:
+            composer.put(self._typed)
+        composer.focus()
+        self.query_one(SidePane).source.draws = self.graphics is not None
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:

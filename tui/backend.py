@@ -5,7 +5,7 @@ Every method may block and is called in worker threads only. Errors are those of
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.answer import Ask, Citation, TurnEvent
 from app.model_plan import PlanLines
@@ -23,6 +23,9 @@ from tui.rows import (
     TurnMark,
     TurnRow,
 )
+
+if TYPE_CHECKING:
+    from retrieval.readers.page import PagePicture
 
 Progress = Callable[[int, int, str], bool]
 """(done, total, path) of reading files; returns False to stop after this file."""
@@ -82,6 +85,13 @@ class Backend(Protocol):
         ...
 
     def source(self, citation: Citation) -> SourceRow: ...
+
+    def page(self, citation: Citation, width: int) -> "PagePicture":
+        """The cited page of a PDF, `width` pixels across, the quote marked.
+
+        :raises RetrievalError: its file is gone, was changed, or cannot be drawn.
+        """
+        ...
 
     def text(self, citation: Citation) -> str:
         """The whole text of a citation's document, or of what was attached here.

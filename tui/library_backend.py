@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from memory.store import MemoryStore
     from retrieval.ingest import Progress as Reading
     from retrieval.library import Library
+    from retrieval.readers.page import PagePicture
     from retrieval.types import DocumentInfo
 
 AROUND = 2500
 """Characters of the document shown on each side of a quote."""
+BEFORE = 120
+"""Characters in front of a quote by which its place on a page is known."""
 NAMED = 3
 """Files that are named where many are amiss."""
 
@@ -139,9 +142,18 @@ class LibraryBackend:
         attached = self._attached.get(citation.text_sha256)
         return self._library.text(citation.document) if attached is None else attached
 
+    def page(self, citation: Citation, width: int) -> "PagePicture":
+        from retrieval.page_picture import page_picture  # as above
+        from retrieval.readers import PageAsked
+
+        before = self.text(citation)[max(citation.start - BEFORE, 0) : citation.start]
+        asked = PageAsked(citation.page or 1, width, citation.quote, before)
+        return page_picture(self._library, citation.document, asked)
+
     def source(self, citation: Citation) -> SourceRow:
         """The quote in its surroundings; the quote alone where the document changed or left since."""
         before = after = note = ""
+        has_page = False
         try:
             text = self.text(citation)
         except NoSuchDocument:
@@ -150,6 +162,7 @@ class LibraryBackend:
             if sha256(text.encode()).hexdigest() != citation.text_sha256:
                 note = "The document has changed since. The quote is shown as it was."
             elif text[citation.start : citation.end] == citation.quote:
+                has_page = self._has_page(citation)
                 before = text[max(citation.start - AROUND, 0) : citation.start]
                 after = text[citation.end : citation.end + AROUND]
             else:
@@ -165,7 +178,13 @@ class LibraryBackend:
             quote=citation.quote,
             after=after,
             note=note,
+            has_page=has_page,
         )
+
+    def _has_page(self, citation: Citation) -> bool:
+        """Whether it is of a page of a PDF that is in the library, and not of a file that was handed over."""
+        of_pdf = citation.page is not None and citation.path.casefold().endswith(".pdf")
+        return of_pdf and citation.text_sha256 not in self._attached
 
 
 class _Stopped(Exception):

@@ -54,6 +54,14 @@ class CitationChosen(Message):
 
 
 @dataclass
+class PageWanted(Message):
+    """The page of a source on show is to be drawn, so many columns wide."""
+
+    citation: Citation
+    columns: int
+
+
+@dataclass
 class MemoryChanged(Message):
     """The user forgets, restores, pins or unpins a memory in the pane."""
 

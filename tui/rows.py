@@ -175,6 +175,8 @@ class SourceRow:
     after: str
     note: str
     """What the reader must know about the passage; empty where it stands as cited."""
+    has_page: bool = False
+    """Whether it is a page of a PDF, which can be drawn as long as the file stands as it was read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,21 @@ def chat(
         else:
             _ = opened.key  # asked for, if at all, while there is a terminal to ask in
             from tui.app import LociChat  # Textual, 0.4 s
+            from tui.graphics import ask_terminal
             from tui.workspace import WorkspaceBackend
 
             look = opened.settings.chat
-            LociChat(WorkspaceBackend(opened), names, session, incognito, theme=look.theme, keys=look.keys).run()
+            graphics, typed = ask_terminal() if look.pictures else (None, "")
+            LociChat(
+                WorkspaceBackend(opened),
+                names,
+                session,
+                incognito,
+                theme=look.theme,
+                keys=look.keys,
+                graphics=graphics,
+                typed=typed,
+            ).run()
 
 
 def has_screen() -> bool:

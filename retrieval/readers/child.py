@@ -1,7 +1,8 @@
 """The worker process: reads one file after another, as told on its standard input. Run by `ReaderPool`.
 
-Messages are pickles behind an 8-byte length. In: a path. Out: `None` once ready, then for each path
-("done", Extraction), ("failed", error class name, message, mend) or ("memory",), after which the process ends.
+Messages are pickles behind an 8-byte length. In: a path with None, or with the page to draw. Out: `None` once ready,
+then for each ("done", Extraction or PagePicture), ("failed", error class name, message, mend) or ("memory",), after
+which the process ends.
 """
 
 import os
@@ -11,7 +12,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from retrieval.readers.page import PageAsked, PagePicture
 
 HEADER_BYTES = 8
 _CPU_GRACE = 10
@@ -35,11 +39,12 @@ def main() -> None:
     from retrieval.readers.registry import read
 
     _send(answers, None)
-    while (path := _receive(jobs)) is not None:
+    while (job := _receive(jobs)) is not None:
+        path, asked = job
         _limit_cpu(seconds)
         answer: tuple[object, ...]
         try:
-            answer = ("done", read(Path(str(path))))
+            answer = ("done", read(Path(path)) if asked is None else _draw(Path(path), asked))
         except UnreadableDocument as error:
             answer = ("failed", type(error).__name__, error.message, error.mend)
         except MemoryError:
@@ -58,6 +63,12 @@ def main() -> None:
             _send(answers, answer)
         if answer == ("memory",):
             return  # what is left of the address space is fragmented; a fresh process is cheap
+
+
+def _draw(path: Path, asked: "PageAsked") -> "PagePicture":
+    from retrieval.readers.drawing import draw_page  # NumPy, which no reader of text needs
+
+    return draw_page(path, asked)
 
 
 def _limit_cpu(seconds: int) -> None:
@@ -82,11 +93,11 @@ def _send(stream: BinaryIO, message: object) -> None:
     stream.flush()
 
 
-def _receive(stream: BinaryIO) -> object | None:
+def _receive(stream: BinaryIO) -> "tuple[str, PageAsked | None] | None":
     header = stream.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES:
         return None
-    message: object = pickle.loads(stream.read(int.from_bytes(header, "little")))
+    message: tuple[str, PageAsked | None] = pickle.loads(stream.read(int.from_bytes(header, "little")))
     return message
 
 

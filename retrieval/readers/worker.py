@@ -21,6 +21,7 @@ from typing import Any, Self
 from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.readers.child import HEADER_BYTES
 from retrieval.readers.extraction import Extraction
+from retrieval.readers.page import PageAsked, PagePicture
 
 _START_SECONDS = 60.0
 """For a worker to come up: 0.15 s on an idle machine, many times that on one short of memory."""
@@ -53,8 +54,11 @@ class _Worker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def read(self, path: Path) -> Extraction:
-        """Raises UnreadableDocument (UnsupportedType among it), the file named."""
+    def ask(self, path: Path, asked: PageAsked | None = None) -> Extraction | PagePicture:
+        """The text of a file, or a picture of one of its pages.
+
+        Raises UnreadableDocument (UnsupportedType among it), the file named.
+        """
         self._check(path)
         try:
             process = self._started()
@@ -62,7 +66,7 @@ class _Worker:
             self._kill()
             raise UnreadableDocument(f"{path}: the reading process could not be started ({error!r}).") from error
         try:
-            data = pickle.dumps(str(path))
+            data = pickle.dumps((str(path), asked))
             assert process.stdin is not None  # opened as a pipe
             process.stdin.write(len(data).to_bytes(HEADER_BYTES, "little") + data)
             process.stdin.flush()
@@ -76,8 +80,8 @@ class _Worker:
             self._kill()  # an interrupted worker would answer the next file with this one's text
             raise
         match answer:
-            case ("done", Extraction() as extraction):
-                return extraction
+            case ("done", (Extraction() | PagePicture()) as result):
+                return result
             case ("failed", str(kind), str(message), str(mend)):
                 raise (UnsupportedType if kind == "UnsupportedType" else UnreadableDocument)(message, mend)
             case _:
@@ -182,9 +186,20 @@ class ReaderPool:
 
     def read(self, path: Path) -> Extraction:
         """Raises UnreadableDocument or UnsupportedType, the file and the reason named."""
+        read = self._ask(path)
+        assert isinstance(read, Extraction)  # what was asked for
+        return read
+
+    def draw(self, path: Path, asked: PageAsked) -> PagePicture:
+        """A page of a PDF as a picture. Raises UnreadableDocument, the file and the reason named."""
+        drawn = self._ask(path, asked)
+        assert isinstance(drawn, PagePicture)  # what was asked for
+        return drawn
+
+    def _ask(self, path: Path, asked: PageAsked | None = None) -> Extraction | PagePicture:
         worker = self._idle.get()
         try:
-            return worker.read(path)
+            return worker.ask(path, asked)
         finally:
             self._idle.put(worker)
 

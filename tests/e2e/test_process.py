@@ -1,10 +1,8 @@
 """The command as a process: what it loads, how fast it starts, pipes, and its page of reference."""
 
 import os
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from app.cli.reference import commands, reference
@@ -36,11 +34,13 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_is_there_in_half_a_second(tmp_path: Path) -> None:
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         assert loci("--help", home=tmp_path).returncode == 0
-        seconds.append(time.perf_counter() - start)
-    # The fastest of five: other tests run beside this one.
-    assert min(seconds) < 0.5, statistics.median(seconds)
+        after = os.times()
+        taken = (after.children_user - before.children_user) + (after.children_system - before.children_system)
+        seconds.append(taken)
+    # Of the processor, since others use the clock's too; the fastest of five, since they also empty its caches.
+    assert min(seconds) < 0.5, seconds
     assert not list(tmp_path.iterdir())
 
 

@@ -28,6 +28,7 @@ from app.model_plan import PlanLines
 from memory.branches import Branches
 from memory.errors import NoSuchMemory
 from model.engine import Usage
+from retrieval.readers import PagePicture
 from retrieval.types import Locator
 from tui.backend import MemoryChange, Progress, Verdict
 from tui.rows import (
@@ -175,6 +176,8 @@ class FakeBackend:
         """The turns asked here, from number 50 on, as `Branches` has them."""
         self.judged: list[tuple[int | None, str, str | None]] = []
         self.deleted: list[int] = []
+        self.drawn: list[tuple[int, int]] = []
+        self.page_error: Exception | None = None
         self.model_error: Exception | None = None
         self.model_gate: threading.Event | None = None
         self.add_gate: threading.Event | None = None
@@ -251,8 +254,24 @@ class FakeBackend:
     def source(self, citation: Citation) -> SourceRow:
         place = {1: "page 12, Lifting gear", 2: "Engineer", 3: "sheet Yard, cells B4:C4"}[citation.n]
         return SourceRow(
-            citation.n, citation.title, citation.path, place, citation.status, BEFORE, citation.quote, AFTER, ""
+            citation.n,
+            citation.title,
+            citation.path,
+            place,
+            citation.status,
+            BEFORE,
+            citation.quote,
+            AFTER,
+            "",
+            has_page=citation.page is not None,
         )
+
+    def page(self, citation: Citation, width: int) -> PagePicture:
+        """A grey page twice as high as wide, a line in its middle marked."""
+        self.drawn.append((citation.n, width))
+        if self.page_error is not None:
+            raise self.page_error
+        return PagePicture(width, 2 * width, b"\x80\x90\xa0" * width * 2 * width, (width, width + 10))
 
     def text(self, citation: Citation) -> str:
         return f"{BEFORE}{citation.quote}\x1b[2J{AFTER}"

@@ -1,7 +1,8 @@
-"""A first visit to the chat, by somebody who has only the screen and F1: `python tests/tui/tour.py docs/img/tour`.
+"""A first visit to the chat, by somebody who has only the screen and F1: `python tests/tui/tour.py docs/img/tour FILM`.
 
 tmux drives a real `loci chat` over the sample library in a profile of its own. Each step types, waits for words on the
-screen and draws it as SVG; a step whose words do not come ends the tour with what stands there instead.
+screen and draws it as SVG; a step whose words do not come ends the tour with what stands there instead. FILM is all of
+it as one animated SVG, as it is typed, with waits cut short.
 """
 
 import shlex
@@ -10,20 +11,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from film import Film, Shot
 from rich.ansi import AnsiDecoder
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 ROOT = Path(__file__).parents[2]
 SIZE = (100, 30)
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds for the words of a step."""
+STROKE = 0.12
+"""Seconds between two strokes of keys."""
+WAITED = 0.3
+"""Seconds in the film for each screen between a key and what it is waited for, however long that took."""
 THEME = TerminalTheme((18, 18, 18), (224, 224, 224), [(0, 0, 0)] * 8)
 
 
@@ -34,6 +40,11 @@ class Step:
     """As tmux names them; text otherwise, as it is."""
     sees: tuple[str, ...]
     drawn: bool = True
+
+    @property
+    def looked_at(self) -> float:
+        """Seconds in the film for what has come."""
+        return 3.0 if self.drawn else 1.2
 
 
 def steps(place: Path) -> list[Step]:
@@ -72,9 +83,10 @@ class Tmux:
     def screen(self, colours: bool = False) -> str:
         return self("capture-pane", "-p", *(["-e"] if colours else []))
 
-    def waits_for(self, words: tuple[str, ...]) -> None:
+    def waits_for(self, words: tuple[str, ...], meanwhile: Callable[[], None]) -> None:
         end = time.monotonic() + PATIENCE
         while not all(word in self.screen() for word in words):
+            meanwhile()
             if time.monotonic() > end:
                 raise SystemExit(f"{words} did not come:\n{self.screen()}")
             time.sleep(0.2)
@@ -111,27 +123,52 @@ def svg(screen: str, title: str) -> str:
     return FONT_FACE.sub("", console.export_svg(title=title, theme=THEME))
 
 
-def tour(out: Path) -> None:
+def strokes(key: str) -> list[list[str]]:
+    """What tmux is to send of `key`, one after the other: a key that has a name, or text, two letters at a time."""
+    if key[:2] == "C-" or key in NAMED:
+        return [[key]]
+    return [["-l", key[start : start + 2]] for start in range(0, len(key), 2)]
+
+
+def tour(out: Path, film: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    shots: list[Shot] = []
+    before = ""
     with tempfile.TemporaryDirectory(prefix="loci-tour-") as folder:
         place = Path(folder)
         shutil.copytree(ROOT / "data/model", place / "another")
         shutil.copytree(ROOT / "data/sample/tarnwick", place / "tarnwick")
         with chat(place) as tmux:
+
+            def shoot(seconds: float) -> None:
+                shots.append(Shot(tmux.screen(colours=True), seconds))
+
+            def shoot_change() -> None:
+                nonlocal before
+                if (now := tmux.screen()) != before:  # in its words: the cursor blinks
+                    before = now
+                    shoot(WAITED)
+
             for step in steps(place):
                 for key in step.keys:
-                    tmux("send-keys", *([] if key[:2] == "C-" or key in NAMED else ["-l"]), key)
+                    for stroke in strokes(key):
+                        tmux("send-keys", *stroke)
+                        time.sleep(STROKE)
+                        shoot(STROKE)
                     time.sleep(0.3)
-                tmux.waits_for(step.sees)
+                    shoot(0.3)
+                tmux.waits_for(step.sees, shoot_change)
                 time.sleep(0.5)  # for what is drawn after the words
+                shoot(step.looked_at)
                 if step.drawn:
                     (out / f"{step.name}.svg").write_text(svg(tmux.screen(colours=True), f"loci chat: {step.name}"))
                 print(step.name, flush=True)
         if "north pier" not in (place / "pier.md").read_text("utf-8"):
             raise SystemExit("The export lacks the question.")
+    film.write_text(Film(SIZE, THEME, "loci chat").animated(shots))
 
 
 NAMED = frozenset({"Enter", "Escape", "Up", "Down", "F1", "F2", "F3", "F5"})
 
 if __name__ == "__main__":
-    tour(Path(sys.argv[1]))
+    tour(Path(sys.argv[1]), Path(sys.argv[2]))

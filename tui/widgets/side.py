@@ -55,7 +55,10 @@ class SidePane(Vertical):
     def open(self, pane: str, focus: bool = True) -> None:
         self.query_one(ContentSwitcher).current = pane
         self.border_title = TITLES[pane]
-        self.query_one("#side-hint", Static).update(HINTS[pane])
+        hint = HINTS[pane]
+        if pane == "source" and self.source.draws:
+            hint = hint.replace("v text", "i picture · v text")
+        self.query_one("#side-hint", Static).update(hint)
         self.add_class("-open")
         self.screen.add_class("-side")
         if focus:

@@ -1,5 +1,6 @@
-"""The source of a citation: the passage inside its document's text, the quote highlighted."""
+"""The source of a citation: the passage inside its document's text, the quote highlighted; or, of a PDF, its page."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,13 +10,16 @@ from textual.content import Content
 from textual.widgets import Static
 
 from app.answer import Citation
-from tui.messages import CitationChosen
+from tui.messages import CitationChosen, PageWanted
 from tui.rows import SourceRow
+from tui.widgets.page import Drawn, PagePicture
 from tui.widgets.sources import distinct
 from tui.words import STATUS_MEANS, STATUS_WORDS, at_home
 
 QUOTE_STYLE = "bold reverse"  # legible without colour
 LINES_ABOVE = 4
+BAR = 1
+"""Columns of a bar for scrolling."""
 
 
 class SourcePane(Vertical):
@@ -24,6 +28,7 @@ class SourcePane(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,right", "step(1)", "Next source", show=False, id="source.next"),
         Binding("p,left", "step(-1)", "Previous source", show=False, id="source.previous"),
+        Binding("i", "picture", "Page of a PDF as a picture, or its text", show=False, id="source.picture"),
         Binding("v", "app.pager", "Whole text in $PAGER", show=False, id="source.text"),
         Binding("o", "app.viewer", "Open its file on the desktop", show=False, id="source.file"),
         *(Binding(str(n), f"open({n})", show=False) for n in range(1, 10)),
@@ -34,11 +39,17 @@ class SourcePane(Vertical):
         super().__init__(id="source")
         self._citations: tuple[Citation, ...] = ()
         self._n = 0
+        self._source: SourceRow | None = None
+        self.draws = False
+        """Whether the terminal can draw pages."""
+        self._pictures = True
+        """Whether its user wants to see them."""
 
     def compose(self) -> ComposeResult:
         yield Static(NOTHING, id="source-head")
         with VerticalScroll(id="passage"):
             yield Static("", id="source-text")
+            yield PagePicture()
 
     @property
     def current(self) -> int:
@@ -57,16 +68,70 @@ class SourcePane(Vertical):
         return next((citation for citation in self._citations if citation.n == n), None)
 
     def clear(self) -> None:
-        self._citations, self._n = (), 0
+        self._citations, self._n, self._source = (), 0, None
+        self._show_page(None)
         self.query_one("#source-head", Static).update(NOTHING)
         self.query_one("#source-text", Static).update("")
 
     def show(self, source: SourceRow) -> None:
-        self._n = source.n
+        stays = source == self._source and self._pictures and self.query_one(PagePicture).drawn is not None
+        self._n, self._source = source.n, source
         self.query_one("#source-head", Static).update(_head(source, len(self._citations)))
+        if stays:
+            return
+        self._show_page(None)
         passage = Content.assemble(source.before, (source.quote, QUOTE_STYLE), source.after)
         self.query_one("#source-text", Static).update(passage)
         self.call_after_refresh(self._to_quote, source.before)
+        self._want_page()
+
+    # --- its page
+
+    @property
+    def columns(self) -> int:
+        """Those of a picture, beside the bar that scrolls it."""
+        return self.query_one("#passage").outer_size.width - BAR
+
+    def show_page(self, citation: Citation, drawn: Drawn, quote: int) -> None:
+        """Put a page in place of the text, the row `quote` of it in sight; unless another source is on show by now."""
+        if self._is_on_show(citation):
+            self._show_page(drawn)
+            self.call_after_refresh(
+                lambda: self.query_one("#passage").scroll_to(y=max(quote - LINES_ABOVE, 0), animate=False)
+            )
+
+    def show_no_page(self, citation: Citation, why: str) -> None:
+        """Say why there is text and no picture."""
+        if self._is_on_show(citation) and self._source is not None:
+            noted = replace(self._source, note=f"{self._source.note} {why}".strip())
+            self.query_one("#source-head", Static).update(_head(noted, len(self._citations)))
+
+    def action_picture(self) -> None:
+        if not self.draws:
+            self.notify("This terminal draws no pictures: that takes sixels or kitty's graphics.", severity="warning")
+            return
+        self._pictures = not self._pictures
+        if self._source is not None:
+            self.show(self._source)
+
+    def on_resize(self) -> None:
+        drawn = self.query_one(PagePicture).drawn
+        if drawn is not None and drawn.columns != self.columns:
+            self._want_page()
+
+    def _want_page(self) -> None:
+        citation, source = self.numbered(self._n), self._source
+        if self.draws and self._pictures and citation is not None and source is not None and source.has_page:
+            self.post_message(PageWanted(citation, self.columns))
+
+    def _is_on_show(self, citation: Citation) -> bool:
+        return self.draws and self._pictures and self.numbered(self._n) is citation
+
+    def _show_page(self, drawn: Drawn | None) -> None:
+        self.query_one(PagePicture).show(drawn)
+        self.set_class(drawn is not None, "-picture")
+
+    # --- steps
 
     def _to_quote(self, before: str) -> None:
         text = self.query_one("#source-text", Static)
