@@ -45,5 +45,15 @@ class Jobs(App[None]):
         if self.is_on_screen and (done := then(result)) is not None:
             await done
 
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's door for errors that nothing caught, each of which ends the application with a traceback.
+
+        One that is being left takes its widgets apart while keys, timers and workers still come: what is not found
+        then, is not missing.
+        """
+        if self._exit or (self._is_mounted and not self.is_running):
+            return
+        super()._handle_exception(error)
+
     async def show_failure(self, failure: Failure) -> None:
         raise NotImplementedError

@@ -64,7 +64,8 @@ class _Worker:
             process = self._started()
         except (_Died, _Late, OSError) as error:
             self._kill()
-            raise UnreadableDocument(f"{path}: the reading process could not be started ({error!r}).") from error
+            why = "reading was stopped" if self._closed else f"the reading process could not be started ({error!r})"
+            raise UnreadableDocument(f"{path}: {why}.") from error
         try:
             data = pickle.dumps((str(path), asked))
             assert process.stdin is not None  # opened as a pipe

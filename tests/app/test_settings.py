@@ -154,7 +154,11 @@ def test_a_word_is_set_and_a_table_is_written_as_toml(tmp_path: Path) -> None:
     set_value(file, "chat", "theme", "high-contrast")
     found = load_settings(file).chat
     assert (found.theme, found.keys) == ("high-contrast", {"turn.copy": "ctrl+y"})
-    assert tomllib.loads(as_toml(load_settings(file)))["chat"] == {"theme": found.theme, "keys": found.keys}
+    assert tomllib.loads(as_toml(load_settings(file)))["chat"] == {
+        "theme": found.theme,
+        "keys": found.keys,
+        "pictures": True,
+    }
 
 
 def test_a_flag_that_is_written_in_another_way_is_left_to_its_owner(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 """Themes that can be read, keys of one's own, and a screen without colours."""
 
+from dataclasses import replace
+
 import pytest
 from chat_drive import SMALL, WIDE, ask, notices, send, until, words
-from chat_fakes import FakeBackend
+from chat_fakes import AFTER, BEFORE, CITATIONS, FakeBackend
 from textual.color import Color
+from textual.content import Content
 from textual.theme import Theme
+from textual.widgets import Static
 
 from tui.app import LociChat
 from tui.themes import THEMES
+from tui.widgets.side import SidePane
+from tui.widgets.source import LINES_ABOVE
 
 DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
 """Linear RGB as it is seen without the middle cones (Machado, Oliveira and Fernandes 2009, severity 1)."""
@@ -74,6 +80,26 @@ async def test_themes_and_keys_come_from_the_settings_and_a_choice_is_kept(backe
         await until(pilot, lambda: backend.themes == ["colour-blind-light"])
         await send(pilot, "/theme mauve")
         assert "textual-light" in notices(app)
+
+
+async def test_a_source_that_comes_before_its_pane_has_a_width_is_in_sight_nevertheless(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        side = app.query_one(SidePane)
+        row = replace(backend.source(CITATIONS[0]), before=BEFORE * 20, after=AFTER * 40)
+        side.open("source")
+        side.source.show(row)
+        passage, text = app.query_one("#passage"), app.query_one("#source-text", Static)
+
+        def lines_before() -> int:
+            return len(Content(row.before).wrap(max(text.content_size.width, 1)))
+
+        await until(pilot, lambda: text.content_size.width > 0)
+        await until(pilot, lambda: passage.scroll_y == lines_before() - LINES_ABOVE)
+        await pilot.resize_terminal(60, 24)
+        await until(pilot, lambda: text.content_size.width < 60)
+        await until(pilot, lambda: passage.scroll_y == lines_before() - LINES_ABOVE)
 
 
 async def test_an_unknown_theme_is_said_and_the_chat_starts(backend: FakeBackend) -> None:

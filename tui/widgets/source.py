@@ -115,8 +115,11 @@ class SourcePane(Vertical):
             self.show(self._source)
 
     def on_resize(self) -> None:
+        """Lines break elsewhere now; and a pane that was just opened had no width by which to find the quote."""
         drawn = self.query_one(PagePicture).drawn
-        if drawn is not None and drawn.columns != self.columns:
+        if drawn is None and self._source is not None:
+            self.call_after_refresh(self._to_quote, self._source.before)
+        elif drawn is not None and drawn.columns != self.columns:
             self._want_page()
 
     def _want_page(self) -> None:
