@@ -12,8 +12,6 @@ LETTERS = "жздилфцчшэюя"
 """In no text of the chat, so that their sight means the key."""
 EMPTY = b"sk your documents"
 """Stands in the input line where nothing does; the cursor is on its first letter."""
-TAKEN = 0.2
-"""Seconds in which a typed question is drawn, so that no older sight of an empty line is taken for its sending."""
 AGAIN = 0.4
 """Seconds without an empty line until a key is pressed again."""
 TYPED_EVERY = 0.1
@@ -22,10 +20,10 @@ TYPED_EVERY = 0.1
 
 def ask(chat: Terminal, question: str) -> None:
     """Send a question; one that comes before the screen has done with the last is sent again."""
-    chat.type(question)
-    end = time.monotonic() + TAKEN
-    while time.monotonic() < end:
-        chat.read(TAKEN)
+    at = len(chat.seen)
+    chat.type(question + LETTERS[0])  # once that is seen, no older sight of an empty line is taken for the sending
+    chat.until(lambda: LETTERS[0].encode() in chat.seen[at:])
+    chat.type("\x7f")
     while not empties(chat, "\r"):
         pass
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from urllib.parse import unquote
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import Binding, BindingsMap, BindingType
 from textual.widgets import TextArea
 
 from tui.keymap import commands_like
@@ -18,6 +18,11 @@ HINT = "Enter sends · Ctrl+J new line · / commands"
 LONG_PASTE = 2000
 """Characters from which a pasted text becomes an attachment."""
 NEWLINE_KEYS = frozenset({"ctrl+j", "shift+enter", "alt+enter"})
+PAGES = frozenset({"pageup", "pagedown"})
+EDITS = {
+    key: bound[0].action for key, bound in BindingsMap(TextArea.BINDINGS).key_to_bindings.items() if key not in PAGES
+}
+"""What the editor's own keys do; those of `PAGES` move the conversation."""
 
 
 class Composer(TextArea):
@@ -55,8 +60,12 @@ class Composer(TextArea):
             hint = " ".join(f"/{action.slash}" for action in found) or "No such command; /help lists them"
         self.border_subtitle = clipped(hint, max(self.size.width - 4, 20)).replace("[", r"\[")
 
-    def on_key(self, event: events.Key) -> None:
-        """Keys that mean something else here than in an editor; all others go to the text area."""
+    async def on_key(self, event: events.Key) -> None:
+        """Keys that mean something else here than in an editor; characters go to the text area.
+
+        The editor's own keys are done here as well: left to Textual they go around by the application, so that in
+        quick typing Backspace was done after the Enter behind it.
+        """
         if event.key == "enter":
             self._send()
         elif event.key in NEWLINE_KEYS:
@@ -67,6 +76,8 @@ class Composer(TextArea):
             self._recall(1)
         elif event.key == "tab" and self.text.startswith("/"):
             self._complete()
+        elif event.key in EDITS:
+            await self.run_action(EDITS[event.key])
         else:
             return
         event.stop()
