@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.dom import DOMNode
+from textual.events import Event, Key
 from textual.filter import LineFilter
 from textual.widgets import Footer
 
@@ -21,6 +22,7 @@ from app.answer import Begun, Completed, Found, Packed, Started
 from tui.actions import ChatActions
 from tui.backend import Backend
 from tui.controls import WithoutControls
+from tui.garbage import Garbage
 from tui.graphics import Graphics
 from tui.keymap import ACTIONS, BY_SLASH, bindings
 from tui.messages import (
@@ -82,6 +84,8 @@ class LociChat(ChatActions):
         self._continue = session
         self._pace = FRAME
         self._without_controls = WithoutControls()  # one, since lines that were filtered are kept by their filter
+        self._garbage = Garbage()
+        self._pressed = 0.0
         self._wished = theme
         self.keys = dict(keys or {})
         for own in THEMES:
@@ -113,6 +117,9 @@ class LociChat(ChatActions):
 
     def _start(self) -> None:
         """Open everything behind the prompt, once it stands on the screen."""
+        if not self.is_headless:  # as in tests, whose process is not the chat's own
+            self._garbage.begin()
+            self.set_interval(0.5, self._collect)
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
         self.call_later(self._say_unknown)
         self.show_library()
@@ -142,8 +149,17 @@ class LociChat(ChatActions):
         """Keys of the chat mean nothing while a dialog stands over it, whose own they may be."""
         return len(self.screen_stack) == 1 or action not in BEHIND
 
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Key):
+            self._pressed = time.monotonic()
+        await super().on_event(event)
+
+    def _collect(self) -> None:
+        self._garbage.tidy(time.monotonic() - self._pressed, self.state.run is not None)
+
     def on_unmount(self) -> None:
         """Threads end at their next event, so that leaving does not wait for an answer."""
+        self._garbage.end()
         if self.state.run is not None:
             self.state.run.stop()
         if self.state.adding is not None:
@@ -165,12 +181,12 @@ class LociChat(ChatActions):
             self.query_one(Composer).accept(message.text)
             editing = self.state.talk.editing
             self.stop_editing()
-            await self.ask(message.text, instead=editing)
+            self.ask(message.text, instead=editing)
 
     # --- what a turn brings
 
     def on_text_ready(self, message: TextReady) -> None:
-        self.set_timer(self._pace, partial(self._draw_text, message.run))
+        self.set_timer(self._pace, partial(self.aside, partial(self._draw_text, message.run)))
 
     async def _draw_text(self, run: TurnRun) -> None:
         if run is self.state.run and self.state.talk.view is not None and self.is_on_screen:
@@ -181,7 +197,10 @@ class LociChat(ChatActions):
     def _drawn(self, begun: float) -> None:
         self._pace = max(FRAME, REST * (time.monotonic() - begun))
 
-    async def on_turn_moved(self, message: TurnMoved) -> None:
+    def on_turn_moved(self, message: TurnMoved) -> None:
+        self.aside(partial(self._moved, message))
+
+    async def _moved(self, message: TurnMoved) -> None:
         talk, event = self.state.talk, message.event
         if message.run is not self.state.run or talk.view is None or not self.is_on_screen:
             return
@@ -200,13 +219,18 @@ class LociChat(ChatActions):
                 await self._draw_text(message.run)
                 answer = answer_row(event.answer.to_json())
                 await talk.view.complete(answer, event.remembered)
+                if talk is not self.state.talk:  # left while that was mounted
+                    return
                 talk.new |= {id for id, _ in event.remembered}
                 self.state.undos += [Undo(f"Forgot #{id} again", ((id, "forget"),)) for id, _ in event.remembered]
                 self.show_answer(answer)
             case _:
                 pass
 
-    async def on_turn_ended(self, message: TurnEnded) -> None:
+    def on_turn_ended(self, message: TurnEnded) -> None:
+        self.aside(partial(self._ended, message))
+
+    async def _ended(self, message: TurnEnded) -> None:
         if message.run is not self.state.run or not self.is_on_screen:
             return
         talk = self.state.talk

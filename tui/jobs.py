@@ -39,7 +39,7 @@ class Jobs(App[None]):
     @property
     def is_on_screen(self) -> bool:
         """False once the chat is being left: what workers still bring then has nowhere to go."""
-        return bool(self.screen_stack and self.screen_stack[0].children)
+        return self.is_running and bool(self.screen_stack and self.screen_stack[0].children)
 
     async def _deliver(self, then: Callable[[Any], Awaitable[None] | None], result: object) -> None:
         if self.is_on_screen and (done := then(result)) is not None:

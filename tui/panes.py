@@ -1,7 +1,7 @@
 """The actions that show something: panes, help, the model and the library; and the ways of showing that all share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from inspect import isawaitable
 
@@ -56,6 +56,14 @@ class PaneActions(Jobs):
             await done
 
     # --- showing
+
+    def aside(self, change: Callable[[], Awaitable[None] | None]) -> None:
+        """Have the conversation changed in its own queue, change after change.
+
+        Keys come by the queue of the application, where they would wait until all is mounted and laid out.
+        """
+        if self.is_on_screen:
+            self.query_one(Conversation).call_later(change)
 
     @property
     def has_room(self) -> bool:
@@ -237,10 +245,10 @@ class PaneActions(Jobs):
     def action_to_composer(self) -> None:
         self.query_one(Composer).focus()
 
-    async def action_scroll_chat(self, pages: int) -> None:
+    def action_scroll_chat(self, pages: int) -> None:
         conversation = self.query_one(Conversation)
         if pages < 0:
-            await conversation.page_up()
+            self.aside(conversation.page_up)
         else:
             conversation.scroll_page_down()
 

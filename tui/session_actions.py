@@ -20,10 +20,10 @@ class SessionActions(TurnActions):
     """Each action takes the text after its slash command, if any."""
 
     async def action_new_session(self, argument: str = "") -> None:
-        await self._leave_for(Talk(self.state.talk.scope), [])
+        self._leave_for(Talk(self.state.talk.scope), [])
 
     async def action_collection(self, argument: str = "") -> None:
-        await self._leave_for(Talk(tuple(dict.fromkeys(argument.replace(",", " ").split()))), [])
+        self._leave_for(Talk(tuple(dict.fromkeys(argument.replace(",", " ").split()))), [])
         self.refresh_library()
 
     async def action_sessions(self, argument: str = "") -> None:
@@ -52,12 +52,12 @@ class SessionActions(TurnActions):
         self.job("session", lambda: self.backend.turns(row.id), partial(self._opened, talk))
 
     async def _opened(self, talk: Talk, turns: list[TurnRow]) -> None:
-        await self._leave_for(talk, turns)
+        self._leave_for(talk, turns)
         self.query_one(Composer).past += [turn.question for turn in turns]
         self.refresh_library()
         self.show_last(turns)
 
-    async def _leave_for(self, talk: Talk, turns: list[TurnRow]) -> None:
+    def _leave_for(self, talk: Talk, turns: list[TurnRow]) -> None:
         if self.state.run is not None:
             self.state.run.stop()
         self.state.talk = talk
@@ -68,7 +68,7 @@ class SessionActions(TurnActions):
         if self.query_one(SidePane).showing == "memory":
             self.refresh_memories()
         self.action_to_composer()
-        await self.query_one(Conversation).replace(turns)
+        self.aside(partial(self.query_one(Conversation).replace, turns))
 
     def recall_past(self) -> None:
         """Bring earlier questions to the input line, and say where an answer was cut off."""

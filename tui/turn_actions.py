@@ -29,16 +29,13 @@ _FENCED = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1\s*$", re.MULTILINE | re.DO
 class TurnActions(PaneActions):
     """Each action takes the text after its slash command, if any."""
 
-    async def ask(self, question: str, instead: TurnView | None = None, seed: int = 0, heat: float = 0.0) -> None:
+    def ask(self, question: str, instead: TurnView | None = None, seed: int = 0, heat: float = 0.0) -> None:
         """Ask a question after what stands on the screen, or `instead` of a turn there, in a branch of the session."""
-        talk, conversation = self.state.talk, self.query_one(Conversation)
+        talk = self.state.talk
         if talk.session is None and talk.answer is None:
             talk.title = clipped(question, TITLE_WIDTH)
             self.show_library()
-        after = conversation.last_turn
-        if instead is not None:
-            after = instead.mark.after
-            await conversation.cut(instead)
+        after = self.query_one(Conversation).last_turn if instead is None else instead.mark.after
         run = self.state.run = TurnRun(
             Ask(
                 question,
@@ -52,8 +49,17 @@ class TurnActions(PaneActions):
                 temperature=heat,
             )
         )
-        talk.view = await conversation.begin(question)
-        talk.view.mark = TurnMark(after)
+        self.aside(partial(self._begin, talk, run, instead, after))
+
+    async def _begin(self, talk: Talk, run: TurnRun, instead: TurnView | None, after: int) -> None:
+        """Give a turn its place on the screen, unless the session was left already, and start it."""
+        conversation = self.query_one(Conversation)
+        if talk is self.state.talk:
+            if instead is not None:
+                await conversation.cut(instead)
+            view = await conversation.begin(run.ask.question)
+            view.mark = TurnMark(after)
+            talk.view = view
 
         def draw() -> None:
             ending, failure = run.draw(
@@ -84,10 +90,10 @@ class TurnActions(PaneActions):
             self.action_to_composer()
 
     async def action_earlier_turn(self, argument: str = "") -> None:
-        await self.query_one(Conversation).step(-1)
+        self.aside(partial(self.query_one(Conversation).step, -1))
 
     async def action_later_turn(self, argument: str = "") -> None:
-        await self.query_one(Conversation).step(1)
+        self.aside(partial(self.query_one(Conversation).step, 1))
 
     async def action_edit(self, argument: str = "") -> None:
         """Put a question into the input line, to be asked otherwise."""
@@ -107,7 +113,7 @@ class TurnActions(PaneActions):
     async def action_again(self, argument: str = "") -> None:
         view = await self._meant()
         if view is not None and not self._answering():
-            await self.ask(view.question, instead=view, seed=max(len(view.mark.versions), 1), heat=AGAIN)
+            self.ask(view.question, instead=view, seed=max(len(view.mark.versions), 1), heat=AGAIN)
 
     async def action_version(self, argument: str = "") -> None:
         """Show the next version of a question, with the branch that it led to."""
@@ -121,15 +127,17 @@ class TurnActions(PaneActions):
         other = versions[(versions.index(view.turn) + 1) % len(versions)]
         self.job("session", lambda: self.backend.turns(session, other), partial(self._branch_shown, talk, other))
 
-    async def _branch_shown(self, talk: Talk, through: int, turns: list[TurnRow]) -> None:
-        if talk is not self.state.talk:
-            return
-        conversation = self.query_one(Conversation)
-        await conversation.replace(turns)
-        self.show_last(turns)
-        self.call_after_refresh(
-            lambda: conversation.choose(next((view for view in conversation.views if view.turn == through), None))
-        )
+    def _branch_shown(self, talk: Talk, through: int, turns: list[TurnRow]) -> None:
+        async def show() -> None:
+            conversation = self.query_one(Conversation)
+            await conversation.replace(turns)
+            self.call_after_refresh(
+                lambda: conversation.choose(next((view for view in conversation.views if view.turn == through), None))
+            )
+
+        if talk is self.state.talk:
+            self.aside(show)
+            self.show_last(turns)
 
     def show_last(self, turns: list[TurnRow]) -> None:
         """Bring panes and meter up to the last answer of turns that were opened."""

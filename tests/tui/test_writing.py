@@ -1,6 +1,8 @@
 """The input line: several lines, earlier questions, completion; and files that are asked about without being stored."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_drive import SMALL, ask, notices, send, until
@@ -12,6 +14,7 @@ from tui.app import LociChat
 from tui.rows import PastRow
 from tui.widgets.composer import Composer, completed
 from tui.widgets.history import HistoryScreen
+from tui.widgets.turn import TurnView
 
 
 async def test_the_input_line_takes_new_lines_recalls_questions_and_completes_commands(backend: FakeBackend) -> None:
@@ -41,9 +44,45 @@ async def test_what_is_typed_before_a_question_was_taken_stays(backend: FakeBack
     async with app.run_test(size=SMALL) as pilot:
         composer = app.query_one(Composer)
         composer.put("First?")
-        composer.on_key(events.Key("enter", "\r"))
+        await composer.on_key(events.Key("enter", "\r"))
         composer.put("First?\nAnd s")
         await until(pilot, lambda: composer.text == "And s" and composer.past == ["First?"])
+
+
+async def test_keys_that_come_at_once_are_done_in_their_order(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        app.query_one(Composer).put("When is it servicedx")
+        for key in ("backspace", "question_mark", "home", "left", "delete", "w", "enter"):
+            app.post_message(events.Key(key, {"question_mark": "?", "w": "w"}.get(key)))
+        await until(pilot, lambda: len(backend.asked) == 1)
+        assert backend.asked[0].question == "when is it serviced?"
+
+
+async def test_keys_are_seen_to_while_an_answer_is_put_in_its_place(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, begun = asyncio.Event(), asyncio.Event()
+    complete = TurnView.complete
+
+    async def slow(view: TurnView, *answer: Any) -> None:
+        begun.set()
+        await held.wait()
+        await complete(view, *answer)
+
+    monkeypatch.setattr(TurnView, "complete", slow)
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        composer = app.query_one(Composer)
+        composer.put("When?")
+        app.post_message(events.Key("enter", None))  # the pilot's own way waits until all is done
+        await asyncio.wait_for(begun.wait(), 10)
+        app.post_message(events.Key("x", "x"))
+        async with asyncio.timeout(10):
+            while composer.text != "x":
+                await asyncio.sleep(0.01)
+        held.set()
+        await until(pilot, lambda: app.state.run is None and app.state.talk.answer is not None)
 
 
 async def test_earlier_questions_are_searched_and_taken_back(backend: FakeBackend) -> None:
