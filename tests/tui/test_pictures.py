@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chat_drive import SMALL, WIDE, ask, until, words
-from chat_fakes import QUOTE, FakeBackend
+from chat_fakes import CITATIONS, QUOTE, FakeBackend
 from numpy.typing import NDArray
 
 from retrieval.errors import UnreadableDocument
@@ -19,6 +19,7 @@ from tui.graphics import Graphics, graphics_of, typed_in
 from tui.kitty import MARKS, NUMBER, placed
 from tui.sixel import BAND, sixels
 from tui.widgets.page import PagePicture
+from tui.widgets.side import SidePane
 from tui.widgets.source import SourcePane
 
 CELL = (10, 20)
@@ -174,6 +175,20 @@ async def test_a_narrower_pane_gets_a_narrower_picture(backend: FakeBackend, wri
         narrow = app.query_one(SourcePane).columns
         assert backend.drawn[-1] == (1, narrow * 10) and backend.drawn[0][1] > narrow * 10
         await until(pilot, lambda: f"c={narrow}," in written[-1])
+
+
+async def test_a_page_is_drawn_though_its_source_came_before_the_pane_had_a_width(
+    backend: FakeBackend, written: list[str]
+) -> None:
+    app = LociChat(backend, graphics=SIXEL)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        side = app.query_one(SidePane)
+        side.open("source")
+        side.source.among(CITATIONS)
+        side.source.show(backend.source(CITATIONS[0]))
+        assert side.source.columns < 1
+        await until(pilot, lambda: bool(written))
 
 
 async def test_a_page_that_cannot_be_drawn_leaves_the_text_and_says_why(

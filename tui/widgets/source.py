@@ -44,6 +44,8 @@ class SourcePane(Vertical):
         """Whether the terminal can draw pages."""
         self._pictures = True
         """Whether its user wants to see them."""
+        self._had_width = True
+        """Whether the pane had one when the last page was wanted; if not, that is wanted once it has."""
 
     def compose(self) -> ComposeResult:
         yield Static(NOTHING, id="source-head")
@@ -119,13 +121,17 @@ class SourcePane(Vertical):
         drawn = self.query_one(PagePicture).drawn
         if drawn is None and self._source is not None:
             self.call_after_refresh(self._to_quote, self._source.before)
+            if not self._had_width:
+                self._want_page()
         elif drawn is not None and drawn.columns != self.columns:
             self._want_page()
 
     def _want_page(self) -> None:
         citation, source = self.numbered(self._n), self._source
         if self.draws and self._pictures and citation is not None and source is not None and source.has_page:
-            self.post_message(PageWanted(citation, self.columns))
+            self._had_width = self.columns > 0
+            if self._had_width:
+                self.post_message(PageWanted(citation, self.columns))
 
     def _is_on_show(self, citation: Citation) -> bool:
         return self.draws and self._pictures and self.numbered(self._n) is citation
