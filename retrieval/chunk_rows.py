@@ -3,9 +3,9 @@
 import numpy as np
 from sqlalchemy import Connection, Engine, select
 
-from retrieval.documents import epoch_of, generation_of, matrix
+from retrieval.documents import epoch_of, generation_of, listed, matrix
 from retrieval.epoch_build import Ids, Vectors
-from retrieval.schema import chunks, epochs
+from retrieval.schema import chunks
 from retrieval.sqlite import reading
 
 _AT_ONCE = 500
@@ -31,7 +31,7 @@ class ChunkRows:
     @staticmethod
     def _token(db: Connection, epoch: int) -> str:
         # The generation is part of it: a re-embedding's rows are older than the switch to them, and would be missed.
-        token = db.execute(select(epochs.c.token).where(epochs.c.epoch == epoch)).scalar()
+        token = db.exec_driver_sql("SELECT token FROM epochs WHERE epoch = ?", (epoch,)).scalar()
         return f"{token}-{generation_of(db)}"
 
     def all_ids(self) -> Ids:
@@ -52,9 +52,7 @@ class ChunkRows:
         wanted = ids.tolist()
         with reading(self._engine) as db:
             for start in range(0, len(wanted), _AT_ONCE):
-                # Written out: 0.5 ms for 200 ids, of which SQLAlchemy would make 1.4. They are integers.
-                some = ",".join(map(str, wanted[start : start + _AT_ONCE]))
-                query = f"SELECT id, vector FROM chunks WHERE id IN ({some})"
+                query = f"SELECT id, vector FROM chunks WHERE id IN ({listed(wanted[start : start + _AT_ONCE])})"
                 found += map(tuple, db.exec_driver_sql(query).all())
         return self._arrays(sorted(found))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 
 from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk
@@ -41,7 +41,7 @@ class File:
 
 def epoch_of(db: Connection) -> int:
     """The number of the last change of content, 0 in a new library."""
-    return int(db.execute(select(func.coalesce(func.max(epochs.c.epoch), 0))).scalar_one())
+    return int(db.exec_driver_sql("SELECT coalesce(max(epoch), 0) FROM epochs").scalar_one())
 
 
 def advance(db: Connection, removed: int = 0) -> int:
@@ -56,8 +56,7 @@ def as_of(db: Connection, epoch: int | None) -> int | None:
 
     :raises LibraryChanged: what was there at `epoch` is not all there any more.
     """
-    current = epoch_of(db)
-    if epoch is None or epoch >= current:
+    if epoch is None or epoch >= (current := epoch_of(db)):
         return None
     if db.execute(select(func.sum(epochs.c.removed)).where(epochs.c.epoch > epoch)).scalar():
         raise LibraryChanged(
@@ -68,7 +67,8 @@ def as_of(db: Connection, epoch: int | None) -> int | None:
 
 
 def get_meta(db: Connection, key: str) -> str | None:
-    return db.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+    value: str | None = db.exec_driver_sql("SELECT value FROM meta WHERE key = ?", (key,)).scalar()
+    return value
 
 
 def set_meta(db: Connection, key: str, value: str) -> None:
@@ -242,9 +242,14 @@ def drop(db: Connection, document: int) -> None:
 
 def vectors_of(db: Connection, ids: Sequence[int], dimension: int) -> NDArray[np.float32]:
     """Vectors [N, D] of chunks that exist, in the order of `ids`."""
-    query = select(chunks.c.id, chunks.c.vector).where(chunks.c.id.in_(bindparam("ids", expanding=True)))
-    found = {row.id: row.vector for row in db.execute(query, {"ids": list(ids)})}
+    query = f"SELECT id, vector FROM chunks WHERE id IN ({listed(ids)})"
+    found = {row.id: row.vector for row in db.exec_driver_sql(query)}
     return matrix([found[id] for id in ids], dimension)
+
+
+def listed(ids: Iterable[int]) -> str:
+    """Ids written out for `IN (...)`: of the time of a query for 200 rows, binding them takes half."""
+    return ",".join(map(str, ids))
 
 
 def matrix(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:

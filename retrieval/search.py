@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, func, select, text
 
+from retrieval.allowed import allowed_ids
 from retrieval.bounds import holding
-from retrieval.documents import as_of, epoch_of, generation_of, vectors_of
+from retrieval.documents import as_of, epoch_of, listed, vectors_of
 from retrieval.fulltext import fts_beginnings, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.repeats import repeats
 from retrieval.runs import share_of_runs
-from retrieval.schema import chunks, documents, extractions
+from retrieval.schema import chunks
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
 from retrieval.types import Locator, Passage
@@ -38,6 +39,13 @@ _SMALL = 1000
 
 _POSTINGS = 20_000
 """Passages that the terms of one search may name together, rarest terms first: FTS5 ranks about a million a second."""
+
+_FOUND = """
+    SELECT c.id, c.document, c.start, c."end", c.line, c.page, c.section, c.sheet, c.cells, c.slide, c.text,
+           d.path, d.title, d.collection, e.sha256
+    FROM chunks c JOIN documents d ON d.id = c.document
+         JOIN extractions e INDEXED BY extraction_facts ON e.document = c.document
+    WHERE c.id IN ({ids})"""
 
 
 class Searcher:
@@ -109,18 +117,9 @@ class Searcher:
         epoch = as_of(db, epoch)
         key = (tuple(sorted(set(collections))), None if wanted is None else tuple(sorted(wanted)), epoch)
         if key not in self._allowed:
-            query = (
-                select(chunks.c.id)
-                .join(documents, documents.c.id == chunks.c.document)
-                .where(documents.c.collection.in_(list(key[0])), chunks.c.generation == generation_of(db))
-            )
-            if wanted is not None:
-                query = query.where(documents.c.id.in_(list(wanted)))
-            if epoch is not None:
-                query = query.where(chunks.c.epoch <= epoch)
             if len(self._allowed) >= 16:
                 self._allowed.clear()
-            self._allowed[key] = np.sort(np.array(db.execute(query).scalars().all(), dtype=np.int64))
+            self._allowed[key] = allowed_ids(db, key[0], wanted, epoch)
         return self._allowed[key]
 
     def _lexical(self, db: Connection, query: str, allowed: Ids, pieces: float) -> tuple[dict[int, float], float]:
@@ -203,8 +202,8 @@ def _once(found: Sequence[Passage], vectors: Vectors) -> list[Passage]:
 def _surroundings(db: Connection, ids: Sequence[int]) -> list[str]:
     """Each passage with the one before and the one after it in its document; their ids follow one another."""
     near = {id + step for id in ids for step in (-1, 0, 1)}
-    query = select(chunks.c.id, chunks.c.document, chunks.c.generation, chunks.c.text).where(chunks.c.id.in_(near))
-    rows = {row.id: row for row in db.execute(query)}
+    query = f"SELECT id, document, generation, text FROM chunks WHERE id IN ({listed(near)})"
+    rows = {row.id: row for row in db.exec_driver_sql(query)}
     texts = []
     for id in ids:
         own = rows[id].document, rows[id].generation
@@ -216,14 +215,8 @@ def _surroundings(db: Connection, ids: Sequence[int]) -> list[str]:
 def _passages(
     db: Connection, ranked: Sequence[tuple[int, float]], dense: dict[int, float], lexical: dict[int, float]
 ) -> list[Passage]:
-    columns = [column for column in chunks.c if column.name not in ("vector", "heading", "epoch", "generation")]
-    query = (
-        select(*columns, documents.c.path, documents.c.title, documents.c.collection, extractions.c.sha256)
-        .join(documents, documents.c.id == chunks.c.document)
-        .join(extractions, extractions.c.document == chunks.c.document)
-        .where(chunks.c.id.in_([id for id, _ in ranked]))
-    )
-    rows = {row.id: row for row in db.execute(query)}
+    query = _FOUND.format(ids=listed(id for id, _ in ranked))
+    rows = {row.id: row for row in db.exec_driver_sql(query)}
     return [
         Passage(
             chunk=id,
