@@ -8,7 +8,7 @@ from tui.panes import PaneActions
 from tui.rows import ModelRow
 from tui.widgets.dialogs import Confirm
 from tui.widgets.status import StatusLine
-from tui.words import model_line, model_note
+from tui.words import at_home, model_line, model_note
 
 
 class ModelActions(PaneActions):
@@ -59,7 +59,7 @@ class ModelActions(PaneActions):
         self.job("plan", lambda: self.backend.plan(reference), planned)
 
     def _switch(self, reference: str) -> None:
-        self.query_one(StatusLine).show_loading(reference)
+        self.query_one(StatusLine).show_loading(at_home(reference))
 
         async def loaded(model: ModelRow) -> None:
             self._model_loaded(model)

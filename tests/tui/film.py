@@ -5,16 +5,17 @@ referred to, so that a key typed costs a line and not a screen. `still` gives on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from rich.ansi import AnsiDecoder
 from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment
 from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 
-CELL_WIDTH, CELL_HEIGHT, LETTERS = 8.4, 18.0, 14.0
+CELL_WIDTH, CELL_HEIGHT, LETTERS = 8.4, 17.0, 14.0
 """Pixels."""
 EDGE, BAR = 12.0, 30.0
 """Pixels around the screen, and of the bar over it."""
@@ -27,14 +28,16 @@ class Shot:
     screen: str
     """Lines with ANSI sequences."""
     seconds: float
+    caption: str = ""
+    """What is being done, under it."""
 
 
 def joined(shots: Sequence[Shot]) -> list[Shot]:
     """Screens that stay the same as one."""
     found: list[Shot] = []
     for shot in shots:
-        if found and found[-1].screen == shot.screen:
-            found[-1] = Shot(shot.screen, found[-1].seconds + shot.seconds)
+        if found and (found[-1].screen, found[-1].caption) == (shot.screen, shot.caption):
+            found[-1] = replace(shot, seconds=found[-1].seconds + shot.seconds)
         else:
             found.append(shot)
     return found
@@ -56,11 +59,11 @@ class Film:
         """All of them, over and over."""
         shots = joined(shots)
         whole = sum(shot.seconds for shot in shots)
-        height, begun, moves = self._rows * CELL_HEIGHT, 0.0, []
+        height, begun, moves = (self._rows + 1) * CELL_HEIGHT, 0.0, []
         for number, shot in enumerate(shots):
             moves.append(f"{100 * begun / whole:.2f}%{{transform:translateY({-number * height:g}px)}}")
             begun += shot.seconds
-        strip = "".join(self._screen(shot.screen, number) for number, shot in enumerate(shots))
+        strip = "".join(self._screen(shot, number) for number, shot in enumerate(shots))
         return self._framed(
             f'<g class="strip">{strip}</g>',
             f"@keyframes go{{{''.join(moves)}}}.strip{{animation:go {whole:.1f}s step-end infinite}}",
@@ -68,10 +71,10 @@ class Film:
 
     def still(self, shot: Shot) -> str:
         """One of them."""
-        return self._framed(self._screen(shot.screen, 0), "")
+        return self._framed(self._screen(shot, 0), "")
 
     def _framed(self, screens: str, motion: str) -> str:
-        wide, high = self._columns * CELL_WIDTH, self._rows * CELL_HEIGHT
+        wide, high = self._columns * CELL_WIDTH, (self._rows + 1) * CELL_HEIGHT
         ground, letters = self._theme.background_color.hex, self._theme.foreground_color.hex
         rules = "".join(f".{name}{{{rule}}}" for rule, name in self._styles.items())
         lines = "".join(f'<g id="{name}">{drawn}</g>' for drawn, name in self._lines.items())
@@ -90,19 +93,22 @@ class Film:
             f'<svg x="{EDGE:g}" y="{BAR:g}" width="{wide:g}" height="{high:g}">{screens}</svg></svg>\n'
         )
 
-    def _screen(self, screen: str, number: int) -> str:
-        top = number * self._rows * CELL_HEIGHT
+    def _screen(self, shot: Shot, number: int) -> str:
+        top = number * (self._rows + 1) * CELL_HEIGHT
         decoder = AnsiDecoder()  # one for all its lines: each goes on with the colours of the last
+        lines = [*decoder.decode(shot.screen.rstrip("\n"))][: self._rows]
+        rows = [self._drawn(list(self._console.render(line, self._console.options))) for line in lines]
+        rows += [""] * (self._rows - len(rows)) + [self._drawn([Segment(shot.caption, Style(italic=True))])]
         return "".join(
             f'<use href="#{self._line(drawn)}" y="{top + row * CELL_HEIGHT:g}"/>'
-            for row, line in enumerate(decoder.decode(screen.rstrip("\n")))
-            if (drawn := self._drawn(list(self._console.render(line, self._console.options))))
+            for row, drawn in enumerate(rows)
+            if drawn
         )
 
     def _line(self, drawn: str) -> str:
         return self._lines.setdefault(drawn, f"l{len(self._lines)}")
 
-    def _drawn(self, segments: list) -> str:  # type: ignore[type-arg]
+    def _drawn(self, segments: Sequence[Segment]) -> str:
         """A line, its upper edge at 0: grounds, then letters."""
         grounds, letters, column = "", "", 0
         for text, style, _ in segments:
@@ -115,7 +121,7 @@ class Film:
             if text.strip():
                 name = self._styles.setdefault(f"fill:{ink}{more}", f"s{len(self._styles)}")
                 letters += (
-                    f'<text class="{name}" x="{at}" y="{LETTERS - 0.5:g}" textLength="{across}" '
+                    f'<text class="{name}" x="{at}" y="{LETTERS - 1:g}" textLength="{across}" '
                     f'lengthAdjust="spacingAndGlyphs">{escape(text)}</text>'
                 )
             column += width

@@ -28,6 +28,10 @@ PATIENCE = 240.0
 """Seconds for the words of a step."""
 STROKE = 0.12
 """Seconds between two strokes of keys."""
+AFTER_A_KEY = 0.3
+"""Seconds more after a key, or after all of a text."""
+PATIENCE_OF_A_KEY = 40.0
+"""Seconds until a key has changed the words on the screen."""
 WAITED = 0.3
 """Seconds in the film for each screen between a key and what it is waited for, however long that took."""
 THEME = TerminalTheme((18, 18, 18), (224, 224, 224), [(0, 0, 0)] * 8)
@@ -40,32 +44,71 @@ class Step:
     """As tmux names them; text otherwise, as it is."""
     sees: tuple[str, ...]
     drawn: bool = True
+    caption: str = ""
+    """In the film; empty where that of the step before still holds."""
 
     @property
     def looked_at(self) -> float:
         """Seconds in the film for what has come."""
-        return 3.0 if self.drawn else 1.2
+        return 2.6 if self.drawn else 0.9
 
 
 def steps(place: Path) -> list[Step]:
     return [
-        Step("first-screen", (), ("There are no documents in main yet", "Loci embedded")),
-        Step("help", ("F1",), ("Anywhere", "F2")),
-        Step("added", ("Escape", "/add ~/tarnwick", "Enter"), ("added (", "documents")),
-        Step("answer", ("How long is the north pier?", "Enter"), ("✓ verified", "confidence")),
-        Step("source", ("F2",), ("stands in the source exactly",)),
-        Step("told", ("Escape", "/remember My boat is called Whimbrel.", "Enter"), ("Remembered #",), False),
+        Step(
+            "first-screen",
+            (),
+            ("There are no documents in main yet", "Loci embedded"),
+            caption="loci chat, for the first time",
+        ),
+        Step("help", ("F1",), ("Anywhere", "F2"), caption="F1: every key and command, those of the pane in use first"),
+        Step(
+            "added",
+            ("Escape", "/add ~/tarnwick", "Enter"),
+            ("added (", "documents"),
+            caption="/add: a folder is read in the background",
+        ),
+        Step(
+            "answer",
+            ("How long is the north pier?", "Enter"),
+            ("✓ verified", "confidence"),
+            caption="A question, and where its answer stands",
+        ),
+        Step("source", ("F2",), ("stands in the source exactly",), caption="F2: the quote inside its document"),
+        Step(
+            "told",
+            ("Escape", "/remember My boat is called Whimbrel.", "Enter"),
+            ("Remembered #",),
+            False,
+            caption="/remember: something about you",
+        ),
         Step("told-too", ("/remember I used to moor at berth 12.", "Enter"), ("Remembered #2",), False),
-        Step("memory", ("F3",), ("berth 12", "f forget")),
+        Step(
+            "memory",
+            ("F3",),
+            ("berth 12", "f forget"),
+            caption="F3: what is known of you; p pins, f forgets until f restores",
+        ),
         Step("pinned", ("Down", "p"), ("pinned",), False),
         Step("forgotten", ("Down", "f"), ("forgotten, f restores it", "pinned")),
-        Step("library", ("Escape", "C-l"), ("Harbour Byelaws", "/ filter")),
-        Step("model", ("Escape", "/model ~/another", "Enter"), ("Load Loci embedded", "y loads it")),
+        Step("library", ("Escape", "C-l"), ("Harbour Byelaws", "/ filter"), caption="Ctrl+L: the documents"),
+        Step(
+            "model",
+            ("Escape", "/model ~/another", "Enter"),
+            ("Load Loci embedded", "y loads it"),
+            caption="/model: another one is planned, then loaded into the same chat",
+        ),
         Step("switched", ("y",), ("Answers from here on",), False),
-        Step("new", ("C-n",), ("continues an earlier session",), False),
+        Step(
+            "new",
+            ("C-n",),
+            ("continues an earlier session",),
+            False,
+            caption="Ctrl+N: another session; F5 searches all that was said in any",
+        ),
         Step("sessions", ("F5", "north pier"), ("north pier", "1 turn")),
         Step("reopened", ("Enter",), ("✓ verified", "How long is the north pier?"), False),
-        Step("exported", ("/export ~/pier.md", "Enter"), ("Written",)),
+        Step("exported", ("/export ~/pier.md", "Enter"), ("Written",), caption="/export: the session as Markdown"),
     ]
 
 
@@ -81,7 +124,7 @@ class Tmux:
         ).stdout
 
     def screen(self, colours: bool = False) -> str:
-        return self("capture-pane", "-p", *(["-e"] if colours else []))
+        return self("capture-pane", "-p", *(["-e", "-N"] if colours else []))
 
     def waits_for(self, words: tuple[str, ...], meanwhile: Callable[[], None]) -> None:
         end = time.monotonic() + PATIENCE
@@ -130,45 +173,61 @@ def strokes(key: str) -> list[list[str]]:
     return [["-l", key[start : start + 2]] for start in range(0, len(key), 2)]
 
 
+class Camera:
+    """Types into a terminal and keeps what is seen of it, in the time that a person would take."""
+
+    def __init__(self, tmux: Tmux) -> None:
+        self.shots: list[Shot] = []
+        self.caption = ""
+        self._tmux = tmux
+        self._words = ""
+
+    def type(self, key: str) -> None:
+        """Each stroke waits for what it does: Escape and a letter after it are another key where they come at once."""
+        for stroke in strokes(key):
+            before, end = self._tmux.screen(), time.monotonic() + PATIENCE_OF_A_KEY
+            self._tmux("send-keys", *stroke)
+            time.sleep(STROKE)
+            while key not in MARKED and self._tmux.screen() == before and time.monotonic() < end:
+                time.sleep(STROKE)
+            self.shoot(STROKE)
+        self.shoot(AFTER_A_KEY)
+
+    def shoot(self, seconds: float) -> None:
+        self.shots.append(Shot(self._tmux.screen(colours=True), seconds, self.caption))
+
+    def shoot_change(self) -> None:
+        if (now := self._tmux.screen()) != self._words:  # in its words: the cursor blinks
+            self._words = now
+            self.shoot(WAITED)
+
+
 def tour(out: Path, film: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    shots: list[Shot] = []
-    before = ""
     with tempfile.TemporaryDirectory(prefix="loci-tour-") as folder:
         place = Path(folder)
         shutil.copytree(ROOT / "data/model", place / "another")
         shutil.copytree(ROOT / "data/sample/tarnwick", place / "tarnwick")
         with chat(place) as tmux:
-
-            def shoot(seconds: float) -> None:
-                shots.append(Shot(tmux.screen(colours=True), seconds))
-
-            def shoot_change() -> None:
-                nonlocal before
-                if (now := tmux.screen()) != before:  # in its words: the cursor blinks
-                    before = now
-                    shoot(WAITED)
-
+            camera = Camera(tmux)
             for step in steps(place):
+                camera.caption = step.caption or camera.caption
                 for key in step.keys:
-                    for stroke in strokes(key):
-                        tmux("send-keys", *stroke)
-                        time.sleep(STROKE)
-                        shoot(STROKE)
-                    time.sleep(0.3)
-                    shoot(0.3)
-                tmux.waits_for(step.sees, shoot_change)
+                    camera.type(key)
+                tmux.waits_for(step.sees, camera.shoot_change)
                 time.sleep(0.5)  # for what is drawn after the words
-                shoot(step.looked_at)
+                camera.shoot(step.looked_at)
                 if step.drawn:
                     (out / f"{step.name}.svg").write_text(svg(tmux.screen(colours=True), f"loci chat: {step.name}"))
                 print(step.name, flush=True)
         if "north pier" not in (place / "pier.md").read_text("utf-8"):
             raise SystemExit("The export lacks the question.")
-    film.write_text(Film(SIZE, THEME, "loci chat").animated(shots))
+    film.write_text(Film(SIZE, THEME, "loci chat").animated(camera.shots))
 
 
 NAMED = frozenset({"Enter", "Escape", "Up", "Down", "F1", "F2", "F3", "F5"})
+MARKED = frozenset({"Up", "Down"})
+"""Keys that change no word of the screen, only its colours."""
 
 if __name__ == "__main__":
     tour(Path(sys.argv[1]), Path(sys.argv[2]))
