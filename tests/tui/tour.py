@@ -30,6 +30,8 @@ STROKE = 0.12
 """Seconds between two strokes of keys."""
 AFTER_A_KEY = 0.3
 """Seconds more after a key, or after all of a text."""
+AFTER_ESCAPE = 2.0
+"""Seconds that are not in the film."""
 PATIENCE_OF_A_KEY = 40.0
 """Seconds until a key has changed the words on the screen."""
 WAITED = 0.3
@@ -183,11 +185,12 @@ class Camera:
         self._words = ""
 
     def type(self, key: str) -> None:
-        """Each stroke waits for what it does: Escape and a letter after it are another key where they come at once."""
+        """Each stroke waits for what it does, and for longer after Escape, which makes another key of a letter that
+        comes at once."""
         for stroke in strokes(key):
             before, end = self._tmux.screen(), time.monotonic() + PATIENCE_OF_A_KEY
             self._tmux("send-keys", *stroke)
-            time.sleep(STROKE)
+            time.sleep(STROKE if key != "Escape" else AFTER_ESCAPE)
             while key not in MARKED and self._tmux.screen() == before and time.monotonic() < end:
                 time.sleep(STROKE)
             self.shoot(STROKE)
