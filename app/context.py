@@ -1,8 +1,8 @@
 """Packs one prompt inside the model's window and inside a budget of seconds for reading it.
 
 Parts are taken in the order of their worth: the question and the rules always; memories; whole documents that the user
-asked for; passages by rank; earlier turns by their use to the question. What does not fit is left out and named. Knows
-nothing about retrieval.
+asked for; passages by rank, or their best sentences (`app.packing`); earlier turns by their use to the question. What
+does not fit is left out and named. Knows nothing about retrieval.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +12,7 @@ from app import prompts
 from app.answer import LeftOut, Used, Window
 from app.earlier import by_use, named
 from app.grounding import Source
+from app.packing import fitted
 from app.places import within
 from app.query import Exchange
 from memory.types import Recalled
@@ -106,11 +107,14 @@ def pack(
             and whole.asked
         ):
             left.append(LeftOut(f"the whole of {whole.passage.title or whole.passage.path}", why))
-    for passage in passages:
-        if passage.document in draft.wholes:
-            continue
-        if not draft.take(passages=[*draft.passages, passage]):
-            left.append(LeftOut(f"{passage.title or passage.path}, line {passage.line}", why))
+    found = [passage for passage in passages if passage.document not in draft.wholes]
+    fitting = fitted(question, found, lambda passage: count(rendered(1, passage)), draft.limit - draft.size)
+    for passage, part in zip(found, fitting, strict=True):
+        name = f"{passage.title or passage.path}, line {passage.line}"
+        if part is None or not draft.take(passages=[*draft.passages, part]):
+            left.append(LeftOut(name, why))
+        elif part.text != passage.text:
+            left.append(LeftOut(f"{name}, in part", why))
     left += _take_earlier(draft, question, history, turns, why)
     return draft.packed(window, left)
 
@@ -177,7 +181,7 @@ class _Draft:
 
     def _rendered(self) -> tuple[list[str], list[str]]:
         memories = [prompts.memory(one.memory.id, one.memory.text) for one in self.memories]
-        return memories, [_rendered(n, p) for n, p in enumerate(self._ordered(), 1)]
+        return memories, [rendered(n, p) for n, p in enumerate(self._ordered(), 1)]
 
     def _messages(self) -> tuple[Message, ...]:
         memories, passages = self._rendered()
@@ -213,7 +217,7 @@ class _Draft:
 
 def openings(system: str, wholes: Sequence[Passage]) -> list[tuple[Message, ...]]:
     """Prompts that have no more in common than every prompt with these documents whole has."""
-    documents = [_rendered(n, passage) for n, passage in enumerate(wholes, 1)]
+    documents = [rendered(n, passage) for n, passage in enumerate(wholes, 1)]
     return [
         _messages(system, [], "Who?", [], [], documents),
         _messages(system, [], "Where?", [prompts.memory(1, "one")], [], documents),
@@ -221,7 +225,8 @@ def openings(system: str, wholes: Sequence[Passage]) -> list[tuple[Message, ...]
     ]
 
 
-def _rendered(n: int, passage: Passage) -> str:
+def rendered(n: int, passage: Passage) -> str:
+    """Passage `n` as it stands in the prompt."""
     return prompts.passage(n, passage.title or passage.path, within(passage.page, passage.locator), passage.text)
 
 

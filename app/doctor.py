@@ -63,6 +63,8 @@ def _rooms(workspace: Workspace, fix: bool) -> Iterator[Finding]:
         ("model", lambda: _model(workspace)),
     ):
         yield from _room(room, check)
+    if workspace.settings.retrieval.reranker:
+        yield from _room("reranker", lambda: _reranker(workspace))
     yield from _languages(workspace)
 
 
@@ -151,6 +153,11 @@ def _deletion(workspace: Workspace, fix: bool) -> Iterator[Finding]:
 
 def _embedder(workspace: Workspace) -> list[str]:
     workspace.embedder.encode(["one sentence"])
+    return []
+
+
+def _reranker(workspace: Workspace) -> list[str]:
+    workspace.library.second_look.check()
     return []
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError
+from retrieval.hub import downloaded
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -84,25 +85,19 @@ def load_embedder(reference: str = EMBEDDED) -> Embedder:
     if folder.is_dir():
         name = folder.name
     else:
-        name, folder = reference, _downloaded(reference)
+        found = downloaded(reference)
+        if found is None:
+            raise EmbedderNotFound(
+                f"There is no embedder {reference!r} on this machine.",
+                "Name a folder, a downloaded model, or `embedded`.",
+            )
+        name, folder = reference, found
     if not (folder / "modules.json").is_file() or not (folder / "tokenizer.json").is_file():
         raise EmbedderNotFound(
             f"{folder} is not a sentence-transformers model: it needs modules.json and tokenizer.json.",
             "Name a folder that has both, or `embedded`.",
         )
     return SentenceEmbedder(name, folder)
-
-
-def _downloaded(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise EmbedderNotFound(
-            f"There is no embedder {name!r} on this machine.", "Name a folder, a downloaded model, or `embedded`."
-        ) from error
 
 
 class SentenceEmbedder:

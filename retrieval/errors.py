@@ -61,6 +61,13 @@ class EmbedderMismatch(RetrievalError):
     title = "The library was made with another embedder"
 
 
+class RerankerNotFound(RetrievalError):
+    """The reference names no cross-encoder on this machine."""
+
+    title = "No such reranker"
+    exit_code = 2
+
+
 class DatabaseProblem(RetrievalError):
     """A database is damaged, from a newer version, locked for too long, or out of disk."""
 

@@ -32,6 +32,7 @@ from retrieval.query import Query, read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.reindex import reindex
+from retrieval.reranker import SecondLook
 from retrieval.schema import documents as documents_table
 from retrieval.schema import extractions, spans
 from retrieval.scrub import scrub
@@ -71,6 +72,7 @@ class Library:
         self.engine = open_database(folder / "library.db", _MIGRATIONS, key=key)
         self._cached_in = cache if key is None else None
         self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
+        self.second_look = SecondLook(settings.reranker, settings.rerank)
         self._searcher = Searcher(self.engine, settings)
         self._listed: tuple[tuple[Any, ...], list[Listed]] | None = None
 
@@ -100,6 +102,7 @@ class Library:
         :raises EmbedderMismatch: the library's vectors are another embedder's.
         :raises LibraryChanged: what was there at `epoch` is not all there any more.
         :raises NoSuchDocument: one of `documents` is not a document's id.
+        :raises RerankerNotFound: the settings name a reranker that is not there.
         """
         asked = read_query(query)
         if not asked.words or limit < 1 or self.epoch() == 0:
@@ -111,9 +114,11 @@ class Library:
             wanted = let_through if wanted is None else wanted & let_through
         vector = self.embed([asked.words])[0]
         pieces = pieces_per_word(asked.words, self.embedder.count_tokens)
-        return self._searcher.search(
-            asked.words, vector, self._index, collections, limit, wanted, epoch, asked.phrases, pieces
+        most = self.second_look.depth(limit)
+        found = self._searcher.search(
+            asked.words, vector, self._index, collections, most, wanted, epoch, asked.phrases, pieces
         )
+        return self.second_look.order(asked.words, found)[:limit]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed with the library's embedder: [N, D], rows of length 1.

@@ -18,6 +18,11 @@ class RetrievalSettings(BaseModel):
     """Share of meaning (cosine) against words (BM25) in a passage's score."""
     candidates: int = Field(default=100, ge=10, le=1000)
     """Passages that each of the two searches brings before they are fused."""
+    reranker: str = ""
+    """A cross-encoder that puts the best passages in order anew: a sentence-transformers folder, or a downloaded
+    model's name. Empty for none."""
+    rerank: int = Field(default=30, ge=1, le=200)
+    """Passages that the reranker reads for one search."""
     rebuild_after: int = Field(default=5000, ge=1)
     """New passages that are searched beside the vector index before it is rebuilt."""
     workers: int = Field(default=1, ge=1, le=64)

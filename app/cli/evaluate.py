@@ -31,18 +31,26 @@ Conversations = Annotated[int | None, typer.Option("--limit", min=1, help="Only 
 
 
 @app.command()
-def retrieval(dataset: Paragraphs, path: At, limit: Limit = None, as_json: AsJson = False) -> None:
+def retrieval(
+    dataset: Paragraphs,
+    path: At,
+    reranker: Annotated[
+        str, typer.Option("--reranker", metavar="FOLDER", help="A cross-encoder for a second look.", show_default=False)
+    ] = "",
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
     """Measure how well passages are found.
 
     \b
     loci eval retrieval --dataset xquad --path xquad.en.json --json
     loci eval retrieval --dataset beir --path scifact
 
-    Words alone (lexical, BM25) and meaning alone (dense) stand beside the two fused.
+    Words alone (lexical, BM25) and meaning alone (dense) stand beside the two fused, and these beside a reranker.
     """
     from app.evaluation.retrieval import evaluate
 
-    _run(evaluate, dataset, path, limit, as_json)
+    _run(partial(evaluate, reranker=reranker), dataset, path, limit, as_json)
 
 
 @app.command()

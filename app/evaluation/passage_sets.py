@@ -22,6 +22,8 @@ class Question:
     gold: tuple[Span, ...]
     grades: Mapping[str, float] = field(default_factory=dict)
     """How relevant each file is, by its name, where the set says so."""
+    answers: tuple[Span, ...] = ()
+    """The words that answer it, where the set says so and `gold` is more than they."""
 
     @property
     def graded(self) -> Mapping[str, float]:
@@ -50,7 +52,7 @@ def read_xquad(path: Path) -> Dataset:
         names = [f"{number:04d}.txt" for number in range(len(paragraphs))]
         texts = {name: paragraph["context"] for name, paragraph in zip(names, paragraphs, strict=True)}
         questions = tuple(
-            Question(item["question"], ((name, 0, len(paragraph["context"])),))
+            Question(item["question"], ((name, 0, len(paragraph["context"])),), answers=_answers(name, item))
             for name, paragraph in zip(names, paragraphs, strict=True)
             for item in paragraph["qas"]
         )
@@ -59,6 +61,11 @@ def read_xquad(path: Path) -> Dataset:
             f"{file} is not a file in SQuAD's format: {why(error)}.", "Name an xquad.*.json file."
         ) from error
     return Dataset(texts, questions, by_document=True)
+
+
+def _answers(name: str, item: Mapping[str, Any]) -> tuple[Span, ...]:
+    starts = ((answer["answer_start"], answer["text"]) for answer in item.get("answers", ())[:1])
+    return tuple((name, start, start + len(text)) for start, text in starts)
 
 
 def read_chunking(path: Path) -> Dataset:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput
+from app.evaluation.packing import BUDGETS, flat, packed
 from app.evaluation.passage_sets import Dataset, Question, Span, read_beir, read_chunking, read_xquad
 from app.evaluation.windows import nearest
 from retrieval.embedder import Embedder
@@ -76,7 +77,8 @@ def evaluate(
     limit: int | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Measure search on `dataset` (`xquad`, `chunking` or `beir`) at `path`, beside meaning alone and words alone.
+    """Measure search on `dataset` (`xquad`, `chunking` or `beir`) at `path`, beside meaning alone and words alone, and,
+    where the settings name a reranker, beside the two fused without it.
 
     `limit` takes the first questions only; `settings` are those of `RetrievalSettings`. The shape is that of
     `loci eval --json`.
@@ -91,9 +93,14 @@ def evaluate(
     if not questions:
         raise BadInput(f"{path} holds no questions.", "Give the whole data set.")
     start = time.perf_counter()
-    # One embedder, and one embedding of the library, for all three searches.
+    # One embedder, and one embedding of the library, for all searches.
     base = RetrievalSettings(**settings)
-    kinds = {"fused": base.dense_weight, "dense": 1.0, "lexical": 0.0}
+    fused = base.model_copy(update={"reranker": ""})
+    kinds = {
+        "": base,
+        "dense": fused.model_copy(update={"dense_weight": 1.0}),
+        "lexical": fused.model_copy(update={"dense_weight": 0.0}),
+    } | ({"fused": fused} if base.reranker else {})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _write(root / "files", data.texts)
@@ -102,16 +109,19 @@ def evaluate(
         ingest_seconds = time.perf_counter() - start
         remembering = _Remembering(library.embedder)
         measured = {}
-        for kind, weight in kinds.items():
-            chosen = base.model_copy(update={"dense_weight": weight})
+        for kind, chosen in kinds.items():
             view = Library(root / "library", root / "cache", chosen, lambda: remembering)
-            measured[kind] = _measure(view, data, questions)
+            found, measured[kind] = _measure(view, data, questions)
             view.close()
+            if kind == "" and any(question.answers or not data.by_document for question in questions):
+                ways = _measure_packing(found, remembering.count_tokens)
+                measured[""] |= ways["packed"]
+                measured["flat"] = ways["flat"]
         if not data.by_document:
             measured["windows"] = _measure_windows(data, questions, remembering)
         chunks = library.stats()["chunks"]
         library.close()
-    metrics = measured.pop("fused")
+    metrics = measured.pop("")
     metrics["ingest_passages_per_second"] = chunks / ingest_seconds
     return {
         "dataset": dataset,
@@ -143,7 +153,7 @@ class _Remembering:
         return self._known[texts[0]]
 
 
-def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> dict[str, float]:
+def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> tuple[list[_Found], dict[str, float]]:
     found: list[list[Passage]] = []
     latencies: list[float] = []
     for question in questions:
@@ -156,7 +166,24 @@ def _measure(library: Library, data: Dataset, questions: Sequence[Question]) -> 
     metrics = measure(pairs, library.embedder.count_tokens)
     metrics["latency_ms_p50"] = sorted(latencies)[len(latencies) // 2]
     metrics["latency_ms_p95"] = sorted(latencies)[len(latencies) * 95 // 100]
-    return metrics
+    return pairs, metrics
+
+
+def _measure_packing(pairs: Sequence[_Found], count: Callable[[str], int]) -> dict[str, dict[str, float]]:
+    """Share of the answers, or of the gold spans, within prompts of few tokens: as packed, and whole passages."""
+
+    def share(kept: Sequence[Passage], question: Question) -> float:
+        return span_scores(map(_span, kept), question.answers or question.gold)[0]
+
+    return {
+        "packed": {
+            f"packed_recall@{room}": _mean(share(packed(q.text, found, count, room), q) for found, q in pairs)
+            for room in BUDGETS
+        },
+        "flat": {
+            f"packed_recall@{room}": _mean(share(flat(found, count, room), q) for found, q in pairs) for room in BUDGETS
+        },
+    }
 
 
 def _of_documents(pairs: Sequence[_Found], count: Callable[[str], int]) -> dict[str, float]:
