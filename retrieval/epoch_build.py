@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -179,9 +180,10 @@ class _Build:
         trained = self._next / "trained.faiss"
         if base is None:
             if not trained.is_file():
-                write_whole(trained, faiss.serialize_index(self._train(kind, ids)).tobytes())
+                write_index(trained, self._train(kind, ids))
             base = faiss.read_index(str(trained))
-        empty = faiss.deserialize_index(faiss.serialize_index(base))  # a clone is of another class, and does not merge
+        # Read once more: a clone is of another class, and does not merge.
+        empty = faiss.read_index(str(trained if file is None else self._folder / file))
         empty.reset()
         # 3. the rows, in parts that are saved
         highest = max([start, *parts])
@@ -198,7 +200,7 @@ class _Build:
                 return True
             empty.add_with_ids(vectors, part_ids)
             highest = int(part_ids[-1])
-            write_whole(self._part(highest), faiss.serialize_index(empty).tobytes())
+            write_index(self._part(highest), empty)
             empty.reset()
             parts.append(highest)
             self._record(plan, version, parts)
@@ -239,10 +241,8 @@ class _Build:
         return index
 
     def _swap(self, index: Any, kind: Kind, trained_for: int, version: tuple[int, str], highest: int) -> None:
-        import faiss
-
         name = f"vectors-{version[0]}-{version[1]}.faiss"
-        digest = write_whole(self._folder / name, faiss.serialize_index(index).tobytes())
+        digest = write_index(self._folder / name, index)
         manifest = Manifest(
             self._identity, version, kind.factory, kind.lists, trained_for, index.ntotal, highest, name, digest
         )
@@ -260,16 +260,32 @@ def _suits(old: Manifest, ids: Ids) -> bool:
     return trained and old.kind.exact == kind_for(len(ids)).exact and dead <= _DEAD * old.rows
 
 
-def write_whole(file: Path, content: bytes) -> str:
-    """Put `content` at `file` so that it is there whole or not at all; return its SHA-256."""
+def write_index(file: Path, index: Any) -> str:
+    """Put a FAISS index at `file`, whole or not at all; return its SHA-256. It is never in memory a second time."""
+    import faiss
+
+    with _replaced(file) as new:
+        faiss.write_index(index, str(new))
+        with new.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Put `content` at `file`, whole or not at all."""
+    with _replaced(file) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def _replaced(file: Path) -> Iterator[Path]:
+    """A path to write at, whose content stands at `file` and on the disk once the block ends without an error."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
     try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield Path(name)
+        os.fsync(descriptor)  # the file's, whoever wrote it
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return hashlib.sha256(content).hexdigest()
+    finally:
+        os.close(descriptor)

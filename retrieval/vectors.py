@@ -20,6 +20,13 @@ __all__ = ["Ids", "VectorIndex", "VectorSource", "Vectors", "contained"]
 _FEW = 2000
 """Where no more rows may be found than this, they are read and compared: 10 ms, and nothing is missed."""
 
+_HELD = 500_000
+"""Rows after the epoch that are held in memory, 1.5 KB each at 384 dims. What is beyond them, as in a large library
+whose first epoch is being built, is read anew by every search: about 3 s for a million."""
+
+_BLOCK = 50_000
+"""Rows that are read at once."""
+
 _QUERY_BITS = 8
 """To which an estimating index rounds a query's dimensions; each bit less costs recall, float32 costs three times."""
 
@@ -67,16 +74,15 @@ class VectorIndex:
         with self._lock:
             self._refresh()
             # 1. exactly, the rows that came after the epoch
-            scores, ids = _best(queries @ self._vectors.T, self._ids, contained(self._ids, allowed), k)
+            scores, ids = self._compared(queries, k, allowed)
             # 2. through FAISS, the rows before
             if self._manifest is not None:
                 old = int(np.searchsorted(allowed, self._manifest.highest, side="right"))
                 if old:
                     more_scores, more_ids = self._indexed(queries, k, allowed, old)
                     scores, ids = np.hstack([scores, more_scores]), np.hstack([ids, more_ids])
-        # 3. both, best first; equal scores by id, so that a result does not depend on where a row is kept
-        order = np.lexsort((ids, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+        # 3. both, best first
+        return _first(scores, ids, k)
 
     def refresh(self) -> None:
         """Do what a search would do first: take a newer epoch, and see to it that one is made when it is due."""
@@ -87,6 +93,18 @@ class VectorIndex:
     def cached(self) -> int:
         """Rows in the epoch in use, deleted ones included."""
         return 0 if self._index is None else int(self._index.ntotal)
+
+    def _compared(self, queries: Vectors, k: int, allowed: Ids) -> tuple[Vectors, Ids]:
+        """Of the rows after the epoch, those that are held and those beyond: scores [Q, K] and ids [Q, K]."""
+        scores, ids = _best(queries @ self._vectors.T, self._ids, contained(self._ids, allowed), k)
+        more, vectors = self._ids, self._vectors
+        while self._folder is not None and len(self._ids) == _HELD:
+            more, vectors = self._source.rows_after(int(more[-1]), _BLOCK)
+            if not len(more):
+                break
+            found = _best(queries @ vectors.T, more, contained(more, allowed), k)
+            scores, ids = _first(np.hstack([scores, found[0]]), np.hstack([ids, found[1]]), k)
+        return scores, ids
 
     def _indexed(self, queries: Vectors, k: int, allowed: Ids, old: int) -> tuple[Vectors, Ids]:
         """Of the first `old` of `allowed`, which the epoch holds: scores [Q, K] and ids [Q, K]."""
@@ -128,9 +146,9 @@ class VectorIndex:
             return
         highest = 0 if self._manifest is None else self._manifest.highest
         if swapped or self._version is None or not self._source.has_version(*self._version):
-            self._ids, self._vectors = self._source.rows_after(highest)
+            self._ids, self._vectors = self._rows_after(highest, 0)
         else:
-            ids, vectors = self._source.rows_after(int(self._ids[-1]) if len(self._ids) else highest)
+            ids, vectors = self._rows_after(int(self._ids[-1]) if len(self._ids) else highest, len(self._ids))
             self._ids, self._vectors = np.concatenate([self._ids, ids]), np.concatenate([self._vectors, vectors])
         self._version = version
         if self._folder is None or len(self._ids) <= max(self._rebuild_after, self.cached // 100):
@@ -141,7 +159,11 @@ class VectorIndex:
             changed=True
         ):
             assert self._manifest is not None
-            self._ids, self._vectors = self._source.rows_after(self._manifest.highest)
+            self._ids, self._vectors = self._rows_after(self._manifest.highest, 0)
+
+    def _rows_after(self, id: int, held: int) -> tuple[Ids, Vectors]:
+        """The rows after `id` that are to be held beside as many as are; without epochs, all."""
+        return self._source.rows_after(id, None if self._folder is None else _HELD - held)
 
     def _take_swapped(self, changed: bool) -> bool:
         """Use the epoch that is in the folder now, if it is another; if the source `changed`, drop one it disowns."""
@@ -172,6 +194,13 @@ def contained(ids: Ids, allowed: Ids) -> NDArray[np.bool_]:
     places = np.searchsorted(allowed, ids)
     same: NDArray[np.bool_] = allowed[np.minimum(places, len(allowed) - 1)] == ids
     return same
+
+
+def _first(scores: Vectors, ids: Ids, k: int) -> tuple[Vectors, Ids]:
+    """The best `k` [Q, K] of scores and ids [Q, N], best first; equal scores by id, so that a result does not depend
+    on where a row is kept."""
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
 
 def _best(scores: Vectors, ids: Ids, among: NDArray[np.bool_], k: int) -> tuple[Vectors, Ids]:

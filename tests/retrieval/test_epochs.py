@@ -174,3 +174,27 @@ def test_a_builder_is_a_process_of_its_own_and_runs_once(tmp_path: Path) -> None
     manifest = json.loads((tmp_path / "cache" / "manifest.json").read_text())
     assert (manifest["rows"], manifest["identity"]) == (1, IDENTITY)
     library.close()
+
+
+def test_more_rows_than_are_held_in_memory_are_all_found_and_no_more_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "_HELD", 520)
+    monkeypatch.setattr(vectors, "_BLOCK", 70)
+    rows = Clustered(800)
+    index = index_of(tmp_path, rows, launch=lambda: None)  # a builder that has made nothing yet
+    queries = rows.draw(40)
+    for step in (1, 3):
+        scores, ids = index.search(queries, 10, rows.ids[::step])
+        right = -np.sort(-(queries @ rows.vectors[::step].T), axis=1)[:, :10]
+        assert (
+            np.abs(scores - right).max() < 1e-5
+        )  # not ids: blocks are multiplied apart, which rounds equal ones apart
+        assert np.isin(ids, rows.ids[::step]).all()
+    rows.add(40)
+    assert index.search(rows.vectors[-1:], 1, rows.ids)[1].tolist() == [[840]]
+    assert len(index._vectors) == 520
+    build_epoch(tmp_path, rows, D, IDENTITY)
+    rows.add(530)
+    assert index.search(rows.vectors[-1:], 1, rows.ids)[1].tolist() == [[1370]]
+    assert (index.cached, len(index._vectors)) == (840, 520)
