@@ -3,6 +3,7 @@
 Prose goes through semchunk, tables by rows under their header, source code by its syntax.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -10,7 +11,7 @@ from typing import cast
 from retrieval.readers.extraction import Extraction, Span
 from retrieval.source_code import code_parts
 
-VERSION = "1"
+VERSION = "2"
 """Raised when the same extraction is cut otherwise, or its embedded text changes."""
 
 HEADING_TOKENS = 48
@@ -61,11 +62,33 @@ def chunk(extraction: Extraction, count: Callable[[str], int], limit: int) -> li
         else:
             header = ""
             pieces = _pack(text, [(part.start, part.end)], size, room)
-        for start, end in pieces:
+        spans = extraction.spans if above and part.section else ()
+        for first, start, end in _with_headings(spans, list(pieces)):
             body = text[start:end]
             under = header if start > part.start + len(header) else ""
-            found.append(Chunk(start, end, heading, "\n".join(filter(None, (above, under, body)))))
+            found.append(Chunk(first, end, heading, "\n".join(filter(None, (above, under, body)))))
     return found
+
+
+def _with_headings(spans: Sequence[Span], pieces: Sequence[Range]) -> Iterator[tuple[int, int, int]]:
+    """`pieces` as start, start of what is embedded, and end: headings alone are part of the piece below them.
+
+    They stand above what is embedded anyway. As passages of their own they are near to many questions and answer none.
+    """
+    first: int | None = None
+    for number, (start, end) in enumerate(pieces):
+        first = start if first is None else first
+        if number + 1 < len(pieces) and _only_headings(spans, start, end):
+            continue
+        yield first, start, end
+        first = None
+
+
+def _only_headings(spans: Sequence[Span], start: int, end: int) -> bool:
+    first = max(bisect_right(spans, start, key=lambda span: span.start) - 1, 0)
+    last = bisect_left(spans, end, key=lambda span: span.start)
+    touched = [span for span in spans[first:last] if span.end > start]
+    return bool(touched) and all(span.kind == "heading" for span in touched)
 
 
 @dataclass(frozen=True, slots=True)

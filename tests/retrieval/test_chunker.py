@@ -44,6 +44,18 @@ def test_a_passage_stays_within_one_page_and_section() -> None:
     assert pieces[2].embedded == "Title › A › B\nother section"
 
 
+def test_a_heading_is_no_passage_by_itself_where_text_follows_it() -> None:
+    body = " ".join(f"word{number}" for number in range(30))
+    text = f"# Ferry\n\n{body}"
+    spans = (Span(0, 7, locator=Locator("Ferry"), kind="heading"), Span(9, len(text), locator=Locator("Ferry")))
+    pieces = chunk(Extraction(text, "Ferry", "text/markdown", spans), count, 16)
+    assert text[pieces[0].start : pieces[0].end].startswith("# Ferry\n\nword0")
+    assert pieces[0].embedded.startswith("Ferry\nword0") and len(pieces) > 1
+    assert all(count(piece.embedded) <= 16 for piece in pieces)
+    alone = chunk(Extraction("# Ferry", "Ferry", "text/markdown", spans[:1]), count, 16)
+    assert [(piece.start, piece.end) for piece in alone] == [(0, 7)]
+
+
 def test_a_table_is_cut_between_rows_and_each_part_is_embedded_under_the_header() -> None:
     rows = ["name | price", *(f"thing{number} | {number}" for number in range(40))]
     text = "\n".join(rows)
