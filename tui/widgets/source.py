@@ -40,6 +40,8 @@ class SourcePane(Vertical):
         self._citations: tuple[Citation, ...] = ()
         self._n = 0
         self._source: SourceRow | None = None
+        self._row = 0
+        """of the picture, in which the quote begins"""
         self.draws = False
         """Whether the terminal can draw pages."""
         self._pictures = True
@@ -84,7 +86,7 @@ class SourcePane(Vertical):
         self._show_page(None)
         passage = Content.assemble(source.before, (source.quote, QUOTE_STYLE), source.after)
         self.query_one("#source-text", Static).update(passage)
-        self.call_after_refresh(self._to_quote, source.before)
+        self.call_after_refresh(self._to_quote)
         self._want_page()
 
     # --- its page
@@ -98,9 +100,8 @@ class SourcePane(Vertical):
         """Put a page in place of the text, the row `quote` of it in sight; unless another source is on show by now."""
         if self._is_on_show(citation):
             self._show_page(drawn)
-            self.call_after_refresh(
-                lambda: self.query_one("#passage").scroll_to(y=max(quote - LINES_ABOVE, 0), animate=False)
-            )
+            self._row = quote
+            self.call_after_refresh(self._to_quote)
 
     def show_no_page(self, citation: Citation, why: str) -> None:
         """Say why there is text and no picture."""
@@ -117,13 +118,10 @@ class SourcePane(Vertical):
             self.show(self._source)
 
     def on_resize(self) -> None:
-        """Lines break elsewhere now; and a pane that was just opened had no width by which to find the quote."""
+        """A picture is as wide as the pane; and one that was just opened had no width to draw for."""
         drawn = self.query_one(PagePicture).drawn
-        if drawn is None and self._source is not None:
-            self.call_after_refresh(self._to_quote, self._source.before)
-            if not self._had_width:
-                self._want_page()
-        elif drawn is not None and drawn.columns != self.columns:
+        waits = self._source is not None and not self._had_width if drawn is None else drawn.columns != self.columns
+        if waits:
             self._want_page()
 
     def _want_page(self) -> None:
@@ -142,10 +140,20 @@ class SourcePane(Vertical):
 
     # --- steps
 
-    def _to_quote(self, before: str) -> None:
-        text = self.query_one("#source-text", Static)
-        lines = len(Content(before).wrap(max(text.content_size.width, 1))) if before else 0
-        self.query_one("#passage").scroll_to(y=max(lines - LINES_ABOVE, 0), animate=False)
+    def on_mount(self) -> None:
+        """A text has no lines to scroll by until it is laid out, and others where the pane becomes narrower."""
+        self.watch(self.query_one("#passage"), "virtual_size", self._laid_out, init=False)
+
+    def _laid_out(self) -> None:
+        self.call_after_refresh(self._to_quote)
+
+    def _to_quote(self) -> None:
+        if self._source is None:
+            return
+        row, text, before = self._row, self.query_one("#source-text", Static), self._source.before
+        if self.query_one(PagePicture).drawn is None:
+            row = len(Content(before).wrap(max(text.content_size.width, 1))) if before else 0
+        self.query_one("#passage").scroll_to(y=max(row - LINES_ABOVE, 0), animate=False)
 
     def action_step(self, step: int) -> None:
         numbers = [citation.n for citation in self._citations]
