@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from app.passages import locator_json
 from model.engine import Usage
 from retrieval.types import Locator, Passage
 
@@ -115,7 +116,10 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `loci ask --json` prints."""
-        return {"schema": 1, **asdict(self)}
+        row = {"schema": 1, **asdict(self)}
+        for cited, citation in zip(row["citations"], self.citations, strict=True):
+            cited["locator"] = locator_json(citation.locator)
+        return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
-from retrieval.types import Passage
+from retrieval.types import Locator, Passage
+
+
+def locator_json(locator: Locator) -> dict[str, Any]:
+    """A locator in the shape of schema 1; a page that was recognised from a picture adds how certain that was."""
+    row = asdict(locator)
+    return row if locator.ocr is not None else {name: value for name, value in row.items() if name != "ocr"}
 
 
 def passage_json(passage: Passage) -> dict[str, Any]:
@@ -14,7 +20,7 @@ def passage_json(passage: Passage) -> dict[str, Any]:
         row
         | also
         | {
-            "locator": asdict(passage.locator),
+            "locator": locator_json(passage.locator),
             "text": passage.text,
             "text_sha256": passage.text_sha256,
             "score": passage.score,

@@ -3,6 +3,7 @@
 import re
 
 from app.answer import Citation
+from retrieval.scans import UNSURE
 from retrieval.types import Locator
 
 MARKS = {"verified": "✓", "repaired": "~", "misattributed": "!", "not_found": "✗"}
@@ -18,8 +19,15 @@ def within(page: int | None, locator: Locator) -> str:
         f"sheet {locator.sheet}" if locator.sheet else "",
         f"cells {locator.cells}" if locator.cells else "",
         locator.section or "",
+        _doubt(locator),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _doubt(locator: Locator) -> str:
+    """Words for a page that was hard to recognise."""
+    unsure = locator.ocr is not None and locator.ocr < UNSURE
+    return f"a scan, read with {100 * (locator.ocr or 0):.0f}% certainty" if unsure else ""
 
 
 def place(path: str, page: int | None, line: int, locator: Locator) -> str:
@@ -30,7 +38,7 @@ def place(path: str, page: int | None, line: int, locator: Locator) -> str:
     if locator.slide:
         return f"{path}, slide {locator.slide}"
     if page:
-        return f"{path}, page {page}"
+        return f"{path}, page {page}" + (f" ({doubt})" if (doubt := _doubt(locator)) else "")
     return f"{path}:{line}" + (f", § {locator.section}" if locator.section else "")
 
 

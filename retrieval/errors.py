@@ -55,6 +55,12 @@ class UnsupportedType(UnreadableDocument):
     title = "Unsupported type"
 
 
+class OcrMissing(UnsupportedType):
+    """A picture would have to be recognised, and tesseract or its language is not installed; it is skipped."""
+
+    title = "Text recognition is not installed"
+
+
 class EmbedderMismatch(RetrievalError):
     """The library was embedded with another model than the one in use."""
 

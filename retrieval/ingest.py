@@ -23,6 +23,7 @@ from retrieval.foreign import beyond
 from retrieval.library import Library
 from retrieval.readers import VERSION as READER_VERSION
 from retrieval.readers import Extraction, Limits, ReaderPool, supported
+from retrieval.scans import UNREAD
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import tables_of
@@ -46,8 +47,8 @@ _CHUNKS_PER_SECOND = 40.0
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file. `reason` is set when it was skipped or failed, `beyond` to a language that the
-    embedder hardly reads."""
+    """What became of one file. `reason` is set when it was skipped, failed or read in part, `beyond` to a language
+    that the embedder hardly reads."""
 
     path: str
     status: FileStatus
@@ -190,7 +191,9 @@ class _Run:
         if not self._changed:
             return
         waiting: list[_Read] = []
-        with ReaderPool(workers=self.library.settings.workers) as pool:
+        settings = self.library.settings
+        limits = Limits(scan_seconds=settings.ocr_seconds, languages=settings.ocr_languages)
+        with ReaderPool(settings.workers, limits) as pool:
             for path, outcome in pool.run_many(Path(name) for name in self._changed):
                 file = self._changed[str(path)]
                 if isinstance(outcome, RetrievalError):
@@ -288,7 +291,8 @@ class _Run:
                 )
                 status: FileStatus = "added" if new else "updated"
                 language = beyond(read.extraction.text, library.embedder.count_tokens)
-                result = FileResult(file.path, status, f"d{id}", len(read.pieces), beyond=language)
+                unread = read.extraction.metadata.get(UNREAD)
+                result = FileResult(file.path, status, f"d{id}", len(read.pieces), unread, language)
         self._finish(file, result)
 
     def _finish(self, file: File, result: FileResult) -> None:

@@ -3,8 +3,10 @@
 Knows no files to read: `retrieval.ingest` brings them.
 """
 
+import json
 import os
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Span, locate
 from retrieval.reindex import reindex
 from retrieval.reranker import SecondLook
+from retrieval.scans import certainty_of
 from retrieval.schema import documents as documents_table
 from retrieval.schema import extractions, spans
 from retrieval.scrub import scrub
@@ -114,9 +117,10 @@ class Library:
             wanted = let_through if wanted is None else wanted & let_through
         vector = self.embed([asked.words])[0]
         pieces = pieces_per_word(asked.words, self.embedder.count_tokens)
+        required, preferred = ((), asked.phrases) if asked.is_question else (asked.phrases, ())
         most = self.second_look.depth(limit)
         found = self._searcher.search(
-            asked.words, vector, self._index, collections, most, wanted, epoch, asked.phrases, pieces
+            asked.words, vector, self._index, collections, most, wanted, epoch, required, preferred, pieces
         )
         return self.second_look.order(asked.words, found)[:limit]
 
@@ -253,12 +257,15 @@ class Library:
             rows = db.execute(touching.order_by(spans.c.start)).all() or db.execute(before.limit(1)).all()
             head = select(func.substr(extractions.c.text, 1, start)).where(extractions.c.document == id)
             line = db.execute(head).scalar_one().count("\n") + 1
+            metadata = json.loads(
+                db.execute(select(documents_table.c.metadata).where(documents_table.c.id == id)).scalar_one()
+            )
         found = [
             Span(row.start, row.end, row.page, Locator(row.section, row.sheet, row.cells, row.slide), row.kind)
             for row in rows
         ]
         page, locator = locate(found, start, end)
-        return Position(page, line, locator)
+        return Position(page, line, replace(locator, ocr=certainty_of(metadata, page)))
 
     def tables(
         self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None

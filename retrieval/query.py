@@ -2,7 +2,9 @@
 
     "annual fee" in:contracts type:pdf after:2024 before:2025-06 author:holm
 
-- `"..."`      the passage holds these words, in this order; case, accents and typography do not count.
+- `"..."`      the passage holds these words, in this order; case, accents and typography do not count. In a question,
+               told by its question mark, passages that hold them are only preferred: what it quotes is often a title or
+               a translation, which the documents give in other words.
 - `in:`        a folder of the document's path, or several (`in:work/contracts`).
 - `type:`      the file's kind: its extension, or a name such as `word` or `mail`.
 - `after:`     of this year, month or day, or later; `before:` earlier. Of the document's own date, else of its file.
@@ -20,11 +22,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import PurePath
 
 _FIELD = re.compile(
-    r"(?<!\S)(?P<name>in|type|after|before|author):(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”]+))",
+    r"(?<!\S)(?P<name>in|type|after|before|author):(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”?\uff1f]+))",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|„([^„“”]+)[“”]|«\s?([^«»]+?)\s?»|「([^「」]+)」")
 _DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
+_QUESTION_MARKS = "?\uff1f\u061f"
+"""Of Latin, Chinese and Arabic script."""
 _STORED_DATE = re.compile(r"(?:D:)?(?P<year>\d{4})(?:-?(?P<month>\d{2})(?:-?(?P<day>\d{2}))?)?")
 
 _KINDS: Mapping[str, frozenset[str]] = {
@@ -50,6 +54,8 @@ class Query:
     authors: tuple[str, ...] = ()
     after: str | None = None
     before: str | None = None
+    is_question: bool = False
+    """Whether it asks something beside what it quotes, so that quoted words are preferred and not required."""
 
     @property
     def bounds_documents(self) -> bool:
@@ -85,6 +91,7 @@ def read_query(text: str) -> Query:
 
     words = " ".join(_FIELD.sub(take, text).split())
     phrases = tuple(next(g for g in match.groups() if g) for match in _PHRASE.finditer(words))
+    beside = _PHRASE.sub(" ", words)
     return Query(
         words=words,
         phrases=tuple(phrase for phrase in phrases if any(c.isalnum() for c in phrase)),
@@ -93,13 +100,14 @@ def read_query(text: str) -> Query:
         authors=tuple(found["author"]),
         after=max(found["after"], default=None),
         before=min(found["before"], default=None),
+        is_question=any(c in _QUESTION_MARKS for c in beside) and any(c.isalnum() for c in beside),
     )
 
 
 def loosened(text: str) -> str | None:
-    """The query `text` whose quoted words are words like others, its filters kept; None if it quotes nothing."""
+    """The query `text` whose quoted words are words like others, its filters kept; None if it requires none."""
     asked = read_query(text)
-    if not asked.phrases:
+    if not asked.phrases or asked.is_question:
         return None
     filters = [match.group() for match in _FIELD.finditer(text) if match.group() not in asked.words]
     unquoted = _PHRASE.sub(lambda match: next(group for group in match.groups() if group), asked.words)

@@ -3,6 +3,7 @@
 D embedding dim.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.repeats import repeats
 from retrieval.runs import share_of_runs
+from retrieval.scans import certainty_of
 from retrieval.schema import chunks
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
@@ -29,6 +31,9 @@ _COMMON = 0.2
 
 _SPARE = 2
 """So many times the passages asked for are looked at, since some repeat others."""
+
+_QUOTED = 0.15
+"""Of what a passage's score lacks to 1, the part it gains if it holds all that a question quotes."""
 
 _COMPARED = 20
 """Passages, the best first, that are compared with the query by runs of characters: about .2 ms each. In a language
@@ -42,7 +47,7 @@ _POSTINGS = 20_000
 
 _FOUND = """
     SELECT c.id, c.document, c.start, c."end", c.line, c.page, c.section, c.sheet, c.cells, c.slide, c.text,
-           d.path, d.title, d.collection, e.sha256
+           d.path, d.title, d.collection, d.metadata, e.sha256
     FROM chunks c JOIN documents d ON d.id = c.document
          JOIN extractions e INDEXED BY extraction_facts ON e.document = c.document
     WHERE c.id IN ({ids})"""
@@ -68,10 +73,12 @@ class Searcher:
         limit: int,
         wanted: Collection[int] | None,
         epoch: int | None,
-        phrases: Sequence[str] = (),
+        required: Sequence[str] = (),
+        preferred: Sequence[str] = (),
         pieces: float = 1.0,
     ) -> list[Passage]:
-        """Return the best `limit` passages, which hold all of `phrases`; `vector` is the query's, [D].
+        """Return the best `limit` passages, which hold all phrases that are `required` and rather those that
+        are `preferred`; `vector` is the query's, [D].
 
         `pieces` are the embedder's tokens per word of the query (`retrieval.language`).
 
@@ -80,8 +87,8 @@ class Searcher:
         settings = self._settings
         with reading(self._engine) as db:
             allowed = self._allowed_ids(db, collections, wanted, epoch)
-            if phrases:
-                allowed = np.intersect1d(allowed, holding(db, phrases), assume_unique=True)
+            if required:
+                allowed = np.intersect1d(allowed, holding(db, required), assume_unique=True)
             if not len(allowed):
                 return []
             # 1. by meaning
@@ -100,6 +107,8 @@ class Searcher:
             ranked = fuse(dense, lexical, best, weight)
             if 0 < weight < 1:
                 ranked = self._compared(db, query, ranked, pieces)
+            if preferred:
+                ranked = _preferring(ranked, [holding(db, [phrase]) for phrase in preferred])
             ranked = ranked[: _SPARE * limit]
             # 5. what several documents say counts once
             found = _passages(db, ranked, dense, lexical)
@@ -186,6 +195,16 @@ def _within(frequencies: Mapping[str, int], most: int) -> dict[str, int]:
     return kept
 
 
+def _preferring(ranked: Sequence[tuple[int, float]], holders: Sequence[Ids]) -> list[tuple[int, float]]:
+    """`ranked` anew: what is among `holders`, ids of the passages that hold a quoted phrase each, gains."""
+    ids = np.array([id for id, _ in ranked], dtype=np.int64)
+    held = np.mean([contained(ids, those) for those in holders], axis=0)
+    raised = [
+        (id, score + _QUOTED * part * (1 - score)) for (id, score), part in zip(ranked, held.tolist(), strict=True)
+    ]
+    return sorted(raised, key=lambda item: (-item[1], item[0]))
+
+
 def _once(found: Sequence[Passage], vectors: Vectors) -> list[Passage]:
     """`found` without the passages of other documents that repeat a better one, which names their paths."""
     kept = repeats([one.text for one in found], vectors)
@@ -227,7 +246,9 @@ def _passages(
             line=row.line,
             start=row.start,
             end=row.end,
-            locator=Locator(row.section, row.sheet, row.cells, row.slide),
+            locator=Locator(
+                row.section, row.sheet, row.cells, row.slide, certainty_of(json.loads(row.metadata), row.page)
+            ),
             text=row.text,
             text_sha256=row.sha256,
             collection=row.collection,

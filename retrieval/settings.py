@@ -27,3 +27,7 @@ class RetrievalSettings(BaseModel):
     """New passages that are searched beside the vector index before it is rebuilt."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that read files during ingestion."""
+    ocr_languages: str = Field(default="", pattern=r"^[a-zA-Z_+]*$")
+    """Languages of scans as tesseract names them (`deu+eng`); empty: those installed, four at most, yours first."""
+    ocr_seconds: float = Field(default=900.0, ge=1.0)
+    """Seconds that recognising the scanned pages of one file may take; later pages stay unread, which is said."""

@@ -13,6 +13,8 @@ class Locator:
     cells: str | None = None
     """A1 notation, `B4` or `B4:D9`."""
     slide: int | None = None
+    ocr: float | None = None
+    """How certain, 0 to 1, the recognition of its page was, where that is a picture."""
 
 
 Section = tuple[int, int, str]

@@ -33,7 +33,8 @@ def ingest(
     loci ingest ~/papers report.pdf
     loci ingest ~/work --in work --prune
 
-    Files that cannot be read are named with the reason, and the rest is kept (exit code 4).
+    Files that cannot be read are named with the reason, and the rest is kept (exit code 4). Scans and pictures of
+    pages (PDF, PNG, JPEG, TIFF) are read by the program tesseract, if it is installed.
     Types that no reader knows are skipped; if that is all there is, the exit code is 3.
     """
     from app.foreign import MEND, beyond_embedder
@@ -78,7 +79,7 @@ def ingest(
         print_json({"files": [asdict(result) for result in results], "counts": counts})
     else:
         for result in results:
-            if result.status in ("failed", "skipped"):
+            if result.reason:
                 reason = (result.reason or "").removeprefix(f"{result.path}: ")  # a reader's reason names the file too
                 note(f"{result.status}: {result.path}: {reason}")
         print(", ".join(f"{count} {status}" for status, count in counts.items()) or "No files there.")

@@ -23,6 +23,7 @@ from app.cli.door import (
     write_exactly,
 )
 from app.cli.show import figures, table_line
+from app.passages import locator_json
 from app.places import place
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def show(
             extract = opened.library.text(document.id)[start:end]
             position = opened.library.locate(document.id, start, end)
             if as_json:
-                print_json({"document": document.id, "start": start, "end": end, "text": extract, **asdict(position)})
+                row = {"document": document.id, "start": start, "end": end, "text": extract, **asdict(position)}
+                print_json(row | {"locator": locator_json(position.locator)})
             else:
                 note(place(document.path, position.page, position.line, position.locator))
                 write_exactly(extract + "\n")

@@ -30,7 +30,8 @@ def search(
     loci search "delivery date" --in work --json
     loci search '"delivery date" in:contracts type:pdf after:2024 author:holm'
 
-    Words in quotation marks stand so in the passage. in: names a folder, type: a kind of file, author: an author;
+    Words in quotation marks stand so in the passage; in a question with its question mark, passages that have them so
+    are preferred. in: names a folder, type: a kind of file, author: an author;
     after: and before: take 2024, 2024-05 or 2024-05-31.
     """
     with workspace(ctx) as opened:

@@ -2,12 +2,13 @@
 
 Messages are pickles behind an 8-byte length. In: a path with None, or with the page to draw. Out: `None` once ready,
 then for each ("done", Extraction or PagePicture), ("failed", error class name, message, mend) or ("memory",), after
-which the process ends.
+which the process ends; before it ("scanning",), where pictures are to be recognised, which takes longer.
 """
 
 import os
 import pickle
 import resource
+import signal
 import sys
 import threading
 import time
@@ -22,8 +23,10 @@ _CPU_GRACE = 10
 
 
 def main() -> None:
-    """`child MEMORY_BYTES SECONDS PARENT`: serve until standard input ends or the parent is gone."""
-    memory, seconds, parent = (int(argument) for argument in sys.argv[1:4])
+    """`child MEMORY_BYTES SECONDS PARENT SCAN_SECONDS LANGUAGES`: serve until standard input ends or the parent is
+    gone."""
+    memory, seconds, parent, scan_seconds = (int(argument) for argument in sys.argv[1:5])
+    languages = sys.argv[5]
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -36,7 +39,12 @@ def main() -> None:
     jobs = sys.stdin.buffer
 
     from retrieval.errors import UnreadableDocument
+    from retrieval.readers.ocr import Scans
     from retrieval.readers.registry import read
+
+    def begun() -> None:
+        _send(answers, ("scanning",))
+        _limit_cpu(seconds + scan_seconds)
 
     _send(answers, None)
     while (job := _receive(jobs)) is not None:
@@ -44,7 +52,10 @@ def main() -> None:
         _limit_cpu(seconds)
         answer: tuple[object, ...]
         try:
-            answer = ("done", read(Path(path)) if asked is None else _draw(Path(path), asked))
+            if asked is None:
+                answer = ("done", read(Path(path), Scans(languages, scan_seconds, begun)))
+            else:
+                answer = ("done", _draw(Path(path), asked))
         except UnreadableDocument as error:
             answer = ("failed", type(error).__name__, error.message, error.mend)
         except MemoryError:
@@ -83,6 +94,8 @@ def _end_with_parent(parent: int) -> None:
     """Watch the parent's id: PR_SET_PDEATHSIG would end the process with the *thread* that started it."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    if os.getpgrp() == os.getpid():  # a session of its own, as `ReaderPool` starts it: what it started ends, too
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

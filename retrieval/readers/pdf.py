@@ -12,12 +12,18 @@ from typing import Any
 
 from retrieval.errors import UnreadableDocument
 from retrieval.readers.extraction import Builder, Extraction
+from retrieval.readers.ocr import Scans
+from retrieval.readers.pdf_scans import recognise_pages
+from retrieval.scans import OCR, UNREAD, listed, told
 
 _BULLET = re.compile(r"\s*([•‣▪◦●○■–—*·-]\s|\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s|\[\d+\])")
 _HYPHEN = "\ufffe"
 """PDFium's mark for a hyphen at a line's end, in place of hyphen and line break."""
 _WIDE_GAP = 1.8
 """A gap inside a line of this many font sizes is a column of a table, not a word space."""
+
+_NO_SIZE = -1.0
+"""Of the letters on a page that is a picture."""
 
 
 @dataclass(slots=True)
@@ -41,10 +47,11 @@ class _Block:
     """Whether white space stands above it, wider than between its own lines."""
 
 
-def read_pdf(path: Path) -> Extraction:
-    """The text of each page in its printed order.
+def read_pdf(path: Path, scans: Scans) -> Extraction:
+    """The text of each page in its printed order; of pages that are pictures, as it is recognised.
 
-    Raises UnreadableDocument when the file is encrypted, broken, or has no text on any page (a scan).
+    :raises OcrMissing: no page has text, and there is no tesseract.
+    :raises UnreadableDocument: the file is encrypted or broken, or no page has text or a picture of it.
     """
     import pypdfium2
 
@@ -55,36 +62,39 @@ def read_pdf(path: Path) -> Extraction:
             raise UnreadableDocument("It is encrypted with a password.", "Save a copy without one.") from error
         raise UnreadableDocument(f"It is not a PDF, or is broken: {str(error).rstrip('.')}.") from error
     try:
-        return _read(document)
+        return _read(document, scans)
     finally:
         document.close()
 
 
-def _read(document: Any) -> Extraction:
+def _read(document: Any, scans: Scans) -> Extraction:
     builder = Builder()
     count = len(document)
-    pages: list[list[_Block]] = []
-    unreadable = 0
-    for index in range(count):
-        blocks = _page_blocks(document, index)
-        unreadable += blocks is None
-        pages.append(blocks or [])
-    if not any(pages):
-        if unreadable:
-            raise UnreadableDocument(f"None of its {count} pages can be read: the file is broken.")
-        raise UnreadableDocument(
-            f"Its {count} pages hold no text: it is a scan or drawings.",
-            "Run it through OCR (for example ocrmypdf) first.",
-        )
+    read = [_page_blocks(document, index) for index in range(count)]
+    pages = [blocks or [] for blocks in read]
     outline = _outline(document)
-    levels = {} if outline else _heading_sizes(pages)
+    levels = {} if outline or not any(pages) else _heading_sizes(pages)
+    pictures = [index for index, blocks in enumerate(read) if blocks == []]
+    recognised, unread = recognise_pages(document, pictures, scans)
+    for index, page in recognised.items():
+        pages[index] = [_Block(paragraph, _NO_SIZE, 1, True) for paragraph in page.paragraphs]
+    if not any(pages):
+        if unread:
+            raise next(iter(unread.values()))
+        if None in read:
+            raise UnreadableDocument(f"None of its {count} pages can be read: the file is broken.")
+        raise UnreadableDocument(f"Its {count} pages hold no text.")
     for number, blocks in enumerate(pages, 1):
         builder.page = number
         _add_page(builder, blocks, outline.get(number, []), levels)
     metadata = document.get_metadata_dict(skip_empty=True)
     builder.metadata = {
         key.lower(): value for key, value in metadata.items() if key in ("Author", "Subject", "Keywords")
-    } | {"created": metadata.get("CreationDate", "")}
+    } | {
+        "created": metadata.get("CreationDate", ""),
+        OCR: told({index + 1: page.certainty for index, page in recognised.items()}),
+        UNREAD: f"{listed([index + 1 for index in unread])} not read: {next(iter(unread.values()))}" if unread else "",
+    }
     return builder.build("application/pdf", title=_title(metadata.get("Title", "")), pages=count)
 
 

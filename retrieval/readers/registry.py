@@ -7,9 +7,11 @@ from pathlib import Path
 from retrieval.errors import UnreadableDocument, UnsupportedType
 from retrieval.readers.encoding import looks_like_text
 from retrieval.readers.extraction import Extraction
+from retrieval.readers.ocr import Scans
 
 _READERS: dict[str, str] = {
     "pdf.read_pdf": ".pdf",
+    "image.read_image": ".png .jpg .jpeg .tif .tiff",
     "docx.read_docx": ".docx .docm .dotx",
     "pptx.read_pptx": ".pptx .ppsx .pptm",
     "xlsx.read_xlsx": ".xlsx .xlsm",
@@ -34,6 +36,8 @@ _READERS: dict[str, str] = {
         ".gradle .groovy .vue .svelte"
     ),
 }
+_OPTICAL = frozenset({"pdf.read_pdf", "image.read_image"})
+"""Readers that may have to recognise pictures."""
 _BY_SUFFIX = {suffix: reader for reader, suffixes in _READERS.items() for suffix in suffixes.split()}
 _OLD_OFFICE = {".doc": "DOCX", ".xls": "XLSX", ".ppt": "PPTX", ".dot": "DOCX", ".pps": "PPTX"}
 _TEXT_NAMES = frozenset(
@@ -62,11 +66,11 @@ def supported(path: Path) -> bool:
     return _reader_name(path) is not None
 
 
-def read(path: Path) -> Extraction:
+def read(path: Path, scans: Scans | None = None) -> Extraction:
     """Read a file in this process, without limits on time or memory; `ReaderPool` sets those.
 
-    Raises UnsupportedType when no reader takes it, UnreadableDocument when its reader cannot give text from it. The
-    message names the file.
+    `scans` says how pictures of pages are read. Raises UnsupportedType when no reader takes the file,
+    UnreadableDocument when its reader cannot give text from it. The message names the file.
     """
     name = _reader_name(path)
     if name is None:
@@ -74,11 +78,11 @@ def read(path: Path) -> Extraction:
         mend = f"Save it as {newer}." if newer else ""
         raise UnsupportedType(f"{path}: no reader for {path.suffix or 'this kind of file'}.", mend)
     module, function = name.split(".")
-    reader: Callable[[Path], Extraction] = getattr(import_module(f"retrieval.readers.{module}"), function)
+    reader: Callable[..., Extraction] = getattr(import_module(f"retrieval.readers.{module}"), function)
     try:
         if path.stat().st_size == 0:
             raise UnreadableDocument("It is empty.")
-        extraction = reader(path)
+        extraction = reader(path, scans or Scans()) if name in _OPTICAL else reader(path)
         if not extraction.text.strip():
             raise UnreadableDocument("It holds no text.")
     except UnreadableDocument as error:

@@ -11,20 +11,23 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.errors import OcrMissing, RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.readers.child import HEADER_BYTES
 from retrieval.readers.extraction import Extraction
 from retrieval.readers.page import PageAsked, PagePicture
 
 _START_SECONDS = 60.0
 """For a worker to come up: 0.15 s on an idle machine, many times that on one short of memory."""
+
+_ERRORS: Mapping[str, type[UnreadableDocument]] = {"UnsupportedType": UnsupportedType, "OcrMissing": OcrMissing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class Limits:
     memory_mib: int = 2048
     """Of address space, for the whole worker process."""
     file_mib: int = 200
+    scan_seconds: float = 900.0
+    """For recognising the pictures of one file, beside `seconds`."""
+    languages: str = ""
+    """Of those pictures, as tesseract names them; empty: those that are installed."""
 
 
 class _Died(Exception):
@@ -72,6 +79,8 @@ class _Worker:
             process.stdin.write(len(data).to_bytes(HEADER_BYTES, "little") + data)
             process.stdin.flush()
             answer = _receive(process, time.monotonic() + self._limits.seconds)
+            if answer == ("scanning",):
+                answer = _receive(process, time.monotonic() + self._limits.scan_seconds + self._limits.seconds)
         except _Late as error:
             self._kill()
             raise UnreadableDocument(f"{path}: reading took longer than {self._limits.seconds:g} s.") from error
@@ -84,7 +93,7 @@ class _Worker:
             case ("done", (Extraction() | PagePicture()) as result):
                 return result
             case ("failed", str(kind), str(message), str(mend)):
-                raise (UnsupportedType if kind == "UnsupportedType" else UnreadableDocument)(message, mend)
+                raise _ERRORS.get(kind, UnreadableDocument)(message, mend)
             case _:
                 self._kill()
                 raise UnreadableDocument(f"{path}: reading it needs more than {self._limits.memory_mib} MiB of memory.")
@@ -122,6 +131,7 @@ class _Worker:
                 [
                     sys.executable, "-P", "-m", "retrieval.readers.child",
                     str(self._limits.memory_mib * 2**20), str(max(int(self._limits.seconds), 1)), str(os.getpid()),
+                    str(max(int(self._limits.scan_seconds), 1)), self._limits.languages,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -137,7 +147,8 @@ class _Worker:
         with self._lock:
             process, self._process = self._process, None
         if process is not None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and a tesseract that it waits for
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:

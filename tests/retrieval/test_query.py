@@ -26,9 +26,25 @@ def test_what_only_looks_like_a_filter_stays_among_the_words(text: str) -> None:
     assert read_query(text) == Query(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_question"),
+    [
+        ('what does "annual fee" mean?', True),
+        ("¿Qué significa «annual fee»? Brevemente.", True),
+        ("“年费”是什么？", True),
+        ('what does "annual fee" mean', False),
+        ('"annual fee"?', False),
+        ('book "what is truth?"', False),
+    ],
+)
+def test_a_question_has_its_mark_and_its_words_outside_the_quotation(text: str, is_question: bool) -> None:
+    assert read_query(text).is_question == is_question
+
+
 def test_a_loosened_query_keeps_its_filters() -> None:
     assert loosened('what is the "annual fee" author:"Anna Holm"') == 'what is the annual fee author:"Anna Holm"'
     assert loosened("what is the fee type:pdf") is None
+    assert loosened('what is the "annual fee"?') is None
 
 
 @pytest.mark.parametrize(
@@ -88,6 +104,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
         ("berth fee author:holm", {"mail.eml"}),
         ('berth "annual fee"', {"old.md", "new.md"}),
         ('berth "annual fees"', set()),
+        ('"annual fees"?', set()),
+        ('what is "annual fees" of a berth in:contracts?', {"old.md", "new.md"}),
         ('"annual fee" after:2024', {"new.md"}),
         ("会议 “周五”", {"talk.txt"}),
         ("会 “周”", {"talk.txt"}),
@@ -95,3 +113,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 )
 def test_a_search_finds_only_what_its_filters_let_through(library: Library, query: str, found: set[str]) -> None:
     assert {Path(passage.path).name for passage in library.search(query, collections=["main"])} == found
+
+
+def test_a_question_prefers_the_passages_that_hold_what_it_quotes(library: Library) -> None:
+    plain = library.search("the annual review fee of 90 crowns?", collections=["main"])
+    quoted = library.search('the "annual review" fee of 90 crowns?', collections=["main"])
+    assert Path(plain[0].path).name != "talk.txt"
+    assert Path(quoted[0].path).name == "talk.txt"
+    assert {one.path for one in quoted} == {one.path for one in plain}
+    assert all(0 <= one.score <= 1 for one in quoted)

@@ -137,12 +137,13 @@ def test_an_encrypted_pdf_is_refused_and_one_that_needs_no_password_read(tmp_pat
     assert read(tmp_path / "open.pdf").text == "Words."
 
 
-def test_a_scan_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_scan_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     canvas = Canvas(str(tmp_path / "a.pdf"))
     canvas.setFillColor(colors.black)
     canvas.rect(100, 100, 200, 200, fill=1)
     canvas.save()
-    with pytest.raises(UnreadableDocument, match=r"scan.*OCR"):
+    with pytest.raises(UnreadableDocument, match=r"a\.pdf: it is a picture.*tesseract.*Install it"):
         read(tmp_path / "a.pdf")
 
 
