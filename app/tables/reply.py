@@ -30,6 +30,8 @@ _ROWS = 300_000
 """Rows that are read for one question: about two seconds."""
 _CITED = 8
 """Runs of rows that are cited one by one; of more, the first."""
+_NAMED = 6
+"""Tables that are named where a question could be about any of them."""
 _WORDS = {"sum": "Sum", "avg": "Average", "max": "Highest", "min": "Lowest", "count": "Number"}
 _UNITS = frozenset(
     map(
@@ -64,15 +66,36 @@ def within(ask: Ask, question: str, library: Library) -> list[Listed]:
 
 
 def reply(turn: Turn, library: Library, tables: Sequence[Listed]) -> bool:
-    """Answer the turn from one of `tables`, if that is what it asks and one alone answers with certainty."""
+    """Answer the turn from one of `tables`, if that is what it asks and one alone answers with certainty.
+
+    Where several with the same columns do, say which: the question has to name one.
+    """
     with turn.timed("retrieve"):
         found = _planned(turn.standalone, tables, library)
-        if len({(table.text_sha256, table.sheet, table.cells) for table, _, _ in found}) != 1:
+        places = {(table.text_sha256, table.sheet, table.cells): table for table, _, _ in found}
+        if len(places) > 1 and len({tuple(one.name for one in table.columns) for table in places.values()}) == 1:
+            _ask_which(turn, list(places.values()))
+            return True
+        if len(places) != 1:
             return False
         try:
             return _answer(turn, *found[0])
         except QueryRefused:
             return False
+
+
+def _ask_which(turn: Turn, tables: Sequence[Listed]) -> None:
+    """Name the tables that the question could be about, and answer nothing."""
+    names = [
+        f"{table.sheet} in {PurePath(table.path).name}" if table.sheet else PurePath(table.path).name
+        for table in tables
+    ]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    turn.query, turn.abstained = turn.standalone, True
+    turn.reason = turn.text = (
+        f"Several tables with these columns could answer that: {'; '.join(names[:_NAMED])}{more}. "
+        "Name the one you mean in the question."
+    )
 
 
 def _planned(question: str, tables: Sequence[Listed], library: Library) -> list[tuple[Listed, list[Row], Plan]]:

@@ -18,6 +18,8 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _HEADING = re.compile(r"(?:heading|titre|überschrift|título|titolo|kop|rubrik)\s*(\d)", re.IGNORECASE)
+_CAPTION_STYLE = re.compile(r"caption|beschriftung|légende|epígrafe|didascalia|bijschrift", re.IGNORECASE)
+_CAPTION = re.compile(r"(?:table|tabelle|tableau|tabla|tabella|tabel|表)\s*\d+\b", re.IGNORECASE)
 
 
 def read_docx(path: Path) -> Extraction:
@@ -92,11 +94,14 @@ def _outline_level(node: Any) -> int | None:
 
 
 def _add_blocks(builder: Builder, parent: Any, levels: dict[str, int]) -> None:
+    caption = ""
     for node in parent:
         if node.tag == f"{_W}p":
             _add_paragraph(builder, node, levels)
+            caption = caption if (found := _caption(node)) is None else found
         elif node.tag == f"{_W}tbl":
-            add_plain_table(builder, [_cells(row) for row in _table_rows(node)])
+            add_plain_table(builder, [_cells(row) for row in _table_rows(node)], name=caption)
+            caption = ""
         elif node.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}smartTag", f"{_W}customXml"):
             _add_blocks(builder, node, levels)
 
@@ -119,6 +124,14 @@ def _add_paragraph(builder: Builder, node: Any, levels: dict[str, int]) -> None:
     for box in node.iter(f"{_W}txbxContent"):
         if not any(up.tag == _FALLBACK for up in box.iterancestors()):
             _add_blocks(builder, box, levels)
+
+
+def _caption(node: Any) -> str | None:
+    """The text of a paragraph that is set as a caption or begins like one; None for an empty paragraph."""
+    text = flat("".join(_strings(node)))
+    style = node.find(f"{_W}pPr/{_W}pStyle")
+    name = "" if style is None else style.get(f"{_W}val", "")
+    return None if not text else text if _CAPTION_STYLE.match(name) or _CAPTION.match(text) else ""
 
 
 def _strings(node: Any) -> Iterator[str]:

@@ -2,17 +2,22 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from retrieval.errors import UnreadableDocument
 from retrieval.types import Locator
 
-VERSION = "1"
+VERSION = "2"
 """Part of an extraction's identity: raised when any reader gives other text for the same file."""
 
 MAX_CHARACTERS = 50_000_000
 """More text than this in one file is a dump, not a document, and would not fit the worker's memory."""
+
+_LONGEST_NAME = 100
+"""Of a table: a longer caption is a paragraph."""
 
 SECTION_SEPARATOR = " › "
 
@@ -71,6 +76,7 @@ class Builder:
         self._spans: list[Span] = []
         self._length = 0
         self._headings: list[tuple[int, str]] = []
+        self._tables: Counter[str] = Counter()
 
     @property
     def section(self) -> str | None:
@@ -87,6 +93,18 @@ class Builder:
         """Begin a section and add its heading."""
         self.enter(level, text)
         self.add(" ".join(text.split()), "heading")
+
+    @contextmanager
+    def named_table(self, name: str) -> Iterator[None]:
+        """What is added inside is a table of its own, called `name`, else for the heading above it or its number."""
+        own = " ".join(clean(name).split())[:_LONGEST_NAME] or (self._headings[-1][1] if self._headings else "Table")
+        self._tables[own] += 1
+        before, repeated = self.sheet, self._tables[own] > 1 or own == "Table"
+        self.sheet = f"{own} {self._tables[own]}" if repeated else own
+        try:
+            yield
+        finally:
+            self.sheet = before
 
     def add(self, text: str, kind: str = "text", *, separator: str = "\n\n", cells: str | None = None) -> None:
         """Append a part with its own span; a part of white space only is left out.
@@ -106,6 +124,16 @@ class Builder:
         self._parts.append(text)
         locator = Locator(section=self.section, sheet=self.sheet, cells=cells, slide=self.slide)
         self._spans.append(Span(start, self._length, self.page, locator, kind))
+
+    def append(self, other: Extraction, name: str) -> None:
+        """Add a whole extraction of a file inside this one, whose sheets are then called for its `name`, too."""
+        end = 0
+        for span in other.spans:
+            between = other.text[end : span.start] if end else "\n\n"
+            self.sheet = f"{name} › {span.locator.sheet}" if span.locator.sheet else name
+            self.add(other.text[span.start : span.end], span.kind, separator=between, cells=span.locator.cells)
+            end = span.end
+        self.sheet = None
 
     def join(self, separator: str) -> None:
         """Append text that belongs to no part."""
@@ -138,7 +166,8 @@ def locate(spans: Sequence[Span], start: int, end: int) -> tuple[int | None, Loc
     if found.locator.cells is None:
         return found.page, found.locator
     boxes = [cell_box(found.locator.cells)]
-    for span in spans[first + 1 :]:
+    for index in range(first + 1, len(spans)):  # no slice: a sheet has a span for each of its cells
+        span = spans[index]
         if span.start >= end or span.locator.sheet != found.locator.sheet:
             break
         if span.locator.cells is not None:

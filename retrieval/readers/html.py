@@ -113,7 +113,7 @@ def add_html(builder: Builder, root: Any, *, level: int = 0) -> None:
     """Append the blocks of an element; `level` is added to that of its headings (chapters of a book)."""
     for text, kind, depth, table in _blocks(root):
         if table is not None:
-            add_plain_table(builder, table, has_header=True if depth else None)
+            add_plain_table(builder, table, has_header=True if depth else None, name=text)
         elif kind == "heading":
             builder.heading(level + depth, text)
         else:
@@ -124,7 +124,7 @@ _Block = tuple[str, str, int, list[list[str]] | None]
 
 
 def _blocks(root: Any) -> Iterator[_Block]:
-    """Blocks in order as (text, kind, heading level or header flag, table rows)."""
+    """Blocks in order as (text or the table's name, kind, heading level or header flag, table rows)."""
     inline: list[str] = []
 
     def flush(kind: str = "text") -> Iterator[_Block]:
@@ -151,9 +151,14 @@ def _blocks(root: Any) -> Iterator[_Block]:
         if name == "table" and not node.xpath(".//*[local-name()='table']") and (rows := _rows(node)):
             yield from flush(kind)
             if max(len(cells) for cells, _ in rows) > 1:
-                for caption in node.xpath("./*[local-name()='caption']"):
-                    yield inline_text(caption), "text", 0, None
-                yield "", "table", int(all(rows[0][1]) and len(rows[0][1]) > 1), [cells for cells, _ in rows]
+                captions = [inline_text(caption) for caption in node.xpath("./*[local-name()='caption']")]
+                yield from ((caption, "text", 0, None) for caption in captions)
+                yield (
+                    " ".join(captions),
+                    "table",
+                    int(all(rows[0][1]) and len(rows[0][1]) > 1),
+                    [cells for cells, _ in rows],
+                )
                 return
         if name == "br":
             inline.append(_BREAK)

@@ -1,8 +1,11 @@
-"""Mail: EML and Outlook's MSG. Headers first, then the body (plain text over HTML), then the attachments' names."""
+"""Mail: EML and Outlook's MSG. Headers first, then the body (plain text over HTML), then the attachments' names, and
+of attached tables (CSV, spreadsheets) the rows."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from retrieval.errors import UnreadableDocument, UnsupportedType
@@ -11,6 +14,13 @@ from retrieval.readers.extraction import Builder, Extraction
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _MAX_BODY = 64 * 2**20
+_MAX_TABLES = 20
+"""Attached tables of one mail that are read."""
+_MAX_TABLE_BYTES = 20 * 2**20
+_TABLES = frozenset({".csv", ".tsv", ".xlsx", ".xlsm", ".ods"})
+
+_Attachment = tuple[str, Callable[[], bytes]]
+"""Its name, and what gives its bytes."""
 
 
 def read_eml(path: Path) -> Extraction:
@@ -23,13 +33,21 @@ def read_eml(path: Path) -> Extraction:
         raise UnreadableDocument("It is not a mail: it has no headers.")
     headers = {name: _header(message, name) for name in _HEADERS}
     body = message.get_body(("plain",)) or message.get_body(("html",))
-    names = (
-        [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
+    attached = (
+        [
+            (part.get_filename() or part.get_content_type(), partial(_payload, part))
+            for part in message.iter_attachments()
+        ]
         if message.is_multipart()
         else []
     )
     content, is_html = _content(body), body is not None and body.get_content_type() == "text/html"
-    return _mail(headers, content, is_html, names, "message/rfc822")
+    return _mail(headers, content, is_html, attached, "message/rfc822")
+
+
+def _payload(part: Any) -> bytes:
+    data = part.get_payload(decode=True)
+    return data if isinstance(data, bytes) else b""
 
 
 def _header(message: Any, name: str) -> str:
@@ -75,11 +93,18 @@ def _read_msg(ole: Any) -> Extraction:
     if not body.strip() and ole.exists("__substg1.0_10130102"):
         body, is_html = decode(_stream(ole, "__substg1.0_10130102"), declared=True), True
     folders = sorted({entry[0] for entry in ole.listdir() if entry[0].startswith("__attach_version1.0_")})
-    names = [
-        _property(ole, "3707", folder) or _property(ole, "3704", folder) or _property(ole, "3001", folder)
+    attached = [
+        (
+            _property(ole, "3707", folder) or _property(ole, "3704", folder) or _property(ole, "3001", folder),
+            partial(_attached_bytes, ole, f"{folder}/__substg1.0_37010102"),
+        )
         for folder in folders
     ]
-    return _mail(headers, body, is_html, names, "application/vnd.ms-outlook")
+    return _mail(headers, body, is_html, attached, "application/vnd.ms-outlook")
+
+
+def _attached_bytes(ole: Any, name: str) -> bytes:
+    return _stream(ole, name) if ole.exists(name) else b""
 
 
 def _property(ole: Any, tag: str, folder: str = "") -> str:
@@ -116,7 +141,9 @@ def _date(ole: Any) -> str:
     return ""
 
 
-def _mail(headers: dict[str, str], body: str, is_html: bool, attachments: Iterable[str], media_type: str) -> Extraction:
+def _mail(
+    headers: dict[str, str], body: str, is_html: bool, attachments: Sequence[_Attachment], media_type: str
+) -> Extraction:
     builder = Builder()
     for name, value in headers.items():
         if value := " ".join(value.split()):
@@ -125,11 +152,32 @@ def _mail(headers: dict[str, str], body: str, is_html: bool, attachments: Iterab
         _add_html_body(builder, body)
     else:
         builder.add(body.strip())
-    if names := [name for name in attachments if name]:
+    if names := [name for name, _ in attachments if name]:
         builder.enter(1, "")
         builder.add(f"Attachments: {', '.join(names)}", "note")
+        tables = [one for one in attachments if PurePath(one[0]).suffix.lower() in _TABLES]
+        for name, data in tables[:_MAX_TABLES]:
+            _add_table(builder, PurePath(name).name, data)
     builder.metadata = {"author": headers["From"], "date": headers["Date"]}
     return builder.build(media_type, title=headers["Subject"])
+
+
+def _add_table(builder: Builder, name: str, data: Callable[[], bytes]) -> None:
+    """The rows of an attached table; why there are none, where it cannot be read."""
+    from retrieval.readers.registry import read  # it names this module
+
+    builder.enter(1, name)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"attached{PurePath(name).suffix.lower()}"
+        try:
+            content = data()
+            if len(content) > _MAX_TABLE_BYTES:
+                raise UnreadableDocument(f"it has more than {_MAX_TABLE_BYTES // 2**20} MiB")
+            file.write_bytes(content)
+            builder.append(read(file), name)
+        except UnreadableDocument as error:
+            builder.add(f"{name} was not read: {error.message.removeprefix(f'{file}: ')}", "note")
+    builder.enter(1, "")
 
 
 def _add_html_body(builder: Builder, body: str) -> None:

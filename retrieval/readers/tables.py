@@ -70,24 +70,35 @@ def _holds_value(row: Sequence[str]) -> bool:
     return bool(found) and not (years and not _VALUE.match(cells[0]) and len(found) == len(set(found)))
 
 
-def line(header: Sequence[str] | None, cells: Sequence[str]) -> str:
-    """One row of a table that has no cell addresses (a document's or a page's)."""
-    if header is None:
-        return " | ".join(text for cell in cells if (text := flat(cell)))
-    return "; ".join(_labelled(header, index, flat(cell)) for index, cell in enumerate(cells) if flat(cell))
-
-
-def add_plain_table(builder: Builder, rows: Sequence[Sequence[str]], *, has_header: bool | None = None) -> None:
+def add_plain_table(
+    builder: Builder, rows: Sequence[Sequence[str]], *, has_header: bool | None = None, name: str = ""
+) -> None:
     """Append a table of a document: its header row, then a line per row with the header's names.
 
-    `has_header` says whether the first row names the columns, None to find out.
+    `has_header` says whether the first row names the columns, None to find out. A table with a header has a span for
+    every cell, addressed as if it were a sheet called `name` (by default for the heading above it), so that it can be
+    asked like one.
     """
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     at = header_index(rows) if has_header is None else (0 if has_header and len(rows) > 1 else None)
-    header = None if at is None else [flat(cell) for cell in rows[at]]
+    if at is None or max(map(len, rows)) > MAX_COLUMNS:
+        for index, row in enumerate(rows):
+            text = " | ".join(text for cell in row if (text := flat(cell)))
+            builder.add(text, "table", separator="\n" if index else "\n\n")
+        return
+    with builder.named_table(name):
+        _add_addressed(builder, rows, at)
+
+
+def _add_addressed(builder: Builder, rows: Sequence[Sequence[str]], at: int) -> None:
+    header = [flat(cell) for cell in rows[at]]
     for index, row in enumerate(rows):
-        named = header if at is not None and index > at else None
-        builder.add(line(named, row), "table", separator="\n" if index else "\n\n")
+        separator = "\n" if index else "\n\n"
+        for column, cell in enumerate(row):
+            if value := flat(cell):
+                text = _labelled(header, column, value) if index > at else value
+                builder.add(text, "table", separator=separator, cells=cell_name(column + 1, index + 1))
+                separator = "; " if index > at else " | "
 
 
 def flat(cell: str) -> str:
