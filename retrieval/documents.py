@@ -26,6 +26,8 @@ from retrieval.types import Locator
 
 VECTOR_DTYPE = np.dtype("<f2")
 
+_AT_ONCE = 500
+"""Paths of one query."""
 _PUT_FTS = text("INSERT INTO chunks_fts (rowid, heading, body) VALUES (:id, :heading, :body)")
 
 
@@ -82,19 +84,21 @@ def generation_of(db: Connection) -> int:
 
 
 def find(db: Connection, collection: str, path: str) -> Row[*tuple[Any, ...]] | None:
-    """Id, bytes, mtime_ns, file_sha256, reader and chunker of the document at `path`."""
-    return db.execute(
-        select(
-            documents.c.id,
-            documents.c.bytes,
-            documents.c.mtime_ns,
-            documents.c.file_sha256,
-            extractions.c.reader,
-            documents.c.chunker,
-        )
-        .join(extractions, extractions.c.document == documents.c.id)
-        .where(documents.c.collection == collection, documents.c.path == path)
-    ).one_or_none()
+    """Id, path, bytes, mtime_ns, file_sha256, reader and chunker of the document at `path`."""
+    return find_all(db, collection, [path]).get(path)
+
+
+def find_all(db: Connection, collection: str, paths: Sequence[str]) -> dict[str, Row[*tuple[Any, ...]]]:
+    """What `find` tells, by path, of those of `paths` where documents are: a query for hundreds of them, as one for
+    each takes most of the time of an ingest that finds nothing new."""
+    table = documents.c
+    columns = table.id, table.path, table.bytes, table.mtime_ns, table.file_sha256, extractions.c.reader, table.chunker
+    query = select(*columns).join(extractions, extractions.c.document == table.id).where(table.collection == collection)
+    found: dict[str, Row[*tuple[Any, ...]]] = {}
+    for start in range(0, len(paths), _AT_ONCE):
+        rows = db.execute(query.where(table.path.in_(paths[start : start + _AT_ONCE])))
+        found.update((row.path, row) for row in rows)
+    return found
 
 
 def put(

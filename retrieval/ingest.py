@@ -92,7 +92,8 @@ def estimate(library: Library, paths: Sequence[Path], collection: str = "main") 
     readable = (path for path in walk(paths) if supported(path) and _is_text(str(path)))
     files = [file for path in readable if (file := _stat(path)) is not None]
     with reading(library.engine) as db:
-        changed = [file for file in files if not _is_current(documents.find(db, collection, file.path), file)]
+        known = documents.find_all(db, collection, [file.path for file in files])
+    changed = [file for file in files if not _is_current(known.get(file.path), file)]
     size = sum(file.bytes for file in changed)
     chunks = sum(1 + file.bytes // _bytes_per_chunk(file.path) for file in changed)
     return Estimate(len(changed), size, chunks, chunks / _CHUNKS_PER_SECOND)
@@ -151,8 +152,10 @@ class _Run:
 
     def take_stock(self, paths: Sequence[Path]) -> None:
         """Sort out what need not be read: same size and time, same content, or content that moved here."""
-        for path in paths:
-            name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
+        names = [os.path.abspath(path) for path in paths]  # noqa: PTH100  links are kept as named
+        with reading(self.library.engine) as db:
+            known = documents.find_all(db, self.collection, [name for name in names if _is_text(name)])
+        for path, name in zip(paths, names, strict=True):
             self.order[name] = len(self.order)
             if not _is_text(name):
                 reason = "Its name is not valid UTF-8. Rename it."
@@ -165,8 +168,7 @@ class _Run:
             if file is None:
                 self._changed[name] = File(name, 0, 0, "")
                 continue
-            with reading(self.library.engine) as db:
-                row = documents.find(db, self.collection, name)
+            row = known.get(name)
             if _is_current(row, file):
                 self.results[name] = FileResult(name, "unchanged", f"d{row.id}" if row else None)
                 continue
