@@ -26,6 +26,9 @@ _ENGLISH = """
 STOP_WORDS = frozenset(_ENGLISH.split())
 """English words that carry no topic. Frequent words of other languages are pruned by their document frequency."""
 
+_PART = 4
+"""Letters of the shortest word that a compound is taken apart into."""
+
 
 def fts_text(text: str) -> str:
     """Return `text` as it is put into an FTS5 table: NFKC, and runs of scripts without spaces as bigrams.
@@ -61,6 +64,16 @@ def fts_beginnings(terms: list[str]) -> list[str]:
     words = [term[1:-1] for term in terms if term.endswith('"')]
     short = (f"{_quoted(word[: max(4, len(word) - 2)])}*" for word in words if len(word) > 4)
     return list(dict.fromkeys([*terms, *short]))
+
+
+def fts_ends(term: str) -> tuple[list[str], list[str]]:
+    """Return what the compound word `term` may begin with and what it may end in, as terms, longest first.
+
+    A linking letter ("Versicherung-s-fall") stays out by itself, for which of them are words the library tells.
+    """
+    word = term[1:-1] if term.endswith('"') else ""
+    cuts = range(_PART, len(word) - _PART + 1)
+    return [_quoted(word[:cut]) for cut in reversed(cuts)], [_quoted(word[cut:]) for cut in cuts]
 
 
 def unspaced_and_words(text: str) -> tuple[str, list[str]]:

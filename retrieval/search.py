@@ -4,8 +4,9 @@ D embedding dim.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from sqlalchemy import Connection, Engine, func, select, text
 from retrieval.allowed import allowed_ids
 from retrieval.bounds import holding
 from retrieval.documents import as_of, epoch_of, listed, vectors_of
-from retrieval.fulltext import fts_beginnings, fts_terms
+from retrieval.foreign import language_of
+from retrieval.fulltext import fts_beginnings, fts_ends, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.repeats import repeats
@@ -38,6 +40,9 @@ _QUOTED = 0.15
 _COMPARED = 20
 """Passages, the best first, that are compared with the query by runs of characters: about .2 ms each. In a language
 that neither embedder nor stemmer knows, all candidates are."""
+
+_COMPOUNDING = frozenset({"German", "Dutch"})
+"""Languages that write compounds as one word, whose parts may stand alone in the documents."""
 
 _SMALL = 1000
 """In a library below this many passages, common terms cost nothing."""
@@ -134,7 +139,9 @@ class Searcher:
     def _lexical(self, db: Connection, query: str, allowed: Ids, pieces: float) -> tuple[dict[int, float], float]:
         """The best candidates by BM25 (higher is better), and the BM25 that a perfect one would have."""
         terms = fts_terms(query)
-        terms = fts_beginnings(terms) if pieces >= INFLECTED else terms
+        if pieces >= INFLECTED:
+            parts = self._parts(db, terms) if language_of(query) in _COMPOUNDING else ()
+            terms = list(dict.fromkeys([*fts_beginnings(terms), *parts]))
         frequencies = {term: self._frequency(db, term, self._common) for term in terms}
         found = {term: n for term, n in frequencies.items() if n}
         rare = {term: n for term, n in found.items() if n < self._common}
@@ -170,6 +177,12 @@ class Searcher:
         kept = [(id, (1 - share) * score) for id, score in ranked]
         first = [(id, score + share * float(run)) for (id, score), run in zip(kept[:depth], runs, strict=True)]
         return sorted(first, key=lambda item: (-item[1], item[0])) + kept[depth:]
+
+    def _parts(self, db: Connection, terms: Sequence[str]) -> Iterator[str]:
+        """The longest words of the library that each of `terms` begins with and ends in, where it is a compound."""
+        for ends in map(fts_ends, terms):
+            for parts in ends:
+                yield from islice((part for part in parts if self._frequency(db, part, 1)), 1)
 
     @property
     def _common(self) -> int:
