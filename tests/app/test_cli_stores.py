@@ -305,6 +305,17 @@ def test_the_doctor_names_bad_settings_beside_what_is_well(loci: Run, home: Path
     assert "model.threads" in found["settings"]["detail"] and str(config) in found["settings"]["detail"]
 
 
+def test_a_reranker_that_is_none_is_said_by_search_and_doctor(loci: Run, read: Path, home: Path) -> None:
+    assert "reranker" not in {finding["check"] for finding in loci("doctor", "--json").json}
+    config = home / "config" / "default" / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(f"[retrieval]\nreranker = {json.dumps(str(read))}\n")
+    ran = loci("search", "forty anchors")
+    assert ran.code == 2 and "No such reranker" in ran.err and "retrieval.reranker" in " ".join(ran.err.split())
+    found = {finding["check"]: finding for finding in loci("doctor", "--json").json}
+    assert found["reranker"]["state"] == "problem" and str(read) in found["reranker"]["detail"]
+
+
 # --- what is deleted is on no shelf
 
 

@@ -33,6 +33,19 @@ def test_an_evaluation_has_the_shape_of_the_command(tmp_path: Path) -> None:
     assert set(report["baselines"]) == {"dense", "lexical"}
 
 
+def test_where_the_answers_are_known_their_share_in_a_packed_prompt_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    filler = "Nobody came to the fair that year, and the quay was mended in spring. " * 20
+    context = f"{filler}The ferry is red. {filler}"
+    answer = {"answer_start": context.index("red"), "text": "red"}
+    question = {"question": "What colour is the ferry?", "answers": [answer]}
+    file.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [question]}]}]}))
+    report = evaluate("xquad", file, embedder=lambda: FakeEmbedder(max_tokens=400), chunk_tokens=400)
+    ways = report["metrics"], report["baselines"]["flat"]
+    assert [way["packed_recall@4000"] for way in ways] == [1.0, 1.0]
+    assert [way["packed_recall@250"] for way in ways] == [1.0, 0.0]
+
+
 def test_graded_items_count_by_their_grades() -> None:
     grades = {"a": 2.0, "b": 1.0}
     assert [recall_of(["x", "b", "a"], grades, k) for k in (1, 2, 3)] == [0, 0.5, 1]
