@@ -50,6 +50,10 @@ FRAME = 1 / 15
 """Seconds between two updates of streamed text, at least."""
 REST = 3
 """Times as long as an update took, until the next: keys are seen to in between, however slow the machine."""
+KEY_FIRST = 0.05
+"""Seconds after a key in which streamed text waits, so that the key is not drawn together with all that it moves."""
+LONGEST = 0.3
+"""Seconds that it waits at most, while a key is held."""
 
 
 class LociChat(ChatActions):
@@ -186,7 +190,15 @@ class LociChat(ChatActions):
     # --- what a turn brings
 
     def on_text_ready(self, message: TextReady) -> None:
-        self.set_timer(self._pace, partial(self.aside, partial(self._draw_text, message.run)))
+        self.set_timer(self._pace, partial(self._text_due, message.run, time.monotonic() + LONGEST))
+
+    def _text_due(self, run: TurnRun, latest: float) -> None:
+        now = time.monotonic()
+        wait = min(self._pressed + KEY_FIRST, latest) - now
+        if wait > 0:
+            self.set_timer(wait, partial(self._text_due, run, latest))
+        else:
+            self.aside(partial(self._draw_text, run))
 
     async def _draw_text(self, run: TurnRun) -> None:
         if run is self.state.run and self.state.talk.view is not None and self.is_on_screen:

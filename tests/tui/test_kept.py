@@ -10,7 +10,7 @@ from textual.widgets import Input, OptionList
 from tui.app import LociChat
 from tui.rows import PastRow, TurnRow
 from tui.widgets.composer import Composer
-from tui.widgets.conversation import Conversation
+from tui.widgets.conversation import PAGE, Conversation
 from tui.widgets.dialogs import Confirm, SessionsScreen
 from tui.widgets.turn import STOPPED
 
@@ -148,17 +148,22 @@ async def test_a_long_session_opens_at_its_end_shows_earlier_turns_on_page_up_an
     app = LociChat(backend, session=5)
     async with app.run_test(size=SMALL) as pilot:
         conversation = app.query_one(Conversation)
-        await until(pilot, lambda: len(conversation.views) == 10)
-        assert conversation.views[0].question == "Question 16?" and "15 earlier turns" in words(app, "#earlier")
+        await until(pilot, lambda: len(conversation.views) == PAGE)
+        assert conversation.views[0].question == f"Question {26 - PAGE}?" and f"{25 - PAGE} earlier turns" in words(
+            app, "#earlier"
+        )
         await pilot.pause(0.05)
         conversation.scroll_home(animate=False)
         await pilot.pause(0.05)
         await pilot.press("pageup")
-        await until(pilot, lambda: [view.question for view in conversation.views] == [row.question for row in rows[5:]])
+        await until(
+            pilot, lambda: [view.question for view in conversation.views] == [row.question for row in rows[-2 * PAGE :]]
+        )
         await ask(pilot, "Question 26?")
-        assert [view.question for view in conversation.views] == [f"Question {n}?" for n in range(16, 27)]
-        assert "15 earlier turns" in words(app, "#earlier") and conversation.last_turn == 50
-        for _ in range(12):
+        assert [view.question for view in conversation.views] == [f"Question {n}?" for n in range(26 - PAGE, 27)]
+        assert f"{25 - PAGE} earlier turns" in words(app, "#earlier") and conversation.last_turn == 50
+        before = f"Question {25 - PAGE}?"
+        for _ in range(PAGE + 2):
             await pilot.press("alt+up")
-        await until(pilot, lambda: conversation.chosen is not None and conversation.chosen.question == "Question 15?")
-        assert "Answer 15." in conversation.chosen.said  # type: ignore[union-attr]
+        await until(pilot, lambda: conversation.chosen is not None and conversation.chosen.question == before)
+        assert f"Answer {25 - PAGE}." in conversation.chosen.said  # type: ignore[union-attr]

@@ -14,9 +14,9 @@ from tui.widgets.notice import Notice, Tone
 from tui.widgets.turn import TurnView
 from tui.words import count
 
-PAGE = 10
+PAGE = 6
 """Turns that are put on the screen at a time when earlier ones are wanted."""
-MOST = 12
+MOST = 8
 """Turns on the screen at which a new one sends all but the last `PAGE` away: every update lays out all that are there,
 so that 25 of them make a streaming answer three times as dear as five."""
 

@@ -38,14 +38,15 @@ class TurnView(Vertical):
         self._stored = stored
         self._reasoning = ""
         self._stream: MarkdownStream | None = None
+        self._thoughts: tuple[Collapsible, Static] | None = None
+        """What folds the reasoning, and what holds its text."""
 
     def compose(self) -> ComposeResult:
+        """What every turn has; its other parts are mounted once there is something to say."""
         yield Static(Content(self.question), classes="question")
-        yield Static("", classes="versions")
-        yield Static("", classes="stage")
-        yield Collapsible(Static("", classes="reasoning"), title="Reasoning", classes="thoughts")
+        if self._stored is None:
+            yield Static("", classes="stage")
         yield Markdown(classes="answer", open_links=False)
-        yield Static("", classes="remarks")
 
     async def on_mount(self) -> None:
         self.show_mark(self.mark)
@@ -100,7 +101,7 @@ class TurnView(Vertical):
             if answer.reasoning:
                 self._reason(answer.reasoning)
             if answer.citations:
-                await self.mount(Sources(answer.citations), before=self.query_one(".remarks"))
+                await self.mount(Sources(answer.citations))
             self._say("remarks", _remarks(answer, remembered))
 
     async def end(self, ending: Ending, partial: str | None = None) -> None:
@@ -120,16 +121,25 @@ class TurnView(Vertical):
 
     def _reason(self, text: str) -> None:
         self._reasoning = text
-        thoughts = self.query_one(Collapsible)
-        thoughts.add_class("-some")
-        thoughts.title = f"Reasoning ({count(len(text.split()), 'word')})"
-        self.query_one(".reasoning", Static).update(Content(text))
+        title = f"Reasoning ({count(len(text.split()), 'word')})"
+        if self._thoughts is None:
+            held = Static(Content(text), classes="reasoning")
+            self._thoughts = Collapsible(held, title=title, classes="thoughts"), held
+            self.mount(self._thoughts[0], before=self.query_one(Markdown))
+        else:
+            folded, held = self._thoughts
+            folded.title = title
+            held.update(Content(text))
 
     def _say(self, part: str, text: str | Content) -> None:
-        with suppress(NoMatches):
-            line = self.query_one(f".{part}", Static)
-            line.update(text if isinstance(text, Content) else Content(text))
-            line.set_class(bool(str(text)), "-some")
+        content = text if isinstance(text, Content) else Content(text)
+        line = next(iter(self.query(f".{part}").results(Static)), None)
+        if line is not None:
+            line.update(content)
+            line.set_class(bool(content), "-some")
+        elif content:
+            line = Static(content, classes=f"{part} -some")
+            self.mount(line, after=".question" if part == "versions" else None)
 
     def has(self, citation: Citation) -> bool:
         return self.answer is not None and any(citation is own for own in self.answer.citations)
