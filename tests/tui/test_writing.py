@@ -1,6 +1,7 @@
 """The input line: several lines, earlier questions, completion; and files that are asked about without being stored."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,29 @@ async def test_keys_are_seen_to_while_an_answer_is_put_in_its_place(
                 await asyncio.sleep(0.01)
         held.set()
         await until(pilot, lambda: app.state.run is None and app.state.talk.answer is not None)
+
+
+@pytest.mark.parametrize("longest", [0.1, 30.0])
+async def test_text_that_streams_lets_a_key_be_drawn_first_but_not_for_ever(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, longest: float
+) -> None:
+    monkeypatch.setattr("tui.app.KEY_FIRST", 30.0)
+    monkeypatch.setattr("tui.app.LONGEST", longest)
+    backend.gate = threading.Event()
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await send(pilot, "When?")
+        await until(pilot, lambda: app.state.talk.view is not None)
+        view = app.state.talk.view
+        assert view is not None
+        if longest < 1:
+            await until(pilot, lambda: view.streamed != "")
+        else:
+            await pilot.pause(0.3)
+            assert view.streamed == ""
+        backend.gate.set()
+        await until(pilot, lambda: view.answer is not None)
+        assert "every six months" in view.streamed, "what waited is there with the answer"
 
 
 async def test_earlier_questions_are_searched_and_taken_back(backend: FakeBackend) -> None:
