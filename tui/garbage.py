@@ -11,8 +11,8 @@ REST = 1.0
 """Seconds without a key after which a collection disturbs nobody."""
 DUE = 10
 """Collections of the young that a full one follows; Python's own number."""
-OVERDUE = 100
-"""As many at which it is made even between two keys: some twenty answers."""
+OVERDUE = 200
+"""As many at which it is made even between two keys: some forty answers, or 20 MB."""
 NEVER = 1_000_000
 """Collections of the young until Python makes a full one by itself."""
 
