@@ -236,6 +236,9 @@ class _Run:
             table.file_sha256 == file.sha256,
             table.chunker == CHUNKER_VERSION,
         )
+        with reading(self.library.engine) as db:  # to write takes a wait for the disk, and nearly all files are new
+            if db.execute(query.limit(1)).first() is None:
+                return False
         with writing(self.library.engine) as db:
             for row in db.execute(query.order_by(table.id)).all():
                 same_kind = Path(row.path).suffix.lower() == Path(file.path).suffix.lower()
