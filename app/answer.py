@@ -88,6 +88,17 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A question that had to be answered on the way, and what was found."""
+
+    question: str
+    answer: str | None
+    """Without marks; None where the documents do not say."""
+    citations: tuple[int, ...]
+    """Numbers `n` of the answer's citations that prove it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     question: str
     standalone_question: str
@@ -113,6 +124,8 @@ class Answer:
     timing_ms: Timing
     session: int | None = None
     turn: int | None = None
+    steps: tuple[Step, ...] = ()
+    """In which the question was answered, in their order, the last included; none where it was asked as it stands."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `loci ask --json` prints."""
@@ -156,11 +169,13 @@ class Ask:
     """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
     after: int | None = None
     """The turn of the session that this one follows, 0 for none: a branch. None is the turn asked last."""
+    whole: bool = False
+    """Ask it as it stands, never in steps."""
     request: str | None = None
     """Names this very question: if it was asked and stored before, its turn is taken up, or its answer given again."""
 
 
-Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "answer", "check", "remember"]
+Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "step", "answer", "check", "remember"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +188,8 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A stage of the turn began; `done` of `total` where it can tell. `wait`: the model answers another door first."""
+    """A stage of the turn began; `done` of `total` where it can tell. `wait`: the model answers another door first;
+    `step`: one of the questions into which this one was taken apart."""
 
     stage: Stage
     done: int = 0

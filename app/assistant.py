@@ -15,13 +15,15 @@ from app import catalogue
 from app.answer import Answer, Ask, Begun, Completed, Found, Packed, Started, Text, TurnEvent
 from app.asked_before import answered_before
 from app.chooser import Chooser, distinct
-from app.earlier import CANDIDATES
+from app.earlier import history
 from app.every import answer_every
+from app.in_steps import answer_in_steps
 from app.prose import Prose, Rate
-from app.query import FIRST_PERSON, Exchange, kind_of, standalone, standalone_by, with_memory
+from app.query import FIRST_PERSON, kind_of, standalone, standalone_by, with_memory
 from app.router import route
 from app.settings_assistant import AssistantSettings
 from app.shelf import Library, Shelf
+from app.steps import plan, plan_by
 from app.summary.subjects import MOST, sentence_count, subjects
 from app.summary.ways import Condense, Extract
 from app.tables import reply as tables
@@ -75,10 +77,12 @@ class Assistant:
                 yield Begun(turn.session, turn.id)
             # 1. The question, standing alone, and its kind. Statement, catalogue and rows need no model.
             self._understand(turn)
+            if turn.kind == "steps":
+                yield from self._in_steps(turn)
             if turn.kind == "every":
                 documents = [self._library.document(id) for id in turn.subjects]
                 yield from answer_every(turn, self._library, documents, self.ask)
-            elif turn.kind not in ("statement", "catalogue", "table"):
+            elif turn.kind not in ("statement", "catalogue", "table", "steps"):
                 yield from self._ready(turn)
                 way = self._way(turn)
                 # 2. What is known about the user.
@@ -111,7 +115,7 @@ class Assistant:
         return ask.library_epoch if ask.library_epoch is not None else self._library.epoch()
 
     def _understand(self, turn: Turn) -> None:
-        turn.history = self._history(turn)
+        turn.history = history(turn, self._memory) if self._settings.history_turns else []
         turn.standalone = turn.ask.question
         turn.kind = kind_of(turn.ask.question)
         if turn.kind in ("library", "memory"):  # a greeting or a statement leans on nothing
@@ -135,6 +139,8 @@ class Assistant:
             return
         found = tables.within(turn.ask, turn.standalone, self._library)
         way = "summary" if told else route(turn.standalone, found)
+        if turn.ask.whole and way != "table":
+            return
         formed = turn.ask.schema is not None or turn.ask.system is not None  # a form that only the usual way can give
         if way == "summary" and (told or not formed) and self._sums_up(turn):
             turn.kind = "summary"
@@ -144,6 +150,8 @@ class Assistant:
             turn.kind = "every"
         elif way == "table" and turn.kind != "plain" and tables.reply(turn, self._library, found):
             turn.kind = "table"
+        elif turn.kind == "library" and not (turn.ask.whole or formed or turn.ask.documents) and plan(turn.standalone):
+            turn.kind = "steps"
 
     def _sums_up(self, turn: Turn) -> bool:
         """Whether the documents that a summary is asked of are certain."""
@@ -170,22 +178,16 @@ class Assistant:
         turn.subjects = ask.within or tuple(one.id for one in self._library.documents(ask.scope))
         return len(turn.subjects) > 1
 
-    def _history(self, turn: Turn) -> list[Exchange]:
-        """Earlier turns of the session, the question as it stood alone; or what the door says came before."""
-        if not self._settings.history_turns:
-            return []
-        if turn.ask.history:
-            told = list(enumerate(turn.ask.history, 1))[-CANDIDATES:]
-            return [Exchange(question, answer, number) for number, (question, answer) in told]
-        if self._memory is None or turn.ask.session is None:
-            return []
-        upto = turn.ask.after if turn.id is None else turn.id  # other branches of the session are not before it
-        earlier = list(enumerate(self._memory.branch(turn.ask.session, upto), 1))[-CANDIDATES:]
-        return [
-            Exchange(_standalone_of(one.answer_json) or one.question, one.answer, number)
-            for number, one in earlier
-            if one.id != turn.id and one.answer
-        ]
+    def _in_steps(self, turn: Turn) -> Iterator[TurnEvent]:
+        """Ask one thing after the other; a model that writes may find that the question is one."""
+        yield from self._ready(turn)
+        steps = plan(turn.standalone)
+        if steps is not None and self._loaded is not None and self._writes:
+            steps = plan_by(self._loaded, turn.standalone, steps)
+        if steps is None:
+            turn.kind = "library"
+        else:
+            yield from answer_in_steps(turn, steps, self.turn, self._writes)
 
     def _ready(self, turn: Turn) -> Iterator[TurnEvent]:
         """Load the model if this is the first question; a model that writes may restate a follow-up better than the
@@ -323,14 +325,6 @@ class Assistant:
         if self._memory is not None and turn.id is not None:
             self._memory.finish_turn(turn.id, answer.answer, json.dumps(answer.to_json(), ensure_ascii=False), True)
         return answer
-
-
-def _standalone_of(answer_json: str) -> str | None:
-    try:
-        found = json.loads(answer_json).get("standalone_question")
-    except (ValueError, AttributeError):
-        return None  # a turn that was cut off before it had an answer
-    return found if isinstance(found, str) else None
 
 
 def _acknowledged(remembered: list[Memory], stored: bool, secret: bool) -> str:

@@ -5,18 +5,48 @@ answers rest on, the last two and the four that share most words with the questi
 very latest stay whatever they say, since a follow-up leans on them. T turns.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from app.query import Exchange
 from app.sentences import content_words
+from app.turn import Turn
 from app.units import idf
+
+if TYPE_CHECKING:
+    from memory.store import MemoryStore
 
 CANDIDATES = 200
 """The latest turns among which is chosen."""
 _LATEST = 2
 _READ = 4000
 """Characters of an answer that are compared with the question."""
+
+
+def history(turn: Turn, memory: "MemoryStore | None") -> list[Exchange]:
+    """Earlier turns of the session, the question as it stood alone; or what the door says came before."""
+    if turn.ask.history:
+        told = list(enumerate(turn.ask.history, 1))[-CANDIDATES:]
+        return [Exchange(question, answer, number) for number, (question, answer) in told]
+    if memory is None or turn.ask.session is None:
+        return []
+    upto = turn.ask.after if turn.id is None else turn.id  # other branches of the session are not before it
+    earlier = list(enumerate(memory.branch(turn.ask.session, upto), 1))[-CANDIDATES:]
+    return [
+        Exchange(_standalone_of(one.answer_json) or one.question, one.answer, number)
+        for number, one in earlier
+        if one.id != turn.id and one.answer
+    ]
+
+
+def _standalone_of(answer_json: str) -> str | None:
+    try:
+        found = json.loads(answer_json).get("standalone_question")
+    except (ValueError, AttributeError):
+        return None  # a turn that was cut off before it had an answer
+    return found if isinstance(found, str) else None
 
 
 def by_use(question: str, history: Sequence[Exchange]) -> list[int]:

@@ -66,7 +66,7 @@ def answer_every(
 def _said(turn: Turn, ask: Callable[[Ask], Answer], question: str, document: DocumentInfo) -> Statement | None:
     bound = replace(
         turn.ask, question=question, within=(document.id,), documents=(), session=None, history=(), store=False,
-        use_memory=False, after=None, request=None,
+        use_memory=False, after=None, request=None, whole=True,
     )  # fmt: skip
     answer = ask(bound)
     turn.model = answer.model

@@ -14,7 +14,7 @@ from app.sentences import STOP_WORDS, content_words, word_ranges
 from memory.extract import only_tells
 from model.engine import Delta, Engine, Message, Request, Sampling
 
-Kind = Literal["library", "catalogue", "table", "summary", "every", "plain", "statement", "memory"]
+Kind = Literal["library", "catalogue", "table", "summary", "every", "steps", "plain", "statement", "memory"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.answer import Answer, Ask, Citation, LeftOut, ModelUsed, Timing, TurnEvent, Used, UsedMemory, Window
+from app.answer import Answer, Ask, Citation, LeftOut, ModelUsed, Step, Timing, TurnEvent, Used, UsedMemory, Window
 from app.query import Exchange, Kind
 from app.sentences import Range
 from app.shelf import Shelf
@@ -39,6 +39,8 @@ class Turn:
     """Titles of documents that a summary leaves out."""
     length: int | None = None
     """Sentences that a summary is to have."""
+    steps: tuple[Step, ...] = ()
+    """In which the question was answered."""
     table_query: str | None = None
     """The query over a table's rows that answered."""
     memories: list[Recalled] = field(default_factory=list)
@@ -119,6 +121,7 @@ class Turn:
             timing_ms=timing,
             session=self.session,
             turn=self.id,
+            steps=self.steps,
         )
 
 

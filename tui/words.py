@@ -29,6 +29,7 @@ STAGE_WORDS: dict[Stage, str] = {
     "retrieve": "Searching the library",
     "pack": "Choosing what fits the window",
     "read": "Reading the passages",
+    "step": "Asking one thing after the other",
     "answer": "Answering",
     "check": "Checking the citations",
     "remember": "Noting the turn",

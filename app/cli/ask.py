@@ -203,6 +203,7 @@ def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
         "load": "Loading the model",
         "retrieve": "Searching",
         "read": "Reading",
+        "step": "Step",
         "check": "Checking",
     }
     draft = ""

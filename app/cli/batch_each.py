@@ -37,6 +37,7 @@ def each(
             Ask(
                 question,
                 within=(document.id,),
+                whole=True,
                 use_memory=False,
                 store=False,
                 seed=pinned.seed,

@@ -75,6 +75,7 @@ _ANSWER = {
     "timing_ms": obj(**dict.fromkeys(_TIMES, NUMBER)),
     "session": maybe(INTEGER),
     "turn": maybe(INTEGER),
+    "steps": array(obj(question=STRING, answer=maybe(STRING), citations=array(INTEGER))),
 }
 ASK = obj(**_ANSWER)
 BATCH = {

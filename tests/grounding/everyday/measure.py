@@ -86,7 +86,7 @@ def _id(library: Library, file: Path) -> str:
     return next(one.id for one in library.documents() if Path(one.path).name == file.name)
 
 
-def _opened(reference: str) -> Engine:
+def opened(reference: str) -> Engine:
     from model.open import open_engine
     from model.settings import ModelSettings
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, action="append", help="both unless given")
     parser.add_argument("--show", action="store_true", help="every answer of the tuned set that is wrong or refused")
     chosen = parser.parse_args()
-    engine = _opened(chosen.model)
+    engine = opened(chosen.model)
     with tempfile.TemporaryDirectory() as folder:
         library = Library(Path(folder), Path(folder) / "cache", RetrievalSettings())
         ingest(library, [HERE / name for name in SETS])
