@@ -165,6 +165,8 @@ class Ask:
     seed: int = 0
     max_tokens: int = 1024
     temperature: float = 0.0
+    best_of: int = 1
+    """Answers to draw, of which the best supported stands; for a model that writes."""
     library_epoch: int | None = None
     """Retrieve as of this epoch (a batch pins one); None is the library as it is now."""
     after: int | None = None
@@ -175,7 +177,7 @@ class Ask:
     """Names this very question: if it was asked and stored before, its turn is taken up, or its answer given again."""
 
 
-Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "step", "answer", "check", "remember"]
+Stage = Literal["wait", "load", "recall", "retrieve", "pack", "read", "step", "answer", "mend", "check", "remember"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ class Begun:
 @dataclass(frozen=True, slots=True)
 class Started:
     """A stage of the turn began; `done` of `total` where it can tell. `wait`: the model answers another door first;
-    `step`: one of the questions into which this one was taken apart."""
+    `step`: one of the questions into which this one was taken apart; `mend`: a sentence without support is written
+    anew."""
 
     stage: Stage
     done: int = 0

@@ -57,6 +57,8 @@ class Chooser:
         ]
         if turn.ask.system is not None:
             left.append(LeftOut("the system prompt", "the embedded model follows no instructions"))
+        if turn.ask.best_of > 1:
+            left.append(LeftOut(f"{turn.ask.best_of} answers to choose from", "the embedded model draws none"))
         turn.window = Window(self._engine.describe().context, Used(), tuple(left))
 
     def generate(self, turn: Turn) -> Iterator[TurnEvent]:

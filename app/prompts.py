@@ -41,6 +41,18 @@ def summary(count: int) -> str:
     return _SUMMARY.format(count=count)
 
 
+_MEND = """This sentence of your answer is not supported by the passages:
+{sentence}
+
+Write it anew as one sentence that says only what a passage says, with the number of that passage in square brackets. \
+If no passage says anything of the kind, write: The documents do not say. Write nothing else."""
+
+
+def mend(sentence: str) -> str:
+    """What a model is told of a sentence of its answer that no source supports."""
+    return _MEND.format(sentence=data(sentence))
+
+
 _BREAK = "\u200b"
 _TAGS = re.compile(
     r"<(?=/?\s*(?:passage|memory|memories|document|question|system|user|assistant|think|tool|im_|s>|/s>))"

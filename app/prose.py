@@ -3,14 +3,17 @@ check."""
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 from app import prompts
 from app.answer import Started, Status, Text, TurnEvent
+from app.best_of import MOST, best, draw
 from app.claims import split_reasoning
 from app.context import SLACK, Whole, budget, initial_rate, openings, pack, worth_whole
 from app.context import Packed as Prompt
-from app.grounding import check
+from app.grounding import Checked, check
+from app.mend import mended
 from app.quotes import find, proves
 from app.settings_assistant import AssistantSettings
 from app.turn import Turn
@@ -109,7 +112,17 @@ class Prose:
             max_tokens=min(ask.max_tokens, max(self._engine.describe().context // 2, 1)),
         )
         constraint = JsonSchema(ask.schema) if ask.schema is not None else None
-        for event in self._engine.generate(Request(self._prompt.messages, sampling, constraint)):
+        request = Request(self._prompt.messages, sampling, constraint)
+        checkable = turn.kind != "plain" and ask.schema is None
+        if ask.best_of > 1 and checkable:
+            yield from self._best(turn, request)
+        else:
+            yield from self._stream(turn, request)
+        if self._settings.mend and checkable:
+            yield from self._mend(turn)
+
+    def _stream(self, turn: Turn, request: Request) -> Iterator[TurnEvent]:
+        for event in self._engine.generate(request):
             if isinstance(event, Prefilling):
                 yield Started("read", event.done, event.total)
             elif isinstance(event, Delta):
@@ -123,6 +136,40 @@ class Prose:
                 turn.usage = event.usage
                 turn.timing |= {"prefill": event.prefill_ms, "decode": event.decode_ms}
 
+    def _best(self, turn: Turn, request: Request) -> Iterator[TurnEvent]:
+        """The best of several answers; it comes at once."""
+        began = time.perf_counter()
+        drawn = yield from draw(self._engine, request, min(turn.ask.best_of, MOST))
+        read = drawn[0].prefill_ms
+        turn.timing |= {"prefill": read, "decode": max(1000 * (time.perf_counter() - began) - read, 0.0)}
+        with turn.timed("check"):
+            chosen, turn.confidence = best(drawn, lambda one: self._checked(turn, one.text, one.thought))
+        turn.text, turn.thought = chosen.text, chosen.thought
+        for one in drawn:
+            turn.spend(one.usage)
+        yield Text(turn.text)
+
+    def _mend(self, turn: Turn) -> Iterator[TurnEvent]:
+        """Rewrite what no source supports."""
+        assert self._prompt is not None
+        draft = self._checked(turn, turn.text, turn.thought)
+        turn.text = yield from mended(
+            self._engine,
+            self._prompt.messages,
+            draft,
+            lambda text: self._checked(turn, text),
+            self._settings.mend,
+            turn.ask.seed,
+            turn.spend,
+        )
+        turn.thought = draft.reasoning or ""
+
+    def _checked(self, turn: Turn, text: str, thought: str = "") -> Checked:
+        """A text held to all that the prompt gave."""
+        assert self._prompt is not None
+        memories = [(one.memory.id, one.memory.text) for one in self._prompt.memories]
+        return check(text, self._prompt.sources, turn.shelf, memories, thought.strip() or None)
+
     def check(self, turn: Turn) -> None:
         """Resolve every mark and quotation; flag what nothing supports."""
         assert self._prompt is not None
@@ -133,11 +180,10 @@ class Prose:
                 "This is not about the library: the model answered from what it learned, and nothing was checked."
             )
             return
-        memories = [(one.memory.id, one.memory.text) for one in self._prompt.memories]
         if turn.ask.schema is not None:
             self._check_json(turn)
             return
-        checked = check(turn.text, self._prompt.sources, turn.shelf, memories, turn.thought.strip() or None)
+        checked = self._checked(turn, turn.text, turn.thought)
         turn.text, turn.reasoning = checked.answer, checked.reasoning
         turn.citations, turn.unsupported = checked.citations, checked.unsupported
         turn.cited |= set(checked.memories)

@@ -20,3 +20,6 @@ class AssistantSettings(BaseModel):
     """Confidence under which the embedded model says that the library does not answer."""
     memory_relevance: float = Field(default=0.25, ge=0, le=1)
     """Least cosine with the question for a recalled memory to count as being about it."""
+    mend: int = Field(default=0, ge=0, le=2)
+    """Rounds in which a model that writes may rewrite a sentence that no source supports; it is left out then if
+    still none does. 0 only marks it."""

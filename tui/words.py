@@ -31,6 +31,7 @@ STAGE_WORDS: dict[Stage, str] = {
     "read": "Reading the passages",
     "step": "Asking one thing after the other",
     "answer": "Answering",
+    "mend": "Rewriting what nothing supports",
     "check": "Checking the citations",
     "remember": "Noting the turn",
 }

@@ -12,6 +12,7 @@ import typer
 from app.cli.door import (
     NOTHING,
     AsJson,
+    BestOf,
     In,
     Model,
     console,
@@ -62,6 +63,7 @@ def ask(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 1024,
+    best_of: BestOf = 1,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from your documents and what you told, with citations that were checked.
@@ -94,6 +96,7 @@ def ask(
             seed=seed,
             max_tokens=max_tokens,
             temperature=temperature,
+            best_of=best_of,
         )
         answer = answered(opened, request, as_json)
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
@@ -204,6 +207,7 @@ def _streamed(opened: "Workspace", request: "Ask") -> "Answer":
         "retrieve": "Searching",
         "read": "Reading",
         "step": "Step",
+        "mend": "Rewriting what nothing supports",
         "check": "Checking",
     }
     draft = ""

@@ -11,6 +11,7 @@ from app.cli.door import (
     NOTHING,
     PARTIAL,
     AsJson,
+    BestOf,
     In,
     Model,
     counted,
@@ -77,6 +78,7 @@ def batch(
     remember: Annotated[bool, typer.Option("--remember", help="Recall, and also store each turn.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling, for every row.")] = 0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 1024,
+    best_of: BestOf = 1,
     in_flight: Annotated[
         int | None,
         typer.Option("--in-flight", min=1, metavar="N", help="Rows that a remote model is asked at the same time."),
@@ -137,6 +139,7 @@ def batch(
             "memory": memory,
             "remember": remember,
             "max_tokens": max_tokens,
+            "best_of": best_of,
             "seed": seed,
             "settings": hashlib.sha256(settings.encode()).hexdigest(),
         }
@@ -156,13 +159,14 @@ def batch(
                     store=remember,
                     seed=pins.seed,
                     max_tokens=max_tokens,
+                    best_of=best_of,
                     library_epoch=pins.library_epoch,
                     request=f"{pins.run}:{row.index}" if remember else None,
                 )
             )
 
         if each_document is not None:
-            fixed = {"scope": names, "system": system, "max_tokens": max_tokens}
+            fixed = {"scope": names, "system": system, "max_tokens": max_tokens, "best_of": best_of}
             run = each(
                 opened, each_document, where, out, ask, fixed, pins, options=options, force=force, workers=workers
             )

@@ -30,6 +30,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+BestOf = Annotated[
+    int,
+    typer.Option(
+        "--best-of",
+        min=1,
+        max=16,
+        metavar="N",
+        help="Draw N answers; the best supported stands. Not the embedded model.",
+    ),
+]
 In = Annotated[
     list[str] | None, typer.Option("--in", metavar="NAME", help="Collection; may be repeated. Default: main.")
 ]
