@@ -28,7 +28,7 @@ from retrieval.library import Library
 from retrieval.readers.registry import read
 from retrieval.settings import RetrievalSettings
 
-CHARACTERS = 2400
+CHARACTERS = 2800
 _BATCH = 256
 _SAMPLE = 4096
 """Passages that the embedder embeds alone, half of them before the ingest."""
