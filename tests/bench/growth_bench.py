@@ -1,11 +1,14 @@
 """Search in a library of 100,000 passages and more: time with and without words, recall, bytes, build, deletes.
 
-    python tests/bench/growth_bench.py FOLDER --corpus DIR --rows 100000 [--real 50000]
+    python tests/bench/growth_bench.py FOLDER --corpus DIR --rows 1000000 [--real 300000] [--anyway]
+    python tests/bench/growth_bench.py FOLDER --corpus DIR --real 300000 --embed 0/2     (and 1/2 beside it)
 
 `DIR` holds `NN.txt.xz` (documents divided by U+001E) and `questions.jsonl.xz` (rows with a `question`). All texts are
-real while they last; vectors are real for the first `--real` passages, then expanded, which is refused where real
-questions would see it (`TOLERANCE`) unless `--anyway`. The library is made in FOLDER once and used again; the
-embedder is not timed. Milliseconds are of the clock; `processor` is the process's own time. Prints JSON.
+real while they last (1.3 million); the first `--real` passages have vectors of their own, the others expanded ones,
+which is refused where real questions would see it (`TOLERANCE`) unless `--anyway`. `--embed` only embeds, a part of the
+files. Vectors and library are kept in FOLDER: what was interrupted goes on. The embedder is not timed. Milliseconds
+are of the clock; `processor` is the process's own time; `anonymous_gib` is what it holds beside mapped files. Prints
+JSON.
 """
 
 import argparse
@@ -13,7 +16,6 @@ import itertools
 import json
 import lzma
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ from retrieval.readers.extraction import Extraction
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import writing
 from retrieval.vectors import VectorIndex
-from tests.bench.growth_vectors import Vectors, embed, expand, fitted, passages, unit
+from tests.bench.growth_vectors import Vectors, embed, embedded, expand, fitted, shards, unit
 
 TOLERANCE = 0.025
 """Largest difference of the cosines' quantiles between real and expanded rows."""
@@ -64,8 +66,8 @@ def questions_of(corpus: Path) -> list[str]:
 
 
 def fill(library: Library, texts: Iterator[str], blocks: Iterator[Vectors]) -> None:
-    """Documents of `_PER_DOCUMENT` passages each, as an ingest stores them."""
-    number = 0
+    """Documents of `_PER_DOCUMENT` passages each, as an ingest stores them; those that are there already are left."""
+    number, there = 0, len(library.documents())
     for block in blocks:
         for start in range(0, len(block), _PER_DOCUMENT):
             vectors = block[start : start + _PER_DOCUMENT]
@@ -74,6 +76,8 @@ def fill(library: Library, texts: Iterator[str], blocks: Iterator[Vectors]) -> N
                 pieces.append(Chunk(len(body), len(body) + len(text), "", text))
                 body += text + "\n\n"
             name, number = f"/bench/{number:06}.txt", number + 1
+            if number <= there:
+                continue
             with writing(library.engine) as db:
                 library.claim_embedder(db)
                 extraction = Extraction(body, "", "text/plain", (), None, {})
@@ -148,8 +152,15 @@ def measure(library: Library, questions: list[str]) -> dict[str, Any]:
         "next_search_ms": round((time.perf_counter() - removed) * 1000),
     }
     result["deleted_seen"] = sum(found.document == top.document for found in after)
+    result["anonymous_gib"] = anonymous_gib()
     result["peak_resident_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     return result
+
+
+def anonymous_gib() -> float:
+    """What this process holds now that is no file's page."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("RssAnon:")[1].split()[0]) / 2**20, 2)
 
 
 def main() -> None:
@@ -159,18 +170,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--real", type=int, default=50_000)
     parser.add_argument("--anyway", action="store_true")
+    parser.add_argument("--embed", metavar="I/N")
     arguments = parser.parse_args()
     files = sorted(arguments.corpus.glob("[0-9]*.txt.xz"))
+    if arguments.embed:
+        first, step = map(int, arguments.embed.split("/"))
+        embed(files[first::step], arguments.folder / "real", load_embedder(), arguments.real)
+        return
     questions = questions_of(arguments.corpus)
     embedder = Given(questions)
     home = arguments.folder / f"library-{arguments.rows}"
     facts: dict[str, Any] = {}
     whole = home / "whole.json"
-    if not whole.exists():
-        shutil.rmtree(home, ignore_errors=True)
     library = Library(home / "data", home / "cache", RetrievalSettings(), lambda: embedder)
     if not whole.exists():
-        rows = embed(files, arguments.folder / "real", load_embedder(), min(arguments.rows, arguments.real))
+        wanted = min(arguments.rows, arguments.real)
+        embed(files, arguments.folder / "real", load_embedder(), wanted)
+        known, rows, names = embedded(files, arguments.folder / "real", wanted)
         facts["real"] = len(rows)
         pull = 0.0
         if len(rows) < arguments.rows:
@@ -179,7 +195,8 @@ def main() -> None:
             )
             if facts["expansion"]["largest"] > TOLERANCE and not arguments.anyway:
                 sys.exit(f"The expanded rows do not look like real ones: {json.dumps(facts, indent=1)}")
-        texts = itertools.cycle(itertools.chain.from_iterable(map(passages, files)))
+        others = (text for name, batch in shards(files) if name not in names for text in batch)
+        texts = itertools.chain(known, itertools.cycle(others))
         began = time.perf_counter()
         fill(library, texts, expand(rows, arguments.rows, pull))
         facts["fill_seconds"] = round(time.perf_counter() - began)

@@ -3,6 +3,7 @@
 N rows, D embedding dim, K neighbours.
 """
 
+import itertools
 import lzma
 import re
 from collections.abc import Iterator
@@ -38,27 +39,38 @@ def passages(file: Path, least: int = 170, most: int = 360) -> Iterator[str]:
             yield " ".join(held)[:most]
 
 
-def embed(files: list[Path], folder: Path, embedder: Embedder, wanted: int) -> Vectors:
-    """Vectors [N, D] of the first `wanted` passages, kept in `folder` by shards: an interrupted run goes on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found: list[Vectors] = []
+def shards(files: list[Path]) -> Iterator[tuple[str, list[str]]]:
+    """All passages of `files`, by shards that have a name; what is left of a file's last one is left out."""
     for file in files:
-        batch: list[str] = []
-        shard = 0
-        for passage in passages(file):
-            batch.append(passage)
+        texts = passages(file)
+        for number in itertools.count():
+            batch = list(itertools.islice(texts, _SHARD))
             if len(batch) < _SHARD:
-                continue
-            kept = folder / f"{file.name[:2]}-{shard:04}.npy"
-            if not kept.exists():
-                new = folder / "new.npy"
-                np.save(new, embedder.encode(batch).astype(np.float16))
-                new.rename(kept)
-            found.append(np.load(kept).astype(np.float32))
-            batch, shard = [], shard + 1
-            if len(found) * _SHARD >= wanted:
-                return unit(np.concatenate(found))[:wanted]
-    return unit(np.concatenate(found))
+                break
+            yield f"{file.name[:2]}-{number:04}.npy", batch
+
+
+def embed(files: list[Path], folder: Path, embedder: Embedder, wanted: int) -> None:
+    """Keep the vectors of `wanted` passages in `folder`, by shards: an interrupted run goes on, and two share the work
+    when they are given different files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in shards(files):
+        if len(list(folder.glob("*.npy"))) * _SHARD >= wanted:
+            return
+        if not (folder / name).exists():
+            new = folder / f".{name}"
+            with new.open("wb") as handle:
+                np.save(handle, embedder.encode(texts).astype(np.float16))
+            new.rename(folder / name)
+
+
+def embedded(files: list[Path], folder: Path, wanted: int) -> tuple[list[str], Vectors, set[str]]:
+    """Up to `wanted` passages whose vectors are in `folder`: texts, vectors [N, D], and the names of their shards."""
+    there = sorted(file.name for file in folder.glob("*.npy"))[: -(-wanted // _SHARD)]
+    of_these = [file for file in files if any(name.startswith(f"{file.name[:2]}-") for name in there)]
+    texts = [text for name, batch in shards(of_these) if name in there for text in batch]
+    rows = unit(np.concatenate([np.load(folder / name).astype(np.float32) for name in there]))
+    return texts[:wanted], rows[:wanted], set(there)
 
 
 def unit(rows: Vectors) -> Vectors:
