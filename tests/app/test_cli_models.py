@@ -93,7 +93,7 @@ def test_evaluations_print_the_stable_shape(loci: Run, tmp_path: Path, monkeypat
     monkeypatch.setattr(room, "evaluate", lambda dataset, path, **settings: result | {"settings": settings})
     ran = loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path, "--limit", 2, "--json")
     schemas.check(ran.json, schemas.EVAL)
-    assert ran.json["settings"] == {"limit": 2}
+    assert ran.json["settings"] == {"limit": 2, "reranker": ""}
     assert "recall@1 (bm25)" in loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path).out
     assert loci("eval", "retrieval", "--dataset", "xquad", "--path", tmp_path / "none").code == 2
     assert "'locomo'" in loci("eval", "memory", "--dataset", "xquad", "--path", tmp_path).err
