@@ -5,7 +5,6 @@ Caches are left out, since they are rebuilt; so are models, which are large and 
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from app.resident.place import Place
 from app.swap import exchange, staging
 from model.errors import why
 from retrieval.cipher import Key, connect, driver_errors
+from retrieval.digest import sha256_of
 from retrieval.epoch_build import drop_epochs
 from retrieval.errors import DatabaseProblem
 from retrieval.sqlite import disk_is_full
@@ -71,7 +71,7 @@ def back_up(
                 name: _copy(path, Path(scratch) / str(index), key) for index, (name, path) in enumerate(sources.items())
             }
             manifest["files"] = {
-                name: {"bytes": copy.stat().st_size, "sha256": _sha256(copy)} for name, copy in copies.items()
+                name: {"bytes": copy.stat().st_size, "sha256": sha256_of(copy)} for name, copy in copies.items()
             }
             with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("manifest.json", json.dumps(manifest, indent=2))
@@ -174,7 +174,7 @@ def unpack(file: Path, folders: dict[str, Path], keys: Keys) -> dict[str, Any]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(name) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out, BLOCK)
-                if target.stat().st_size != size or _sha256(target) != sha256:
+                if target.stat().st_size != size or sha256_of(target) != sha256:
                     raise DamagedBackup(f"{file}: {name} is not what was backed up.", "Use another backup.")
     except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError, EOFError, zlib.error) as error:
         raise DamagedBackup(f"{file} is no whole backup: {error}.", "Give a file that `loci backup` wrote.") from None
@@ -200,8 +200,3 @@ def _check_database(file: Path, name: str, database: Path, key: Key | None) -> N
         result = str(error)
     if result != "ok":
         raise DamagedBackup(f"{file}: the database {name} is broken ({result}).", "Use another backup.")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

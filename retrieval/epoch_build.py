@@ -5,7 +5,6 @@ Knows nothing about documents. What is on disk meanwhile, in the folder `next`: 
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.digest import sha256_of
 from retrieval.index_kind import PART_ROWS, TRAINED_FOR, Kind, kind_for
 
 Ids = NDArray[np.int64]
@@ -94,9 +94,8 @@ def read_epoch(folder: Path, manifest: Manifest) -> Any | None:
 
     file = folder / manifest.file
     try:
-        with file.open("rb") as handle:
-            if hashlib.file_digest(handle, "sha256").hexdigest() != manifest.sha256:
-                return None
+        if sha256_of(file) != manifest.sha256:
+            return None
         return faiss.read_index(str(file))
     except (OSError, RuntimeError):
         return None
@@ -266,8 +265,7 @@ def write_index(file: Path, index: Any) -> str:
 
     with _replaced(file) as new:
         faiss.write_index(index, str(new))
-        with new.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return sha256_of(new)
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Row, select, update
 from retrieval import documents
 from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk, chunk
+from retrieval.digest import sha256_of
 from retrieval.documents import File
 from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.foreign import beyond
@@ -174,7 +175,7 @@ class _Run:
                 continue
             # Nor is what is too large to be read hashed: the reader says so, as it says why one cannot be opened.
             with suppress(OSError):
-                file = replace(file, sha256=_sha256(path) if file.bytes <= Limits().file_mib * 2**20 else "")
+                file = replace(file, sha256=sha256_of(path) if file.bytes <= Limits().file_mib * 2**20 else "")
             if not file.sha256:
                 self._changed[name] = file
                 continue
@@ -352,11 +353,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _bytes_per_chunk(path: str) -> int:

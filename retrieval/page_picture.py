@@ -1,10 +1,10 @@
 """A page of a document of the library as a picture, from its file, as long as that is the one that was read."""
 
-import hashlib
 from pathlib import Path
 
 from sqlalchemy import select
 
+from retrieval.digest import sha256_of
 from retrieval.errors import UnreadableDocument
 from retrieval.library import Library
 from retrieval.readers import Limits, PageAsked, PagePicture, ReaderPool
@@ -25,8 +25,7 @@ def page_picture(library: Library, document: str, asked: PageAsked) -> PagePictu
         row = db.execute(select(documents.c.path, documents.c.file_sha256).where(documents.c.id == id)).one()
     path = Path(row.path)
     try:
-        with path.open("rb") as file:
-            unchanged = hashlib.file_digest(file, "sha256").hexdigest() == row.file_sha256
+        unchanged = sha256_of(path) == row.file_sha256
     except OSError as error:
         raise UnreadableDocument(f"{path}: {error.strerror or error}.", "The text is what was read from it.") from error
     if not unchanged:
