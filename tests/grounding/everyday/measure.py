@@ -11,7 +11,8 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -93,17 +94,25 @@ def opened(reference: str) -> Engine:
     return open_engine(reference, ModelSettings())
 
 
+@contextmanager
+def asking(model: str, folders: Sequence[Path]) -> Iterator[tuple[Library, Assistant]]:
+    """A library of `folders` in a place of its own, and an assistant over it that answers by `model`."""
+    engine = opened(model)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Library(Path(folder), Path(folder) / "cache", RetrievalSettings())
+        ingest(library, folders)
+        yield library, Assistant(lambda: engine, library, None, AssistantSettings())
+        library.close()
+    engine.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--set", choices=SETS, action="append", help="both unless given")
     parser.add_argument("--show", action="store_true", help="every answer of the tuned set that is wrong or refused")
     chosen = parser.parse_args()
-    engine = opened(chosen.model)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Library(Path(folder), Path(folder) / "cache", RetrievalSettings())
-        ingest(library, [HERE / name for name in SETS])
-        assistant = Assistant(lambda: engine, library, None, AssistantSettings())
+    with asking(chosen.model, [HERE / name for name in SETS]) as (library, assistant):
         for name in chosen.set or SETS:
             asked = questions(name)
             for handed_over in (False, True):
@@ -115,8 +124,6 @@ def main() -> None:
                 way = "handed over" if handed_over else "library"
                 told = ", ".join(f"{counts[one]} {one}" for one in VERDICTS)
                 print(f"{name}, {way} ({len(asked)} questions): {told}", flush=True)
-        library.close()
-    engine.close()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ figures.
 
 import argparse
 import json
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -17,12 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.answer import Answer, Ask
-from app.assistant import Assistant
-from app.settings_assistant import AssistantSettings
-from retrieval.ingest import ingest
-from retrieval.library import Library
-from retrieval.settings import RetrievalSettings
-from tests.grounding.everyday.measure import VERDICTS, Verdict, opened, plain
+from tests.grounding.everyday.measure import VERDICTS, Verdict, asking, plain
 
 HERE = Path(__file__).parent
 SETS = ("tuned", "held_out")
@@ -80,11 +74,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="ask every question as it stands")
     parser.add_argument("--show", action="store_true", help="every answer of the tuned set that is wrong or refused")
     chosen = parser.parse_args()
-    engine = opened(chosen.model)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Library(Path(folder), Path(folder) / "cache", RetrievalSettings())
-        ingest(library, [HERE / name for name in SETS])
-        assistant = Assistant(lambda: engine, library, None, AssistantSettings())
+    with asking(chosen.model, [HERE / name for name in SETS]) as (_, assistant):
         for name in chosen.set or SETS:
             counts: dict[Kind, Counter[str]] = {kind: Counter() for kind in KINDS}
             began = time.perf_counter()
@@ -99,8 +89,6 @@ def main() -> None:
                 told = ", ".join(f"{counts[kind][what]} {what}" for what in (*VERDICTS, "proven", "in steps"))
                 print(f"{name}, {kind} ({sum(q.kind == kind for q in questions(name))} questions): {told}", flush=True)
             print(f"{name}: {time.perf_counter() - began:.1f} s")
-        library.close()
-    engine.close()
 
 
 if __name__ == "__main__":
