@@ -150,8 +150,9 @@ class Assistant:
             turn.kind = "every"
         elif way == "table" and turn.kind != "plain" and tables.reply(turn, self._library, found):
             turn.kind = "table"
-        elif turn.kind == "library" and not (turn.ask.whole or formed or turn.ask.documents) and plan(turn.standalone):
-            turn.kind = "steps"
+        elif turn.kind == "library" and not (turn.ask.whole or formed or turn.ask.documents):
+            turn.plan = plan(turn.standalone)
+            turn.kind = "steps" if turn.plan is not None else turn.kind
 
     def _sums_up(self, turn: Turn) -> bool:
         """Whether the documents that a summary is asked of are certain."""
@@ -181,13 +182,12 @@ class Assistant:
     def _in_steps(self, turn: Turn) -> Iterator[TurnEvent]:
         """Ask one thing after the other; a model that writes may find that the question is one."""
         yield from self._ready(turn)
-        steps = plan(turn.standalone)
-        if steps is not None and self._loaded is not None and self._writes:
-            steps = plan_by(self._loaded, turn.standalone, steps)
-        if steps is None:
+        if turn.plan is not None and self._loaded is not None and self._writes:
+            turn.plan = plan_by(self._loaded, turn.standalone, turn.plan)
+        if turn.plan is None:
             turn.kind = "library"
         else:
-            yield from answer_in_steps(turn, steps, self.turn, self._writes)
+            yield from answer_in_steps(turn, turn.plan, self.turn, self._writes)
 
     def _ready(self, turn: Turn) -> Iterator[TurnEvent]:
         """Load the model if this is the first question; a model that writes may restate a follow-up better than the

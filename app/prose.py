@@ -49,6 +49,8 @@ class Prose:
     def __init__(self, engine: Engine, settings: AssistantSettings, rate: Rate) -> None:
         self._engine, self._settings, self._rate = engine, settings, rate
         self._prompt: Prompt | None = None
+        self._held: dict[tuple[str, str], Checked] = {}
+        """What was checked of the turn's answer already: a draft that stands is not held to its sources again."""
 
     def pack(self, turn: Turn) -> None:
         """The prompt; `turn.window` says what it took and what was left out.
@@ -153,7 +155,7 @@ class Prose:
         """Rewrite what no source supports."""
         assert self._prompt is not None
         draft = self._checked(turn, turn.text, turn.thought)
-        turn.text = yield from mended(
+        text = yield from mended(
             self._engine,
             self._prompt.messages,
             draft,
@@ -162,13 +164,17 @@ class Prose:
             turn.ask.seed,
             turn.spend,
         )
-        turn.thought = draft.reasoning or ""
+        if text != draft.answer:
+            turn.text, turn.thought = text, draft.reasoning or ""
 
     def _checked(self, turn: Turn, text: str, thought: str = "") -> Checked:
         """A text held to all that the prompt gave."""
         assert self._prompt is not None
-        memories = [(one.memory.id, one.memory.text) for one in self._prompt.memories]
-        return check(text, self._prompt.sources, turn.shelf, memories, thought.strip() or None)
+        if (text, thought) not in self._held:
+            memories = [(one.memory.id, one.memory.text) for one in self._prompt.memories]
+            checked = check(text, self._prompt.sources, turn.shelf, memories, thought.strip() or None)
+            self._held[text, thought] = checked
+        return self._held[text, thought]
 
     def check(self, turn: Turn) -> None:
         """Resolve every mark and quotation; flag what nothing supports."""

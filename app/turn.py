@@ -10,6 +10,7 @@ from app.answer import Answer, Ask, Citation, LeftOut, ModelUsed, Step, Timing, 
 from app.query import Exchange, Kind
 from app.sentences import Range
 from app.shelf import Shelf
+from app.steps import Plan
 from memory.types import Recalled
 from model.engine import EngineInfo, Usage
 from retrieval.types import Passage
@@ -39,6 +40,8 @@ class Turn:
     """Titles of documents that a summary leaves out."""
     length: int | None = None
     """Sentences that a summary is to have."""
+    plan: Plan | None = None
+    """How the question is to be asked in steps."""
     steps: tuple[Step, ...] = ()
     """In which the question was answered."""
     table_query: str | None = None

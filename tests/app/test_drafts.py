@@ -4,8 +4,10 @@ from collections.abc import Generator, Iterator, Sequence
 
 import pytest
 
+from app import prose
 from app.answer import Answer, Ask, Started
 from app.assistant import Assistant
+from app.grounding import check
 from app.mend import SENTENCES, _put
 from app.settings_assistant import AssistantSettings
 from model.engine import Event, Logprobs, Request, TokenLogprob
@@ -166,6 +168,24 @@ def test_mending_is_off_unless_set_and_closing_ends_it() -> None:
             break
     events.close()
     assert len(engine.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("queued", "best_of", "checks"),
+    [
+        ([RIGHT], 1, 1),  # nothing to mend
+        ([WRONG, WRONG], 1, 2),  # the draft, and the same again as a try
+        ([RIGHT, f"{RIGHT} Yes."], 2, 2),
+        ([DRAFT, "The club has 42 members [2]."], 1, 3),  # the draft, the new sentence, the text with it
+    ],
+)
+def test_no_text_is_held_to_its_sources_twice(
+    queued: list[str], best_of: int, checks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+    monkeypatch.setattr(prose, "check", lambda text, *args: (held.append(text), check(text, *args))[1])
+    answered(FakeEngine(*queued), best_of=best_of, mend=1)
+    assert len(held) == checks
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,13 @@ def test_each_step_is_asked_alone_and_its_citation_stands_in_the_answer() -> Non
     assert sum(isinstance(event, Completed) for event in events) == 1
 
 
+def test_a_question_is_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[str] = []
+    monkeypatch.setattr("app.assistant.plan", lambda question: (planned.append(question), plan(question))[1])
+    assistant(FakeEngine(ALONE, SILENT, "Edith Marlow", "1931"))[0].ask(Ask(QUESTION, store=False))
+    assert planned == [QUESTION]
+
+
 def test_an_answer_whose_evidence_has_all_words_needs_no_steps() -> None:
     texts = {"books": "The author of Tide Mill, Edith Marlow, was born in 1931."}
     engine = FakeEngine(ALONE, "The author of Tide Mill was born in 1931.")
