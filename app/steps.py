@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from app.claims import split_reasoning
 from app.query import FIRST_PERSON, follows_up
+from app.relative import question_for
 from app.sentences import content_words
 from model.engine import Delta, Engine, JsonSchema, Message, Request, Sampling
 
@@ -180,13 +181,8 @@ def _asked_which(question: str, match: re.Match[str]) -> tuple[int, int, str] | 
     clause = question[match.start("rest") : end].strip()
     if len(clause.split()) < 2 or _ASKS.search(clause):
         return None
-    if link == "where":
-        asked = f"At which {noun} {clause}?"
-    elif " " in link:
-        asked = f"{link.split()[0].capitalize()} which {noun} {clause}?"
-    else:
-        asked = f"{'Who' if _ANYBODY.fullmatch(noun) else f'Which {noun}'} {clause}?"
-    return match.start(), end, asked
+    who = "Who" if _ANYBODY.fullmatch(noun) and " " not in link else f"Which {noun}"
+    return match.start(), end, question_for(who, link, clause)
 
 
 def _says(text: str) -> bool:
