@@ -155,8 +155,7 @@ def _xquad(path: Path, library: Library, folder: Path) -> list[Question]:
 
 def _measure_xquad(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float]:
     """Refusals count as wrong: every question has an answer in the library."""
-    said = ["" if answer.abstained else _MARK.sub("", answer.answer) for answer in answers]
-    pairs = list(zip(said, questions, strict=True))
+    pairs = [(_said(answer), question) for answer, question in zip(answers, questions, strict=True)]
     return {
         "em": _mean([exact_match(text, q.gold) for text, q in pairs]),
         "f1": _mean([f1(text, q.gold) for text, q in pairs]),
@@ -165,6 +164,13 @@ def _measure_xquad(questions: Sequence[Question], answers: Sequence[Answer]) -> 
         ),
         "refused_answerable": _mean([float(answer.abstained) for answer in answers]),
     }
+
+
+def _said(answer: Answer) -> str:
+    """What an answer says, without marks; of one in steps the last, since the others only lead to it."""
+    if answer.abstained:
+        return ""
+    return answer.steps[-1].answer or "" if answer.steps else _MARK.sub("", answer.answer)
 
 
 def _quotes(answer: Answer) -> str:

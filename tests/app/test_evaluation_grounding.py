@@ -9,6 +9,7 @@ from app.errors import BadInput
 from app.evaluation.grounding import NoModel, evaluate, read_clapnq
 from app.evaluation.scores import auroc, exact_match, f1
 from tests.app.fakes import FakeEmbedder
+from tests.app.fakes_engine import FakeEngine
 
 
 def test_exact_match_and_f1_ignore_case_articles_and_punctuation() -> None:
@@ -44,6 +45,24 @@ def test_an_evaluation_has_the_published_shape_and_names(tmp_path: Path) -> None
 def test_an_answerable_question_knows_its_evidence(tmp_path: Path) -> None:
     yes, no = read_clapnq(clapnq(tmp_path))
     assert yes.gold == ("The pier was built in 1921 .",) and no.gold == ()
+
+
+def test_of_an_answer_in_steps_the_last_is_scored(tmp_path: Path) -> None:
+    paragraphs = [
+        {
+            "context": "The novel Tide Mill is by Edith Marlow.",
+            "qas": [
+                {"question": "When was the author of Tide Mill born?", "answers": [{"text": "1931", "answer_start": 0}]}
+            ],
+        },
+        {"context": "Edith Marlow was born in 1931.", "qas": []},
+    ]
+    (tmp_path / "xquad.en.json").write_text(json.dumps({"data": [{"title": "Books", "paragraphs": paragraphs}]}))
+    silent = "The documents do not say."
+    engine = FakeEngine('{"steps": []}', silent, "Edith Marlow [1]", "Born in 1931 [1].")
+    metrics = evaluate("xquad", tmp_path, engine=lambda: engine, embedder=FakeEmbedder)["metrics"]
+    assert metrics["f1"] == pytest.approx(0.5) and metrics["refused_answerable"] == 0
+    assert not engine.answers
 
 
 def test_an_unknown_data_set_or_an_empty_folder_is_bad_input(tmp_path: Path) -> None:
