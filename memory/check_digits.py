@@ -10,11 +10,15 @@ _LENGTHS = {
 }  # fmt: skip
 """Characters of an IBAN, and the countries (SWIFT's IBAN registry)."""
 
-IBAN = "|".join(
-    rf"(?:{countries.replace(' ', '|')})\d{{2}}(?:[ -]?[A-Z0-9]){{{length - 4}}}"
-    for length, countries in _LENGTHS.items()
+IBAN, SPACED_IBAN = (
+    "|".join(
+        rf"(?:{countries.replace(' ', '|')}){gap}\d{gap}\d(?:[ -]?[A-Z0-9]){{{length - 4}}}"
+        for length, countries in _LENGTHS.items()
+    )
+    for gap in ("", "[ -]?")
 )
-"""Form of an IBAN, for a pattern that ignores case. It ends where the country says, so that no word after it counts."""
+"""Form of an IBAN, for a pattern that ignores case. It ends where the country says, so that no word after it counts.
+Spaced: with its check digits apart from the country, as ordinary words are from numbers ("at 12 noon")."""
 
 
 def luhn(text: str) -> bool:

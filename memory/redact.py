@@ -108,6 +108,7 @@ _SAYS = r"""(?:\s*[=:]\s*|['’]s\s+|(?:\s+(?i:is|are|was|now|still|will|be|has|
 _ALONE = r"(?!\w|[.,/:-]\d|\s?(?:[%°€£$]|(?i:mm|cm|m|km|kg|g|ml|bits?|times|people|years?|euros?|dollars?)\b))"
 _DIGITS = r"(?:\d{4,8}|\d\d[ -]\d\d|\d(?:[ -]\d){3,7})"
 _PIN = r"""\b(?:PIN(?!\s+code)|(?i:pass\ ?code|(?:my|our|your|his|her|their|mein\w*)\ pin(?:[ -]?(?:number|code))?
+    |(?:card|bank|account|sim|phone|atm)(?:['’]s)?[ -]pin
     |pin[ -]?(?:number|nummer)|pin[ -]?code(?!(?:\W+\w+){0,6}?\W+\d{6}\b)|geheimzahl))\b"""
 """Where nobody is said to have it, a pin code of six digits is a postal code of India."""
 _CVV = r"\b(?i:cv[vc]2?|cvn|card\ (?:verification|security)\ (?:code|value|number)|kartenprüfnummer)\b"
@@ -157,6 +158,12 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
         (
             "IBAN",
             rf"(?i:(?<![A-Z0-9])(?P<secret>{check_digits.IBAN})(?![A-Z0-9]))",
+            check_digits.iban,
+        ),
+        # Where it is named, it may be cut up in any way.
+        (
+            "IBAN",
+            rf"(?i:\biban\b\D{{0,12}}?\b(?P<secret>{check_digits.SPACED_IBAN})(?![A-Z0-9]))",
             check_digits.iban,
         ),
         (

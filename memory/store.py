@@ -301,8 +301,12 @@ class MemoryStore(SessionLog, RetentionDesk):
         text: str | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Record a verdict on a turn (None: the last). A correction is remembered and supersedes what it corrects."""
-        learning.feedback(self, turn_id, verdict, None if text is None else self.plain(text), now)
+        """Record a verdict on a turn (None: the last). A correction is remembered and supersedes what it corrects.
+
+        Raises OnlySecrets for a correction that says nothing else.
+        """
+        kept = self.statement(text) if text and verdict == "correct" else None if text is None else self.plain(text)
+        learning.feedback(self, turn_id, verdict, kept, now)
 
     def move_vectors(self) -> moving.Moves | None:
         """Let vectors follow what memories were used for, if that wins and enough turns came (`memory.moving`)."""
@@ -324,14 +328,15 @@ class MemoryStore(SessionLog, RetentionDesk):
             yield from export_store(connection)
 
     def import_(self, rows: Iterable[Mapping[str, Any] | str], now: datetime | None = None) -> ImportReport:
-        """Take in an export (objects, or lines of JSON), all or nothing of it; bad lines are reported and left out."""
-        parsed, redacted = without_secrets(parse(rows), self.plain)
+        """Take in an export (objects, or lines of JSON), all or nothing of it; bad lines are reported and left out, as
+        are memories that tell nothing but a secret."""
+        parsed, redacted, hollow = without_secrets(parse(rows), self.plain)
         texts = [row.text for row in parsed.memories]
         parts = [self.embed(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
         vectors = [vector for part in parts for vector in part]
         with writing(self.engine) as connection:
             counts = import_store(connection, parsed, vectors, self.embedder_id, stamp(now))
-        return ImportReport(counts[0], counts[1], tuple(parsed.bad), redacted, counts[2])
+        return ImportReport(counts[0], counts[1], tuple(parsed.bad), redacted, counts[2], hollow)
 
     def stats(self) -> dict[str, Any]:
         """Counts by state, kind and scope, of sessions and turns, uses, the size of the file in bytes, and how good

@@ -17,6 +17,7 @@ from memory import records
 from memory.clock import moment, stamp
 from memory.duplicates import content_hash
 from memory.records import Draft, change, insert, memory
+from memory.redact import is_hollow
 from memory.schema import memories
 from memory.sessions import without_secrets as plain_answer
 from memory.transfer_rows import BEFORE, LARGEST, TABLES, Importer, Values, check_row, check_value, export_rows
@@ -215,12 +216,17 @@ def _known(connection: Connection, row: ExportedMemory) -> int | None:
     return int(found) if found is not None else None
 
 
-def without_secrets(parsed: Parsed, plain: Callable[[str], str]) -> tuple[Parsed, int]:
-    """The lines without secrets, by `plain`, and how many had one."""
+def without_secrets(parsed: Parsed, plain: Callable[[str], str]) -> tuple[Parsed, int, int]:
+    """The lines without secrets, by `plain`; how many lost one, and how many are left out since they tell nothing else.
+
+    What had lost its secret when it was exported stays as it was.
+    """
     told = [row.model_copy(update={"text": plain(row.text)}) for row in parsed.memories]
     rows = [(name, _plain_row(values, plain)) for name, values in parsed.rows]
-    lost = sum(one.text != row.text for one, row in zip(told, parsed.memories, strict=True))
-    return Parsed(told, rows, parsed.bad), lost + sum(a != b for a, b in zip(rows, parsed.rows, strict=True))
+    lost = [one for one, row in zip(told, parsed.memories, strict=True) if one.text != row.text]
+    hollow = {id(one) for one in lost if is_hollow(one.text)}
+    kept = Parsed([one for one in told if id(one) not in hollow], rows, parsed.bad)
+    return kept, len(lost) - len(hollow) + sum(a != b for a, b in zip(rows, parsed.rows, strict=True)), len(hollow)
 
 
 def _plain_row(values: Values, plain: Callable[[str], str]) -> Values:

@@ -115,6 +115,8 @@ class ImportReport:
     """Rows that lost a secret."""
     others: int = 0
     """Rows added that are no memories: sessions, turns, what was shown when, ..."""
+    hollow: int = 0
+    """Memories left out because they told nothing but a secret."""
 
 
 Elsewhere = Callable[[str], bool]

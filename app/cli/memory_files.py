@@ -73,5 +73,7 @@ def import_(
         print(f"{report.added} added, {report.unchanged} known, {len(report.bad)} bad{others}")
         if report.redacted:
             note(f"Kept out of the memory: secrets of {report.redacted} rows.")
+        if report.hollow:
+            note(f"Left out, as they tell nothing but a secret: {report.hollow} rows.")
     if report.bad:
         leave(PARTIAL)

@@ -151,9 +151,30 @@ def test_secrets_are_kept_out_of_the_memory_and_it_is_said(loci: Run, tmp_path: 
         assert "Nothing was stored" in refused.err and "(1 " in refused.err
     assert len(loci("memory", "list", "--json").json) == 1
     assert "1 card number" in loci("memory", "edit", added.json["id"], f"My new card is blue: {card}").err
-    (tmp_path / "m.jsonl").write_text(json.dumps({"text": f"A card: {card}"}), "utf-8-sig")  # as on Windows
-    assert loci("memory", "import", tmp_path / "m.jsonl").err == "Kept out of the memory: secrets of 1 rows.\n"
+    told = [f"A green card: {card}", f"A card: {card}", "My PIN is [PIN removed]"]
+    (tmp_path / "m.jsonl").write_text(
+        "\n".join(json.dumps({"text": one}) for one in told), "utf-8-sig"
+    )  # as on Windows
+    said = loci("memory", "import", tmp_path / "m.jsonl")
+    assert said.err.splitlines() == [
+        "Kept out of the memory: secrets of 1 rows.",
+        "Left out, as they tell nothing but a secret: 1 rows.",
+    ]
+    assert said.code == 0 and said.out.startswith("2 added")  # what was exported without its secret stays so
     assert card not in loci("memory", "list", "--all").out
+
+
+def test_a_correction_that_is_only_a_secret_is_refused_and_of_another_the_secret_is_named(loci: Run) -> None:
+    with Workspace.open() as opened:
+        opened.memory.begin_turn(opened.memory.start_session(), "What opens the lock?")
+    refused = loci("feedback", "last", "--correct", "My PIN is 4921")
+    assert refused.code == 3 and "Nothing was stored" in refused.err and "(1 PIN)" in refused.err
+    assert loci("memory", "list", "--json").json == []
+    kept = loci("feedback", "last", "--correct", "The PIN of my bike's lock is 4921")
+    assert kept.err.startswith("Kept out of the memory: 1 PIN.\n")
+    assert [one["text"] for one in loci("memory", "list", "--json").json] == [
+        "The PIN of my bike's lock is [PIN removed]"
+    ]
 
 
 def test_the_memory_is_switched_off_and_on_for_good(loci: Run) -> None:

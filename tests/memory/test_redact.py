@@ -49,6 +49,12 @@ FOUND = [
     ("4921 is my card's PIN; passcode 482913", "[PIN removed] is my card's PIN; passcode [PIN removed]"),
     ("my pin code is 482913, the PIN code 4921", "my pin code is [PIN removed], the PIN code [PIN removed]"),
     ("Die PIN lautet jetzt 4921", "Die PIN lautet jetzt [PIN removed]"),
+    ("My PIN is 4921", "My PIN is [PIN removed]"),
+    ("card pin 4921, phone's pin 482913", "card pin [PIN removed], phone's pin [PIN removed]"),
+    ("the iban: de 89 3704 0044 0532 0130 00", "the iban: [IBAN removed]"),
+    ("IBAN ＤＥ８９３７０４００４４０５３２０１３０００", "IBAN [IBAN removed]"),
+    ("SSN 219 09 9999 it is", "SSN [social security number removed] it is"),
+    ("my SSN: ２１９ ０９ ９９９９", "my SSN: [social security number removed]"),
     ("CVV 123", "CVV [security code removed]"),
     ("The card's security code is 1234", "The card's security code is [security code removed]"),
     ("my ssn is 219 09 9999", "my ssn is [social security number removed]"),
@@ -80,6 +86,8 @@ KEPT = [
     "Call me at 219 09 9999 or 030 12345678 ext. 4921",
     "The security code of conduct 2018 was replaced; social media in 2024; founded in 1935 08 14",
     "at12 noon we meet in the garden of the house; be20 1234 5678 9012 3456",
+    "The SIM pin 1 is bent; a bank pinned 4921 notes to the board; the phone pinged 4921 times",
+    "IBAN numbers of DE have 22 characters; the iban form is at 12 noon in the office by the old harbour wall",
     "The pincode of Jawahar Nagar is 190008, PIN code: 560001",
     "I paid 4921 euros in 2024. My number is 4921.",
     "🏴\u200d☠️ ½ of 2024 — naïve ﬁne ①②③④",
@@ -124,11 +132,14 @@ def test_no_secret_reaches_the_files(store: MemoryStore, tmp_path: Path) -> None
     assert store.turn(turn).answer[citation["answer_start"] : citation["answer_end"]] == "So does"
     added = store.add(f"The key of the shed is {KEY}", source=Source("command"))
     store.edit(added.id, f"The new key of the shed is {KEY}")
-    store.feedback(turn, "correct", f"It is {KEY}")
-    store.import_([{"text": f"An old key: {KEY}"}])
+    store.feedback(turn, "correct", f"It opens the shed: {KEY}")
+    with pytest.raises(OnlySecrets):
+        store.feedback(turn, "correct", f"It is {KEY}")
+    report = store.import_([{"text": f"A rusty key: {KEY}"}, {"text": f"An old key: {KEY}"}])
+    assert (report.added, report.redacted, report.hollow) == (1, 1, 1)
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
     assert KEY.encode() not in written and b"1111 1111" not in written
-    assert store.list()[0].text == "An old key: [API key removed]"
+    assert store.list()[0].text == "A rusty key: [API key removed]"
 
 
 def test_a_secret_is_taken_out_of_an_answer_however_it_is_typed_there(store: MemoryStore) -> None:
