@@ -77,10 +77,15 @@ def suggest(
     loci model suggest --all --json
     """
     from model.plan.machine import this_machine
+    from model.plan.make import IDLE_GPUS, WITH_CUDA, usable
     from model.plan.suggest import suggest as choose
 
     with workspace(ctx) as opened:
-        fitting, others = choose(this_machine(), opened.settings.model)
+        machine, settings = this_machine(), opened.settings.model
+    here = usable(machine, settings)
+    fitting, others = choose(here, settings)
+    if here != machine:
+        note(f"{IDLE_GPUS} {WITH_CUDA}")
     if as_json:
         print_json(
             [asdict(one) | {"fits": True} for one in fitting] + [asdict(one) | {"fits": False} for one in others]

@@ -88,15 +88,20 @@ def _by_llama(
     reference: str, shape: Shape, settings: ModelSettings, notes: Path | None, machine: Machine, real: bool
 ) -> Plan:
     """On a `real` machine, as the library that is installed can use it."""
-    idle = real and machine.gpus and settings.gpu_layers and uses_gpus() is False
     key = note_key(shape)
-    here = replace(machine, gpus=()) if idle else machine
+    here = usable(machine, settings) if real else machine
     plan = plan_gguf(reference, shape, here, settings, Notes(notes).errors(key), key)
-    if not idle:
+    if here == machine:
         return plan
     if plan.refusal is not None:
         return replace(plan, refusal=replace(plan.refusal, reason=f"{plan.refusal.reason} {IDLE_GPUS} {WITH_CUDA}"))
     return replace(plan, faster=(f"{IDLE_GPUS} {WITH_CUDA}", *plan.faster))
+
+
+def usable(machine: Machine, settings: ModelSettings) -> Machine:
+    """This machine as the installed llama.cpp can use it: without GPUs where it is built without support for them."""
+    idle = machine.gpus and settings.gpu_layers and uses_gpus() is False
+    return replace(machine, gpus=()) if idle else machine
 
 
 def note_key(shape: Shape) -> str:

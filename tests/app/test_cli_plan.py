@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from model.plan.machine import GIB, Machine, gpu
 from model.plan.notes import Notes
 from model.random_weights import SHAPES
 from tests.app.cli_run import Run
@@ -53,3 +54,16 @@ def test_models_that_fit_are_suggested(loci: Run) -> None:
     assert len(told) >= 5 and all(("get" in one) == one["fits"] for one in told)
     shown = loci("model", "suggest", "--all").out
     assert all(one["name"] in shown for one in told)
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_gpus_that_the_library_cannot_use_make_no_suggestion(
+    loci: Run, monkeypatch: pytest.MonkeyPatch, built: bool
+) -> None:
+    cards = (gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 78 * GIB),) * 8
+    machine = Machine(cards, 32 * GIB, 30 * GIB, 8, frozenset(), 5e10)
+    monkeypatch.setattr("model.plan.machine.this_machine", lambda: machine)
+    monkeypatch.setattr("model.plan.make.uses_gpus", lambda: built)
+    ran = loci("model", "suggest")
+    assert ("DeepSeek-V3.1 in" in ran.out) == built
+    assert ("GGML_CUDA" in ran.err) != built
