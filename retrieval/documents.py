@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
 
 from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk
@@ -29,6 +29,24 @@ VECTOR_DTYPE = np.dtype("<f2")
 _AT_ONCE = 500
 """Paths of one query."""
 _PUT_FTS = text("INSERT INTO chunks_fts (rowid, heading, body) VALUES (:id, :heading, :body)")
+_FIND = (
+    select(
+        *(documents.c[name] for name in ("id", "path", "bytes", "mtime_ns", "file_sha256", "chunker")),
+        extractions.c.reader,
+    )
+    .join(extractions, extractions.c.document == documents.c.id)
+    .where(documents.c.collection == bindparam("collection"), documents.c.path.in_(bindparam("paths", expanding=True)))
+)
+_WITH_CONTENT = (
+    select(documents.c.id, documents.c.path)
+    .where(
+        documents.c.collection == bindparam("collection"),
+        documents.c.file_sha256 == bindparam("sha256"),
+        documents.c.chunker == CHUNKER_VERSION,
+    )
+    .order_by(documents.c.id)
+)
+# Both made once: to make them for each file costs as much as to run them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +67,7 @@ def epoch_of(db: Connection) -> int:
 def advance(db: Connection, removed: int = 0) -> int:
     """Begin the next epoch; `removed` passages of earlier ones are gone with it."""
     epoch = epoch_of(db) + 1
-    db.execute(insert(epochs).values(epoch=epoch, token=secrets.token_hex(8), removed=removed))
+    db.execute(insert(epochs), {"epoch": epoch, "token": secrets.token_hex(8), "removed": removed})
     return epoch
 
 
@@ -91,14 +109,16 @@ def find(db: Connection, collection: str, path: str) -> Row[*tuple[Any, ...]] | 
 def find_all(db: Connection, collection: str, paths: Sequence[str]) -> dict[str, Row[*tuple[Any, ...]]]:
     """What `find` tells, by path, of those of `paths` where documents are: a query for hundreds of them, as one for
     each takes most of the time of an ingest that finds nothing new."""
-    table = documents.c
-    columns = table.id, table.path, table.bytes, table.mtime_ns, table.file_sha256, extractions.c.reader, table.chunker
-    query = select(*columns).join(extractions, extractions.c.document == table.id).where(table.collection == collection)
     found: dict[str, Row[*tuple[Any, ...]]] = {}
     for start in range(0, len(paths), _AT_ONCE):
-        rows = db.execute(query.where(table.path.in_(paths[start : start + _AT_ONCE])))
+        rows = db.execute(_FIND, {"collection": collection, "paths": paths[start : start + _AT_ONCE]})
         found.update((row.path, row) for row in rows)
     return found
+
+
+def with_content(db: Connection, collection: str, sha256: str) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Id and path of the documents whose files have this content, cut as this version would, by id."""
+    return db.execute(_WITH_CONTENT, {"collection": collection, "sha256": sha256}).all()
 
 
 def put(
@@ -131,8 +151,8 @@ def put(
     }
     old = find(db, collection, file.path)
     if old is None:
-        new = insert(documents).values(collection=collection, path=file.path, pinned=0, **values)
-        document = db.execute(new.returning(documents.c.id)).scalar_one()
+        new = {"collection": collection, "path": file.path, "pinned": 0, **values}
+        document = db.execute(insert(documents).returning(documents.c.id), new).scalar_one()
         epoch = advance(db)
     else:
         document = old.id
@@ -141,15 +161,14 @@ def put(
             db.execute(delete(table).where(table.c.document == document))
         db.execute(update(documents).where(documents.c.id == document).values(**values))
         epoch = advance(db, removed)
-    db.execute(
-        insert(extractions).values(
-            document=document,
-            text=extraction.text,
-            sha256=text_sha256,
-            characters=len(extraction.text),
-            reader=READER_VERSION,
-        )
-    )
+    read = {
+        "document": document,
+        "text": extraction.text,
+        "sha256": text_sha256,
+        "characters": len(extraction.text),
+        "reader": READER_VERSION,
+    }
+    db.execute(insert(extractions), read)
     rows = [
         {
             "document": document,

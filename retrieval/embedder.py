@@ -108,12 +108,15 @@ class SentenceEmbedder:
 
         from tokenizers import Tokenizer
 
+        from retrieval.word_pieces import WordPieceCounts, adds_up
+
         self.id = name
         self.folder = folder
         self._encoding = threading.Lock()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._counts = WordPieceCounts(self._tokenizer) if adds_up(self._tokenizer) else None
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.dimension = _dimension(folder, int(config["hidden_size"]))
         window = folder / "sentence_bert_config.json"
@@ -132,7 +135,7 @@ class SentenceEmbedder:
         return digest.hexdigest()
 
     def count_tokens(self, text: str) -> int:
-        return len(self._tokenizer.encode(text))
+        return len(self._tokenizer.encode(text)) if self._counts is None else self._counts.of(text)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if not texts:

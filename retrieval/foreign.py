@@ -50,7 +50,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 def language_of(text: str) -> str | None:
     """The English name of the language that `text` begins in; None where that cannot be told."""
     text = text[:_LOOKED_AT]
-    letters = Counter(char for char in text if char.isalpha())
+    letters = Counter({char: count for char, count in Counter(text).items() if char.isalpha()})
     if not letters:
         return None
     scripts: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from retrieval import documents
 from retrieval.chunker import VERSION as CHUNKER_VERSION
@@ -27,13 +27,14 @@ from retrieval.readers import Extraction, Limits, ReaderPool, supported
 from retrieval.scans import UNREAD
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
-from retrieval.tables.grid import tables_of
+from retrieval.tables.grid import Table, tables_of
 from retrieval.walk import walk
 
 FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipped", "failed"]
 
 _BATCH = 256
-"""Passages embedded together, across documents: enough to sort by length, few enough to lose to a kill."""
+"""Passages, at least, that are embedded and stored together, across documents: enough to sort by length, few enough to
+lose to a kill."""
 
 _CHARACTERS_PER_TOKEN = 4
 """Of prose; a text that is longer than its passages may be together is not even cut."""
@@ -133,7 +134,10 @@ class _Read:
     file: File
     title: str
     extraction: Extraction
+    text_sha256: str
     pieces: list[Chunk]
+    tables: list[Table]
+    beyond: str | None
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
 
 
@@ -190,7 +194,7 @@ class _Run:
         self._report("")
 
     def read_and_store(self) -> None:
-        """Read in workers, embed across documents, store one document per transaction."""
+        """Read in workers, embed and store across documents, each of which is there whole or not at all."""
         if not self._changed:
             return
         waiting: list[_Read] = []
@@ -208,7 +212,7 @@ class _Run:
                 except UnreadableDocument as error:
                     self._finish(file, FileResult(file.path, "failed", reason=str(error)))
                     continue
-                if sum(len(read.pieces) for read in waiting) >= _BATCH:
+                if max(sum(len(read.pieces) for read in waiting), len(waiting)) >= _BATCH:
                     self._embed_and_store(waiting)
                     waiting = []
         self._embed_and_store(waiting)
@@ -231,17 +235,11 @@ class _Run:
 
     def _moved_here(self, file: File) -> bool:
         """Take over a document with this content whose own file is gone."""
-        table = documents_table.c
-        query = select(table.id, table.path).where(
-            table.collection == self.collection,
-            table.file_sha256 == file.sha256,
-            table.chunker == CHUNKER_VERSION,
-        )
         with reading(self.library.engine) as db:  # to write takes a wait for the disk, and nearly all files are new
-            if db.execute(query.limit(1)).first() is None:
+            if not documents.with_content(db, self.collection, file.sha256):
                 return False
         with writing(self.library.engine) as db:
-            for row in db.execute(query.order_by(table.id)).all():
+            for row in documents.with_content(db, self.collection, file.sha256):
                 same_kind = Path(row.path).suffix.lower() == Path(file.path).suffix.lower()
                 if same_kind and not Path(row.path).exists():
                     documents.move(db, row.id, file.path, file.mtime_ns)
@@ -260,7 +258,11 @@ class _Run:
         pieces = chunk(extraction, embedder.count_tokens, limit)
         if len(pieces) > most:
             raise UnreadableDocument(f"{file.path}: it has {len(pieces)} passages, more than {most}.", mend)
-        return _Read(file, extraction.title or Path(file.path).stem, extraction, pieces)
+        title = extraction.title or Path(file.path).stem
+        text_sha256 = hashlib.sha256(extraction.text.encode()).hexdigest()
+        tables = list(tables_of(extraction))  # 10 s for 100,000 rows: not while others wait to write
+        language = beyond(extraction.text, embedder.count_tokens)
+        return _Read(file, title, extraction, text_sha256, pieces, tables, language)
 
     def _embed_and_store(self, waiting: Sequence[_Read]) -> None:
         if not waiting:
@@ -268,38 +270,35 @@ class _Run:
         library = self.library
         with reading(library.engine) as db:
             library.check_embedder(db)
-        # 1. embed in batches that pay no heed to where a document ends
+        # 1. embed in batches that pay no heed to where a document ends, and of which none is small
         pieces = [(read, piece) for read in waiting for piece in read.pieces]
-        for start in range(0, len(pieces), _BATCH):
-            batch = pieces[start : start + _BATCH]
+        size = -(-len(pieces) // max(len(pieces) // _BATCH, 1))
+        for start in range(0, len(pieces), max(size, 1)):
+            batch = pieces[start : start + size]
             vectors = library.embedder.encode([piece.embedded for _, piece in batch])
             for (read, _), vector in zip(batch, vectors, strict=True):
                 read.vectors.append(vector[None, :])
             self._chunks += len(batch)
             self._report(batch[-1][0].file.path)
-        # 2. store each document whole
-        for read in waiting:
-            self._store(read)
-
-    def _store(self, read: _Read) -> None:
-        library, file = self.library, read.file
-        vectors = np.concatenate([np.zeros((0, library.embedder.dimension), np.float32), *read.vectors])
-        text_sha256 = hashlib.sha256(read.extraction.text.encode()).hexdigest()
-        tables = list(tables_of(read.extraction))  # 10 s for 100,000 rows: not while others wait to write
+        # 2. store each document whole, all in one transaction: to commit each costs more than all else that is stored
         with writing(library.engine) as db:
-            row = documents.find(db, self.collection, file.path)
-            if _is_current(row, file) and row is not None and row.file_sha256 == file.sha256:
-                result = FileResult(file.path, "unchanged", f"d{row.id}")  # another process was faster
-            else:
-                library.claim_embedder(db)
-                id, new = documents.put(
-                    db, self.collection, file, read.title, read.extraction, text_sha256, read.pieces, vectors, tables
-                )
-                status: FileStatus = "added" if new else "updated"
-                language = beyond(read.extraction.text, library.embedder.count_tokens)
-                unread = read.extraction.metadata.get(UNREAD)
-                result = FileResult(file.path, status, f"d{id}", len(read.pieces), unread, language)
-        self._finish(file, result)
+            library.claim_embedder(db)
+            known = documents.find_all(db, self.collection, [read.file.path for read in waiting])
+            results = [self._store(db, known.get(read.file.path), read) for read in waiting]
+        for read, result in zip(waiting, results, strict=True):
+            self._finish(read.file, result)
+
+    def _store(self, db: Connection, row: Row[*tuple[Any, ...]] | None, read: _Read) -> FileResult:
+        file = read.file
+        if _is_current(row, file) and row is not None and row.file_sha256 == file.sha256:
+            return FileResult(file.path, "unchanged", f"d{row.id}")  # another process was faster
+        vectors = np.concatenate([np.zeros((0, self.library.embedder.dimension), np.float32), *read.vectors])
+        id, new = documents.put(
+            db, self.collection, file, read.title, read.extraction, read.text_sha256, read.pieces, vectors, read.tables
+        )
+        unread = read.extraction.metadata.get(UNREAD)
+        status: FileStatus = "added" if new else "updated"
+        return FileResult(file.path, status, f"d{id}", len(read.pieces), unread, read.beyond)
 
     def _finish(self, file: File, result: FileResult) -> None:
         self.results[file.path] = result

@@ -233,7 +233,29 @@ def test_the_old_embedder_answers_until_the_new_one_has_embedded_every_document(
     new.close()
 
 
-def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(tmp_path: Path, files: Path) -> None:
+def test_documents_are_embedded_in_no_small_batches_and_stored_before_they_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.ingest._BATCH", 5)
+    many(tmp_path)
+    embedder, sizes = FakeEmbedder(), list[int]()
+    encode = embedder.encode
+    embedder.encode = lambda texts: (sizes.append(len(texts)), encode(texts))[1]  # type: ignore[method-assign]  # a spy
+    library = opened(tmp_path, embedder)
+
+    def check(progress: Progress) -> None:
+        assert len(library.documents()) >= progress.files_done
+
+    found = ingest(library, [tmp_path / "files"], progress=check)
+    passages = sum(result.chunks for result in found)
+    assert len(found) == 12 and sum(sizes) == passages and min(sizes[:-1]) >= 5 and len(sizes) < passages / 4
+    library.close()
+
+
+def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.ingest._BATCH", 1)
     library = opened(tmp_path)
 
     def stop(progress: Progress) -> None:
