@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal
 from textual.dom import DOMNode
 from textual.events import Event, Key
 from textual.filter import LineFilter
@@ -39,6 +38,7 @@ from tui.rows import answer_row
 from tui.state import State, Talk, Undo
 from tui.themes import THEMES
 from tui.turns import TurnRun
+from tui.widgets.bare import BareHorizontal, BareScreen
 from tui.widgets.composer import Composer
 from tui.widgets.conversation import Conversation
 from tui.widgets.side import SidePane, binding_ids
@@ -98,9 +98,12 @@ class LociChat(ChatActions):
             self.theme = theme
         self.set_keymap(self.keys)
 
+    def get_default_screen(self) -> BareScreen:
+        return BareScreen(id="_default")
+
     def compose(self) -> ComposeResult:
         yield TopLine()
-        with Horizontal(id="body"):
+        with BareHorizontal(id="body"):
             yield Conversation()
             yield SidePane()
         yield Composer()

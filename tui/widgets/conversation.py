@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.rows import LibraryRow, TurnMark, TurnRow
+from tui.widgets.bare import BareScroll
 from tui.widgets.notice import Notice, Tone
 from tui.widgets.turn import TurnView
 from tui.words import count
@@ -21,7 +21,7 @@ MOST = 8
 so that 25 of them make a streaming answer three times as dear as five."""
 
 
-class Conversation(VerticalScroll):
+class Conversation(BareScroll):
     """Stays at the end while text streams in, unless the user scrolled up."""
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from contextlib import suppress
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 from textual.css.query import NoMatches
 from textual.widgets import Collapsible, Markdown, Static
@@ -14,13 +13,14 @@ from tui.mathematics import readable
 from tui.messages import CitationChosen
 from tui.rows import AnswerRow, TurnMark, TurnRow
 from tui.turns import Ending
+from tui.widgets.bare import BareMarkdown, BareVertical
 from tui.widgets.sources import Sources
 from tui.words import STAGE_WORDS, clipped, count, marked
 
 STOPPED = "Stopped. What came before is kept."
 
 
-class TurnView(Vertical):
+class TurnView(BareVertical):
     """Built empty for a live turn, or from a `TurnRow`; the chat calls it as the turn goes on.
 
     A chat or session that is left takes the turn's parts away while a call waits for one of them: each call then ends
@@ -46,7 +46,7 @@ class TurnView(Vertical):
         yield Static(Content(self.question), classes="question")
         if self._stored is None:
             yield Static("", classes="stage")
-        yield Markdown(classes="answer", open_links=False)
+        yield BareMarkdown(classes="answer", open_links=False)
 
     async def on_mount(self) -> None:
         self.show_mark(self.mark)
