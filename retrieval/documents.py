@@ -18,6 +18,7 @@ from retrieval.errors import LibraryChanged
 from retrieval.fulltext import fts_text
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.extraction import Extraction, Span, locate
+from retrieval.scans import UNREAD_BY
 from retrieval.schema import chunks, documents, epochs, extractions, meta, spans
 from retrieval.tables.grid import VERSION as TABLES_VERSION
 from retrieval.tables.grid import Table
@@ -33,6 +34,7 @@ _FIND = (
     select(
         *(documents.c[name] for name in ("id", "path", "bytes", "mtime_ns", "file_sha256", "chunker")),
         extractions.c.reader,
+        func.json_extract(documents.c.metadata, f"$.{UNREAD_BY}").label(UNREAD_BY),
     )
     .join(extractions, extractions.c.document == documents.c.id)
     .where(documents.c.collection == bindparam("collection"), documents.c.path.in_(bindparam("paths", expanding=True)))
@@ -102,7 +104,8 @@ def generation_of(db: Connection) -> int:
 
 
 def find(db: Connection, collection: str, path: str) -> Row[*tuple[Any, ...]] | None:
-    """Id, path, bytes, mtime_ns, file_sha256, reader and chunker of the document at `path`."""
+    """Id, path, bytes, mtime_ns, file_sha256, reader and chunker of the document at `path`, and by which OCR pages of
+    it stayed unread."""
     return find_all(db, collection, [path]).get(path)
 
 

@@ -55,6 +55,12 @@ class UnsupportedType(UnreadableDocument):
     title = "Unsupported type"
 
 
+class NoText(UnsupportedType):
+    """A picture in which nothing is written; it is skipped."""
+
+    title = "The picture holds no text"
+
+
 class OcrMissing(UnsupportedType):
     """A picture would have to be recognised, and tesseract or its language is not installed; it is skipped."""
 

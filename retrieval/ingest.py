@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,19 +14,18 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, select, update
 
 from retrieval import documents
-from retrieval.chunker import VERSION as CHUNKER_VERSION
 from retrieval.chunker import Chunk, chunk
 from retrieval.digest import sha256_of
 from retrieval.documents import File
-from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.errors import NoText, RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.foreign import beyond
 from retrieval.library import Library
-from retrieval.readers import VERSION as READER_VERSION
-from retrieval.readers import Extraction, Limits, ReaderPool, supported
+from retrieval.readers import Extraction, Limits, ReaderPool, is_picture, supported
 from retrieval.scans import UNREAD
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
 from retrieval.tables.grid import Table, tables_of
+from retrieval.unchanged import Recognition, file_of, is_current, is_read
 from retrieval.walk import walk
 
 FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipped", "failed"]
@@ -92,10 +90,11 @@ def estimate(library: Library, paths: Sequence[Path], collection: str = "main") 
     :raises NoSuchPath: one of `paths` does not exist.
     """
     readable = (path for path in walk(paths) if supported(path) and _is_text(str(path)))
-    files = [file for path in readable if (file := _stat(path)) is not None]
+    files = [file for path in readable if (file := file_of(path)) is not None]
     with reading(library.engine) as db:
         known = documents.find_all(db, collection, [file.path for file in files])
-    changed = [file for file in files if not _is_current(known.get(file.path), file)]
+    ocr = Recognition(library.settings.ocr_languages)
+    changed = [file for file in files if not is_current(known.get(file.path), file, ocr)]
     size = sum(file.bytes for file in changed)
     chunks = sum(1 + file.bytes // _bytes_per_chunk(file.path) for file in changed)
     return Estimate(len(changed), size, chunks, chunks / _CHUNKS_PER_SECOND)
@@ -150,6 +149,7 @@ class _Run:
         self.results: dict[str, FileResult] = {}
         self.order: dict[str, int] = {}
         self._progress = progress
+        self._ocr = Recognition(library.settings.ocr_languages)
         self._changed: dict[str, File] = {}
         self._started = time.monotonic()
         self._chunks = 0
@@ -169,12 +169,12 @@ class _Run:
             if not path.is_dir() and not supported(path):
                 self._skip(path, name)
                 continue
-            file = _stat(path)
+            file = file_of(path)
             if file is None:
                 self._changed[name] = File(name, 0, 0, "")
                 continue
             row = known.get(name)
-            if _is_current(row, file):
+            if is_current(row, file, self._ocr):
                 self.results[name] = FileResult(name, "unchanged", f"d{row.id}" if row else None)
                 continue
             # Nor is what is too large to be read hashed: the reader says so, as it says why one cannot be opened.
@@ -183,8 +183,9 @@ class _Run:
             if not file.sha256:
                 self._changed[name] = file
                 continue
-            versions = row is not None and (row.reader, row.chunker) == (READER_VERSION, CHUNKER_VERSION)
-            if row is not None and versions and row.file_sha256 == file.sha256:
+            if is_picture(path) and self._found_nothing(file):
+                self.results[name] = FileResult(name, "skipped", reason=f"{name}: it is a picture without text.")
+            elif row is not None and is_read(row, self._ocr) and row.file_sha256 == file.sha256:
                 with writing(self.library.engine) as db:
                     touched = update(documents_table).where(documents_table.c.id == row.id)
                     db.execute(touched.values(mtime_ns=file.mtime_ns))
@@ -205,6 +206,9 @@ class _Run:
                 file = self._changed[str(path)]
                 if isinstance(outcome, RetrievalError):
                     status: FileStatus = "skipped" if isinstance(outcome, UnsupportedType) else "failed"
+                    if isinstance(outcome, NoText) and file.sha256:
+                        with writing(self.library.engine) as db:
+                            self._ocr.found_nothing(db, file.sha256)
                     self._finish(file, FileResult(file.path, status, reason=str(outcome)))
                     continue
                 try:
@@ -232,6 +236,10 @@ class _Run:
 
     def _skip(self, path: Path, name: str) -> None:
         self.results[name] = FileResult(name, "skipped", reason=f"No reader knows {path.suffix or 'such'} files.")
+
+    def _found_nothing(self, file: File) -> bool:
+        with reading(self.library.engine) as db:
+            return self._ocr.finds_nothing(db, file.sha256)
 
     def _moved_here(self, file: File) -> bool:
         """Take over a document with this content whose own file is gone."""
@@ -290,7 +298,7 @@ class _Run:
 
     def _store(self, db: Connection, row: Row[*tuple[Any, ...]] | None, read: _Read) -> FileResult:
         file = read.file
-        if _is_current(row, file) and row is not None and row.file_sha256 == file.sha256:
+        if is_current(row, file, self._ocr) and row is not None and row.file_sha256 == file.sha256:
             return FileResult(file.path, "unchanged", f"d{row.id}")  # another process was faster
         vectors = np.concatenate([np.zeros((0, self.library.embedder.dimension), np.float32), *read.vectors])
         id, new = documents.put(
@@ -321,28 +329,6 @@ class _Run:
                 path=path,
             )
         )
-
-
-def _stat(path: Path) -> File | None:
-    """The file without its hash; None if it cannot be looked at or is none: a pipe or a device may never end."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    name = os.path.abspath(path)  # noqa: PTH100  links are kept as named
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return File(name, found.st_size, found.st_mtime_ns, "")
-
-
-def _is_current(row: Row[*tuple[Any, ...]] | None, file: File) -> bool:
-    """Size and time as stored, and read and cut as this version would."""
-    return row is not None and (row.bytes, row.mtime_ns, row.reader, row.chunker) == (
-        file.bytes,
-        file.mtime_ns,
-        READER_VERSION,
-        CHUNKER_VERSION,
-    )
 
 
 def _is_text(name: str) -> bool:

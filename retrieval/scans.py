@@ -2,12 +2,13 @@
 
 ocr: page 1: 96%, page 3: 51%      how certain the recognition was of each
 unread: pages 4-9: ...             scans that were not read, and why
+unread_by: no tesseract            the OCR that could not read them, where another may
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
-OCR, UNREAD = "ocr", "unread"
+OCR, UNREAD, UNREAD_BY = "ocr", "unread", "unread_by"
 UNSURE = 0.75
 """Certainty below which a reader is told: print of usual quality is recognised with .9 and more, a bad copy with .6."""
 _PAGE = re.compile(r"page (\d+): (\d+)%")

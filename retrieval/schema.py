@@ -102,4 +102,7 @@ epochs = Table(
 )
 """One row per change of content. The random token tells an epoch from its namesake after a restored backup."""
 
+textless = Table("textless", metadata, Column("file_sha256", Text, primary_key=True), Column("by", Text))
+"""Pictures without text; `by` is the reader and the OCR that found none."""
+
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text))

@@ -2,7 +2,7 @@
 
 from retrieval.readers.extraction import VERSION, Extraction, Span, locate
 from retrieval.readers.page import PageAsked, PagePicture
-from retrieval.readers.registry import read, supported
+from retrieval.readers.registry import is_picture, read, supported
 from retrieval.readers.worker import Limits, ReaderPool
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "PagePicture",
     "ReaderPool",
     "Span",
+    "is_picture",
     "locate",
     "read",
     "supported",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from retrieval.errors import UnsupportedType
+from retrieval.errors import NoText
 from retrieval.readers.extraction import Builder, Extraction
 from retrieval.readers.ocr import Scans
 from retrieval.scans import OCR, told
@@ -15,11 +15,11 @@ def read_image(path: Path, scans: Scans) -> Extraction:
 
     :raises OcrMissing: there is no tesseract.
     :raises UnreadableDocument: it is broken, or takes too long.
-    :raises UnsupportedType: it holds no text.
+    :raises NoText: it holds no text.
     """
     pages = scans.recognise(path)
     if not pages:
-        raise UnsupportedType("It is a picture without text.")
+        raise NoText("It is a picture without text.")
     builder = Builder()
     for page in pages:
         builder.page = page.number

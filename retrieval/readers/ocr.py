@@ -52,6 +52,7 @@ class Scans:
     begun: Callable[[], None] = lambda: None
     """Called before the first picture, since a file with scans takes longer than others."""
     _deadline: float | None = field(default=None, init=False)
+    _looked_for: str = field(default="", init=False)
 
     def recognise(self, picture: Path | bytes) -> list[Recognised]:
         """The pages of a picture (a TIFF may have several), without those that hold no text.
@@ -60,14 +61,14 @@ class Scans:
         :raises UnreadableDocument: tesseract cannot read it, or not within the time that is left.
         """
         if self._deadline is None:
-            self.languages = self.languages or _usual(_installed())
+            self._looked_for = self.languages or _usual(_known_languages())
             self.begun()
             self._deadline = time.monotonic() + self.seconds
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise UnreadableDocument(f"Recognising its text took longer than {self.seconds:g} s.", _MORE_TIME)
         allowed = left if isinstance(picture, Path) else min(left, _PAGE_SECONDS)
-        return list(_pages(_tesseract(picture, self.languages, allowed)))
+        return list(_pages(_tesseract(picture, self._looked_for, allowed)))
 
 
 _MORE_TIME = "Set retrieval.ocr_seconds higher."
@@ -86,7 +87,17 @@ def install_hint(*languages: str) -> str:
     return f"Install it: `sudo apt install {' '.join(names)}`."
 
 
-def _installed() -> list[str]:
+def installed(languages: str) -> str:
+    """In words what would recognise pictures now, where `languages` are set: another program may find what this one
+    does not."""
+    try:
+        version = _run(["--version"], None, _LIST_SECONDS).decode("utf-8", "replace").split("\n")[0].strip()
+        return f"{version} with {' '.join(_known_languages())}, set: {languages or 'none'}"
+    except UnreadableDocument:
+        return "no tesseract"
+
+
+def _known_languages() -> list[str]:
     """The languages that the installed tesseract knows."""
     lines = _run(["--list-langs"], None, _LIST_SECONDS).decode("utf-8", "replace").split("\n")[1:]
     found = sorted(name for line in lines if (name := line.strip()) and name not in ("osd", "equ"))

@@ -10,11 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import UnreadableDocument
+from retrieval.errors import OcrMissing, UnreadableDocument
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.ocr import Scans
+from retrieval.readers.ocr import Scans, installed
 from retrieval.readers.pdf_scans import recognise_pages
-from retrieval.scans import OCR, UNREAD, listed, told
+from retrieval.scans import OCR, UNREAD, UNREAD_BY, listed, told
 
 _BULLET = re.compile(r"\s*([•‣▪◦●○■–—*·-]\s|\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s|\[\d+\])")
 _HYPHEN = "\ufffe"
@@ -94,6 +94,7 @@ def _read(document: Any, scans: Scans) -> Extraction:
         "created": metadata.get("CreationDate", ""),
         OCR: told({index + 1: page.certainty for index, page in recognised.items()}),
         UNREAD: f"{listed([index + 1 for index in unread])} not read: {next(iter(unread.values()))}" if unread else "",
+        UNREAD_BY: installed(scans.languages) if OcrMissing in map(type, unread.values()) else "",
     }
     return builder.build("application/pdf", title=_title(metadata.get("Title", "")), pages=count)
 

@@ -66,6 +66,11 @@ def supported(path: Path) -> bool:
     return _reader_name(path) is not None
 
 
+def is_picture(path: Path) -> bool:
+    """Whether all that the file can hold is what OCR recognises."""
+    return _BY_SUFFIX.get(path.suffix.lower()) == "image.read_image"
+
+
 def read(path: Path, scans: Scans | None = None) -> Extraction:
     """Read a file in this process, without limits on time or memory; `ReaderPool` sets those.
 

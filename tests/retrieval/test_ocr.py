@@ -16,7 +16,7 @@ from reportlab.pdfgen.canvas import Canvas
 from app.passages import passage_json
 from app.places import place
 from retrieval.errors import OcrMissing, UnreadableDocument, UnsupportedType
-from retrieval.ingest import ingest
+from retrieval.ingest import estimate, ingest
 from retrieval.library import Library
 from retrieval.readers import Limits, ReaderPool, locate
 from retrieval.readers.ocr import Scans
@@ -226,6 +226,55 @@ def test_without_tesseract_each_file_is_named_with_the_command(tmp_path: Path, m
     assert (found["mixed.pdf"].reason or "").startswith("page 2 not read: It is a picture")
     with pytest.raises(OcrMissing):
         read(tmp_path / "files/fee.png")
+
+
+def test_a_picture_without_text_is_recognised_once_for_each_tesseract(tmp_path: Path, tool: Tool) -> None:
+    (tmp_path / "files").mkdir()
+    picture(tmp_path / "files")
+    calls = tmp_path / "calls"
+    counted = f'case "$1" in --version) echo {{}};; *) echo x >> {calls};; esac'
+    tool(counted.format("tesseract 5.3.0"))
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+
+    def told() -> tuple[str, str | None, int]:
+        [one] = ingest(library, [tmp_path / "files"])
+        return one.status, one.reason, calls.read_text().count("x")
+
+    first = told()
+    assert first[::2] == ("skipped", 1) and (first[1] or "").endswith("fee.png: it is a picture without text.")
+    assert told() == first
+    (tmp_path / "files/fee.png").touch()
+    assert told() == first  # other times, the same picture
+    tool(counted.format("tesseract 5.4.0"))
+    assert told()[2] == 2 and told()[2] == 2
+    drawn(FEE).save(tmp_path / "files/fee.png")
+    assert told()[2] == 3
+    library.close()
+
+
+def test_pages_that_were_left_unread_are_read_once_tesseract_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool
+) -> None:
+    (tmp_path / "files").mkdir()
+    mixed_pdf(tmp_path / "files/mixed.pdf", picture(tmp_path))
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+
+    def told() -> tuple[str, bool]:
+        would = estimate(library, [tmp_path / "files"]).files
+        [one] = ingest(library, [tmp_path / "files"])
+        assert would == (one.status != "unchanged")
+        return one.status, one.reason is not None
+
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert [told(), told()] == [("added", True), ("unchanged", False)]
+    tool(words(90, "Twelve", "crowns"))
+    assert [told(), told()] == [("updated", False), ("unchanged", False)]
+    assert "Twelve crowns" in library.text(library.documents()[0].id)
+    with monkeypatch.context() as without:  # what was read stays
+        without.setenv("PATH", str(tmp_path))
+        assert told() == ("unchanged", False)
+    library.close()
 
 
 def test_page_numbers_are_told_in_runs() -> None:
