@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class AssistantSettings(BaseModel):
     """How a question is answered: what is read, how long that may take, and when to refuse."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     passages: int = Field(default=8, ge=1, le=100)
     """Passages taken from the library for one question."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ChatSettings(BaseModel):
     """The chat in the terminal: its colours and its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     theme: str = "textual-dark"
     """Colours by name, as `/theme` in the chat lists them: `textual-light`, `high-contrast`, `colour-blind`,

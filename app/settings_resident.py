@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ResidentSettings(BaseModel):
     """The process that holds model and embedder between commands, one per profile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
     """Whether commands that need the model or the embedder have them from the resident, which the first of them starts.

@@ -13,7 +13,7 @@ _Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+$")]
 class ServeSettings(BaseModel):
     """The assistant for other front ends: where it listens, and who may ask."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = "127.0.0.1"
     """Address to listen at. Another than the loopback's lets other machines in: put a proxy with TLS before it."""

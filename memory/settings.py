@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class MemorySettings(BaseModel):
     """What is kept about the user, and when it is brought back."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     enabled: bool = True
     """Recall and store memories at all."""

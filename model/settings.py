@@ -28,7 +28,7 @@ _NOT_TORCH = frozenset(
 class ModelSettings(BaseModel):
     """Which model answers and how it is run."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     reference: str = "embedded"
     """`embedded`, a folder of safetensors, a .gguf file, `hf:ORG/NAME[:QUANT]`, or `http(s)://host/v1#name`."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class RetrievalSettings(BaseModel):
     """Documents and search."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedder: str = "embedded"
     """The embedder: `embedded` (all-MiniLM-L6-v2), a sentence-transformers folder, or a downloaded model's name."""

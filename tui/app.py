@@ -7,6 +7,7 @@ usable.
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
@@ -129,6 +130,7 @@ class LociChat(ChatActions):
             self.set_interval(0.5, self._collect)
         self.theme_changed_signal.subscribe(self, lambda theme: self.keep_theme(theme.name))
         self.call_later(self._say_unknown)
+        self.run_worker(partial(import_module, "tui.widgets.answer"), thread=True)  # so that no question waits for it
         self.show_library()
         self.refresh_library()
         self.load_model()

@@ -31,7 +31,11 @@ class Garbage:
         self._settled = False
 
     def begin(self) -> None:
-        """Once the prompt stands; without a collection, which nobody could wait for then."""
+        """Once the prompt stands; without a collection, which nobody could wait for then.
+
+        A program that wants the prompt soon disables the collector before; here it works again.
+        """
+        gc.enable()
         self._thresholds = gc.get_threshold()
         gc.set_threshold(*self._thresholds[:2], NEVER)
         gc.freeze()

@@ -1,5 +1,6 @@
 """`loci chat`: the full-screen chat, or a plain one. The only module that imports `tui`."""
 
+import gc
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,7 @@ def chat(
         elif plain or not has_screen():
             _plain(opened, names, session, incognito=incognito)
         else:
+            gc.disable()  # until the prompt stands (`tui.garbage`): a tenth of the time until then, for nothing found
             _ = opened.key  # asked for, if at all, while there is a terminal to ask in
             from tui.app import LociChat  # Textual, 0.4 s
             from tui.graphics import ask_terminal

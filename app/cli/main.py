@@ -15,6 +15,8 @@ from app.cli.lazy import LazyGroup
 
 # Read when torch is loaded, later: threads that spin while they wait make a busy 2-core machine 10 times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read at pydantic's first model, later: it would look for plugins of its own in all that is installed, 0.02 s.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 app = group(
     """A private assistant with a long memory: your documents, your model, checked citations.

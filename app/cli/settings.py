@@ -28,8 +28,8 @@ def settings(ctx: typer.Context, as_json: AsJson = False) -> None:
     origin = origins(file)
     if as_json:
         rows = [
-            {"key": f"{group}.{name}", "value": value, "from": origin[f"{group}.{name}"], "help": field.description}
-            for group, name, field, value in leaves(values)
+            {"key": f"{group}.{name}", "value": value, "from": origin[f"{group}.{name}"], "help": meant}
+            for group, name, meant, value in leaves(values)
         ]
         print_json({"file": str(file), "exists": file.exists(), "settings": rows})
         return

@@ -107,7 +107,7 @@ def test_every_key_has_a_default_and_a_sentence(tmp_path: Path) -> None:
         value: object = settings
         for part in name.split("."):
             value = getattr(value, part)
-    assert all(field.description for _, _, field, _ in leaves(settings))
+    assert all(meant for _, _, meant, _ in leaves(settings))
 
 
 def test_the_text_of_the_settings_is_a_file_that_gives_them(tmp_path: Path) -> None:

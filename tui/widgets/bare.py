@@ -15,7 +15,6 @@ from textual.geometry import Region
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Markdown
 
 
 def empty_lines(widget: Widget, crop: Region) -> list[Strip]:
@@ -50,8 +49,4 @@ class BareVertical(Vertical):
 
 
 class BareScroll(VerticalScroll):
-    render_lines = empty_lines
-
-
-class BareMarkdown(Markdown):
     render_lines = empty_lines

@@ -1,21 +1,25 @@
 """One turn of the conversation: question, stage, reasoning, answer, citations, and what to know about the answer."""
 
 from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.css.query import NoMatches
-from textual.widgets import Collapsible, Markdown, Static
-from textual.widgets.markdown import MarkdownStream
+from textual.widgets import Collapsible, Static
 
 from app.answer import Citation, Started
-from tui.mathematics import readable
 from tui.messages import CitationChosen
 from tui.rows import AnswerRow, TurnMark, TurnRow
 from tui.turns import Ending
-from tui.widgets.bare import BareMarkdown, BareVertical
+from tui.widgets.bare import BareVertical
 from tui.widgets.sources import Sources
 from tui.words import STAGE_WORDS, clipped, count, marked
+
+if TYPE_CHECKING:
+    from textual.widgets import Markdown
+
+    from tui.widgets.answer import Answer
 
 STOPPED = "Stopped. What came before is kept."
 
@@ -37,16 +41,17 @@ class TurnView(BareVertical):
         self.streamed = ""
         self._stored = stored
         self._reasoning = ""
-        self._stream: MarkdownStream | None = None
         self._thoughts: tuple[Collapsible, Static] | None = None
         """What folds the reasoning, and what holds its text."""
 
     def compose(self) -> ComposeResult:
         """What every turn has; its other parts are mounted once there is something to say."""
+        from tui.widgets.answer import Answer  # 0.05 s, the first time
+
         yield Static(Content(self.question), classes="question")
         if self._stored is None:
             yield Static("", classes="stage")
-        yield BareMarkdown(classes="answer", open_links=False)
+        yield Answer()
 
     async def on_mount(self) -> None:
         self.show_mark(self.mark)
@@ -56,6 +61,11 @@ class TurnView(BareVertical):
             await self.complete(self._stored.answer)
         else:
             await self.end("cancelled", self._stored.text)
+
+    @property
+    def _answer(self) -> "Answer":
+        """:raises NoMatches: while the turn is taken away"""
+        return cast("Answer", self.query_one(".answer"))
 
     def show_mark(self, mark: TurnMark) -> None:
         """Say which version of its question this is, where there are several."""
@@ -89,9 +99,7 @@ class TurnView(BareVertical):
             if reasoning:
                 self._reason(self._reasoning + reasoning)
             if answer:
-                if self._stream is None:
-                    self._stream = Markdown.get_stream(self.query_one(Markdown))
-                await self._stream.write(answer)
+                await self._answer.write(answer)
 
     async def complete(self, answer: AnswerRow, remembered: tuple[tuple[int, str], ...] = ()) -> None:
         """Show the checked answer in place of what was streamed."""
@@ -113,10 +121,7 @@ class TurnView(BareVertical):
             self._say("remarks", STOPPED if ending == "cancelled" else "")
 
     async def _settle(self, text: str) -> None:
-        if self._stream is not None:
-            await self._stream.stop()
-            self._stream = None
-        await self.query_one(Markdown).update(readable(text))
+        await self._answer.settle(text)
         self._say("stage", "")
 
     def _reason(self, text: str) -> None:
@@ -125,7 +130,7 @@ class TurnView(BareVertical):
         if self._thoughts is None:
             held = Static(Content(text), classes="reasoning")
             self._thoughts = Collapsible(held, title=title, classes="thoughts"), held
-            self.mount(self._thoughts[0], before=self.query_one(Markdown))
+            self.mount(self._thoughts[0], before=self._answer)
         else:
             folded, held = self._thoughts
             folded.title = title
@@ -148,7 +153,7 @@ class TurnView(BareVertical):
         citations = self.answer.citations if self.answer else ()
         return next((citation for citation in citations if citation.n == n), None)
 
-    def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
+    def on_markdown_link_clicked(self, event: "Markdown.LinkClicked") -> None:
         scheme, _, number = event.href.partition(":")
         citation = self.citation(int(number)) if scheme == "cite" and number.isdigit() else None
         if citation is not None:
