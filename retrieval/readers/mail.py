@@ -1,5 +1,5 @@
-"""Mail: EML and Outlook's MSG. Headers first, then the body (plain text over HTML), then the attachments' names, and
-of attached tables (CSV, spreadsheets) the rows."""
+"""Mail: EML and Outlook's MSG. Headers first, then the body (plain text over HTML over RTF), then the names of
+attachments, and of attached tables (CSV, spreadsheets) the rows."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from retrieval.errors import UnreadableDocument, UnsupportedType
+from retrieval.readers.compressed_rtf import decompress
 from retrieval.readers.encoding import decode
 from retrieval.readers.extraction import Builder, Extraction
+from retrieval.readers.rtf import plain_text
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _MAX_BODY = 64 * 2**20
@@ -92,6 +94,8 @@ def _read_msg(ole: Any) -> Extraction:
     body, is_html = _property(ole, "1000"), False
     if not body.strip() and ole.exists("__substg1.0_10130102"):
         body, is_html = decode(_stream(ole, "__substg1.0_10130102"), declared=True), True
+    elif not body.strip() and ole.exists("__substg1.0_10090102"):
+        body = plain_text(decompress(_stream(ole, "__substg1.0_10090102")))
     folders = sorted({entry[0] for entry in ole.listdir() if entry[0].startswith("__attach_version1.0_")})
     attached = [
         (

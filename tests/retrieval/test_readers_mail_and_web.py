@@ -12,6 +12,7 @@ import pytest
 
 from retrieval.errors import UnreadableDocument, UnsupportedType
 from retrieval.readers import Extraction, read
+from retrieval.readers.compressed_rtf import decompress
 
 
 def _load_writer() -> Callable[[dict[str, bytes]], bytes]:
@@ -209,6 +210,39 @@ def test_msg_falls_back_to_html_and_to_old_code_pages(tmp_path: Path) -> None:
     assert "\n\nFrom HTML\n\n" in read(tmp_path / "a.msg").text
     make_msg(tmp_path / "b.msg", {"__substg1.0_1000001E": "Liebe Grüße aus Größenwahn an der Förde".encode("cp1252")})
     assert "Liebe Grüße aus Größenwahn an der Förde" in read(tmp_path / "b.msg").text
+
+
+@pytest.mark.parametrize(
+    ("compressed", "text"),
+    [
+        (
+            "2d0000002b0000004c5a4675f1c5c7a703000a007263706731323542320af32068656c090020627705b06c647d0a800fa0",
+            rb"{\rtf1\ansi\ansicpg1252\pard hello world}" b"\r\n",
+        ),
+        ("1a0000001c0000004c5a4675e2d44b51410004205758595a0d6e7d010eb0", rb"{\rtf1 WXYZWXYZWXYZWXYZWXYZ}"),
+        (b"\x12\0\0\0\6\0\0\0MELA\0\0\0\0{\\rtf}".hex(), rb"{\rtf}"),
+    ],
+)
+def test_compressed_rtf_is_as_in_the_formats_own_examples(compressed: str, text: bytes) -> None:
+    data = bytes.fromhex(compressed)
+    assert decompress(data) == text
+    for cut in range(16, len(data)):
+        assert text.startswith(decompress(data[:cut]))
+
+
+def test_a_msg_body_that_is_only_compressed_rtf_is_read(tmp_path: Path) -> None:
+    rtf = (
+        rb"{\rtf1\ansi\ansicpg1252\fromhtml1{\fonttbl{\f0 A;}}{\*\htmltag64 <p>}"
+        rb"The caf\'e9 is \htmlrtf \b\htmlrtf0 open."
+        rb"\par{\*\htmltag72 </p>}\par Gr\u246?\u223?e.}"
+    )
+    packed = b"".join(b"\0" + rtf[at : at + 8] for at in range(0, len(rtf), 8))  # no run is abbreviated
+    head = struct.pack("<II4sI", len(packed) + 12, len(rtf), b"LZFu", 0)
+    make_msg(tmp_path / "a.msg", {"__substg1.0_10090102": head + packed})
+    assert "\n\nThe café is open.\n\nGröße.\n\nAttachments: plan.pdf" in read(tmp_path / "a.msg").text
+    make_msg(tmp_path / "a.msg", {"__substg1.0_10090102": head.replace(b"LZFu", b"LZMA") + packed})
+    with pytest.raises(UnreadableDocument, match="compressed in an unknown way"):
+        read(tmp_path / "a.msg")
 
 
 def test_other_msg_files_are_skipped_and_broken_ones_refused(tmp_path: Path) -> None:
