@@ -3,8 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 
-_K1 = 1.2
+K1 = 1.2
 """FTS5's own, as is the idf below (sqlite3 fts5_aux.c)."""
+
+
+def idf(frequency: int, rows: int) -> float:
+    """What a term that `frequency` of `rows` passages have tells: the first factor of its BM25."""
+    return max(1e-6, math.log((rows - frequency + 0.5) / (frequency + 0.5)))
 
 
 def best_bm25(frequencies: Iterable[int], rows: int) -> float:
@@ -12,8 +17,7 @@ def best_bm25(frequencies: Iterable[int], rows: int) -> float:
 
     `frequencies` are the document frequencies of the terms, `rows` the size of the collection.
     """
-    idf = (max(1e-6, math.log((rows - n + 0.5) / (n + 0.5))) for n in frequencies)
-    return sum(value * (_K1 + 1) for value in idf)
+    return sum(idf(n, rows) * (K1 + 1) for n in frequencies)
 
 
 def fuse(
