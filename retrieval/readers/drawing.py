@@ -4,6 +4,7 @@ Pixels are RGB, eight bits each, rows from the top. Run in a worker process (`Re
 over files of strangers.
 """
 
+import re
 from ctypes import byref
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ _CONTEXT = (60, 24, 8, 0)
 """Characters before the quote, blanks aside, by which one of its occurrences on the page is told from the others."""
 _LEAST = 12
 """Characters of a quote at least, blanks aside, that must stand on the page where not all of it does."""
+_LABEL = re.compile(r"(?:^|; )[^:;\n]{1,80}: | \| ", re.MULTILINE)
+"""What `retrieval.readers.tables` writes between the cells of a row, and no page has."""
 _BLANK = "\ufffe\u00ad"
 """PDFium's mark for a hyphen at a line's end, and a soft hyphen: the extraction has taken both out."""
 
@@ -122,16 +125,19 @@ def _on_line(line: tuple[float, float, float, float], box: Any) -> bool:
 def _find(page: str, asked: PageAsked) -> tuple[int, int]:
     """Where the quote stands in the page's characters without blanks: start and end; (0, 0) for nowhere.
 
-    A quote that goes on over the page's end stands there with its beginning.
+    Of a table's row the cells are sought, one after the other. A quote that goes on over the page's end stands there
+    with its beginning.
     """
-    quote = "".join(char for char in asked.quote if not _is_blank(char))
-    before = "".join(char for char in asked.before if not _is_blank(char))
+    quote, before = _dense(asked.quote), _dense(asked.before)
     if not quote:
         return 0, 0
     for length in _CONTEXT:
         start = before[len(before) - min(length, len(before)) :]
         if (at := page.find(start + quote)) >= 0:
             return at + len(start), at + len(start) + len(quote)
+    cells = _dense(_LABEL.sub("", asked.quote))
+    if cells and (at := page.find(cells)) >= 0:
+        return at, at + len(cells)
     least, most = 0, len(quote)  # a beginning of `least` characters is there, one of `most` is not
     while most - least > 1:
         middle = (least + most) // 2
@@ -140,6 +146,10 @@ def _find(page: str, asked: PageAsked) -> tuple[int, int]:
         return 0, 0
     at = page.rfind(quote[:least])
     return at, at + least
+
+
+def _dense(text: str) -> str:
+    return "".join(char for char in text if not _is_blank(char))
 
 
 def _fill(mask: NDArray[np.bool_], converter: Any, box: tuple[float, float, float, float]) -> None:

@@ -3,8 +3,7 @@
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from ctypes import byref
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,27 +12,18 @@ from typing import Any
 from retrieval.errors import OcrMissing, UnreadableDocument
 from retrieval.readers.extraction import Builder, Extraction
 from retrieval.readers.ocr import Scans, installed
+from retrieval.readers.pdf_lines import Line, read_lines
+from retrieval.readers.pdf_rules import grids
 from retrieval.readers.pdf_scans import recognise_pages
+from retrieval.readers.pdf_tables import Table, with_tables
+from retrieval.readers.tables import add_plain_table
 from retrieval.scans import OCR, UNREAD, UNREAD_BY, listed, told
 
 _BULLET = re.compile(r"\s*([•‣▪◦●○■–—*·-]\s|\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s|\[\d+\])")
-_HYPHEN = "\ufffe"
-"""PDFium's mark for a hyphen at a line's end, in place of hyphen and line break."""
-_WIDE_GAP = 1.8
-"""A gap inside a line of this many font sizes is a column of a table, not a word space."""
-
+_CAPTION = re.compile(r"(?:table|tab\.|tabelle|tableau|tabla|tabella)\s?\d", re.IGNORECASE)
+"""What stands above a table and begins so is its name."""
 _NO_SIZE = -1.0
 """Of the letters on a page that is a picture."""
-
-
-@dataclass(slots=True)
-class _Line:
-    text: str
-    left: float
-    right: float
-    baseline: float
-    size: float
-    tabular: bool
 
 
 @dataclass(slots=True)
@@ -45,6 +35,7 @@ class _Block:
     lines: int
     gap: bool
     """Whether white space stands above it, wider than between its own lines."""
+    table: Table | None = None
 
 
 def read_pdf(path: Path, scans: Scans) -> Extraction:
@@ -109,7 +100,13 @@ def _add_page(
         if not any(_same_heading(_key(entry[1]), key) for key in keys):
             builder.enter(*entry)
             waiting.remove(entry)
+    caption = ""
     for block, key in zip(blocks, keys, strict=True):
+        if block.table is not None:
+            add_plain_table(builder, block.table.rows, has_header=block.table.named, name=caption)
+            caption = ""
+            continue
+        caption = block.text if _CAPTION.match(block.text) else ""
         separator = "\n\n" if block.gap else "\n"
         match = next((entry for entry in waiting if _same_heading(_key(entry[1]), key)), None)
         if match:
@@ -133,70 +130,22 @@ def _page_blocks(document: Any, index: int) -> list[_Block] | None:
     except pypdfium2.PdfiumError:
         return None
     try:
-        return list(_blocks(_lines(text_page)))
+        return list(_blocks(with_tables(read_lines(text_page), grids(page))))
     finally:
         text_page.close()
         page.close()
 
 
-def _lines(text_page: Any) -> list[_Line]:
-    from pypdfium2 import raw
-
-    handle = text_page.raw
-    lines: list[_Line] = []
-    chars: list[str] = []
-    first = last = -1
-    tabular = pending = False
-    box, size_box = raw.FS_RECTF(), raw.FS_RECTF()
-
-    def bounds(index: int, target: Any) -> Any:
-        raw.FPDFText_GetLooseCharBox(handle, index, byref(target))
-        return target
-
-    def close() -> None:
-        nonlocal chars, first, last, tabular, pending
-        text = _joined("".join(chars))
-        if text and first >= 0:
-            start, end = bounds(first, box), bounds(last, size_box)
-            size = raw.FPDFText_GetFontSize(handle, first)
-            height = abs(start.top - start.bottom)
-            # Fonts scaled by the text matrix report size 1; their boxes tell the truth.
-            size = round(size if size > 1.5 else height, 1)
-            lines.append(_Line(text, start.left, max(end.right, start.right), start.bottom, size, tabular))
-        chars, first, last, tabular, pending = [], -1, -1, False, False
-
-    for index in range(text_page.count_chars()):
-        code = raw.FPDFText_GetUnicode(handle, index)
-        if code in (10, 13):
-            close()
-            continue
-        if code == 0:
-            continue
-        char = chr(code)
-        if char.isspace():
-            pending = last >= 0
-            chars.append(" ")
-            continue
-        if pending and not tabular:
-            gap = bounds(index, box).left - bounds(last, size_box).right
-            tabular = gap > _WIDE_GAP * max(abs(box.top - box.bottom), 1.0)
-        pending = False
-        first = index if first < 0 else first
-        last = index
-        chars.append(char)
-    close()
-    return lines
+def _blocks(parts: Iterable[Sequence[Line] | Table]) -> Iterator[_Block]:
+    for part in parts:
+        if isinstance(part, Table):
+            text = "\n".join(" ".join(cell for cell in row if cell) for row in part.rows)
+            yield _Block(text, part.size, len(part.rows), True, part)
+        else:
+            yield from _of_lines(part)
 
 
-def _joined(text: str) -> str:
-    """A line's text: surrogate pairs joined, soft line-end hyphens taken out."""
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = re.sub(f"(?<=[^\\W\\d_]){_HYPHEN}(?=[^\\W\\d_])", "", text).replace(_HYPHEN, "-")
-    return " ".join(text.split())
-
-
-def _blocks(lines: Sequence[_Line]) -> Iterator[_Block]:
+def _of_lines(lines: Sequence[Line]) -> Iterator[_Block]:
     """Join the lines of each paragraph: a line goes on where the next one's first word did not fit behind it."""
     start = 0
     for end in range(1, len(lines) + 1):
@@ -206,7 +155,7 @@ def _blocks(lines: Sequence[_Line]) -> Iterator[_Block]:
         start = end
 
 
-def _same_column(above: _Line, below: _Line) -> bool:
+def _same_column(above: Line, below: Line) -> bool:
     drop = above.baseline - below.baseline
     return (
         abs(above.size - below.size) <= 0.12 * above.size
@@ -216,7 +165,7 @@ def _same_column(above: _Line, below: _Line) -> bool:
     )
 
 
-def _paragraphs(lines: Sequence[_Line]) -> Iterator[_Block]:
+def _paragraphs(lines: Sequence[Line]) -> Iterator[_Block]:
     right = max(line.right for line in lines)
     drops = [above.baseline - below.baseline for above, below in pairwise(lines)]
     usual = statistics.median_low(drops) if drops else 0.0
@@ -230,7 +179,7 @@ def _paragraphs(lines: Sequence[_Line]) -> Iterator[_Block]:
         start = index
 
 
-def _goes_on(above: _Line, below: _Line, right: float, gap: bool) -> bool:
+def _goes_on(above: Line, below: Line, right: float, gap: bool) -> bool:
     if gap or above.tabular or below.tabular or _BULLET.match(below.text):
         return False
     if below.left > above.left + 0.8 * above.size and not _BULLET.match(above.text):

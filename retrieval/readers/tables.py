@@ -53,7 +53,7 @@ def header_index(rows: Sequence[Sequence[str]]) -> int | None:
         return None
     head = rows[:_HEADER_WITHIN]
     width = max(sum(1 for cell in row if cell.strip()) for row in rows[:50])
-    values = next((index for index, row in enumerate(head) if _holds_value(row)), None)
+    values = next((index for index, row in enumerate(head) if holds_value(row)), None)
     best, most = None, max(2, math.ceil(0.6 * width)) - 1
     for index, row in enumerate(head[:values] if values is not None else head[:1]):
         labels = [cell.strip() for cell in row if cell.strip()]
@@ -62,7 +62,7 @@ def header_index(rows: Sequence[Sequence[str]]) -> int | None:
     return best if best is not None and best + 1 < len(rows) else None
 
 
-def _holds_value(row: Sequence[str]) -> bool:
+def holds_value(row: Sequence[str]) -> bool:
     """Whether a row holds a number, date or address; years behind a label are a header's (Region, 2024, 2025)."""
     cells = [cell.strip() for cell in row if cell.strip()]
     found = [cell for cell in cells if _VALUE.match(cell)]

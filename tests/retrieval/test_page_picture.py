@@ -82,6 +82,12 @@ def test_of_a_quote_that_goes_on_overleaf_its_beginning_is_marked_and_of_strange
         assert strange.marked is None and marked_lines(strange) == set()
 
 
+def test_of_a_row_of_a_table_the_cells_are_marked(tmp_path: Path) -> None:
+    file = make_pdf(tmp_path / "a.pdf")
+    row = "Thing: The crane; State: is old."  # as its row would be read, were the line one of a table
+    assert marked_lines(draw_page(file, PageAsked(1, 600, row))) == {2}
+
+
 def test_margins_are_cut_off(tmp_path: Path) -> None:
     whole = pixels(draw_page(make_pdf(tmp_path / "a.pdf"), PageAsked(1, 600)))
     ink = np.flatnonzero((whole < 128).any(axis=(0, 2)))
