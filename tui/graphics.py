@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,9 @@ _SIXEL = b"4"
 """Among the features of a device."""
 _SILENT = frozenset({"", "dumb", "linux"})
 """Values of TERM of terminals that draw nothing, and would show the questions."""
-_PATIENCE = 1.0
-"""Seconds for the answer, which takes as long as the network between a terminal and this machine."""
+_PATIENCE = 0.4
+"""Seconds for the answer, which takes as long as the network between a terminal and this machine; nearly all of it goes
+by while the chat is imported. What answers later gets no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,11 @@ class Graphics:
     """Width and height of a character, in pixels."""
 
 
-def ask_terminal() -> tuple[Graphics | None, str]:
-    """What the terminal on stdin and stderr can draw, and what its user has typed meanwhile."""
+def ask_terminal(meanwhile: Callable[[], object] = lambda: None) -> tuple[Graphics | None, str]:
+    """What the terminal on stdin and stderr can draw, and what its user has typed until then.
+
+    The answer is waited for once `meanwhile` is done.
+    """
     if os.environ.get("TERM", "") in _SILENT:
         return None, ""
     keys, screen = sys.stdin.fileno(), sys.stderr.fileno()
@@ -51,7 +56,9 @@ def ask_terminal() -> tuple[Graphics | None, str]:
         return None, ""
     try:
         os.write(screen, (_ASK_KITTY + _ASK_CELL + _ASK_DEVICE).encode())
-        answer = _read_answer(keys)
+        latest = time.monotonic() + _PATIENCE
+        meanwhile()
+        answer = _read_answer(keys, latest)
     finally:
         termios.tcsetattr(keys, termios.TCSANOW, before)
     return graphics_of(answer, cell_size()), typed_in(answer)
@@ -88,12 +95,11 @@ def cell_size() -> tuple[int, int] | None:
     return (width // columns, height // lines) if lines and columns and width and height else None
 
 
-def _read_answer(keys: int) -> bytes:
-    answer, end = b"", time.monotonic() + _PATIENCE
-    while not _DEVICE.search(answer) and (left := end - time.monotonic()) > 0:
-        if select.select([keys], [], [], left)[0]:
-            read = os.read(keys, 4096)
-            if not read:
-                break
-            answer += read
+def _read_answer(keys: int, latest: float) -> bytes:
+    answer = b""
+    while not _DEVICE.search(answer) and select.select([keys], [], [], max(latest - time.monotonic(), 0.0))[0]:
+        read = os.read(keys, 4096)
+        if not read:
+            break
+        answer += read
     return answer

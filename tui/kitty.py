@@ -41,6 +41,7 @@ class Placed:
     columns: int
     rows: int
     sent: str
+    """What gives the terminal the picture, under its number; it keeps it until it is told to forget."""
 
     def paint(self, x: int, y: int, top: int, lines: int) -> str:
         """What draws `lines` of its rows from `top` on at a place on the screen, from 0; the cursor stays."""
@@ -49,7 +50,7 @@ class Placed:
             f"\x1b[{y + line + 1};{x + 1}H{_PLACEHOLDER}{MARKS[top + line]}{MARKS[0]}{rest}"
             for line in range(min(lines, self.rows - top))
         )
-        return f"\x1b7{self.sent}\x1b[0;38;5;{NUMBER}m{rows}\x1b[0m\x1b8"
+        return f"\x1b7\x1b[0;38;5;{NUMBER}m{rows}\x1b[0m\x1b8"
 
     def forget(self) -> str:
         """Take the picture out of the terminal's memory."""

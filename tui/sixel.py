@@ -26,6 +26,8 @@ class Sixels:
     cell: tuple[int, int]
     palette: str
     bands: tuple[str, ...]
+    sent: str = ""
+    """Nothing before it is painted: it is sent whole with each painting, since no terminal keeps it."""
 
     def paint(self, x: int, y: int, top: int, lines: int) -> str:
         """What draws `lines` of its rows from `top` on at a place on the screen, from 0; the cursor stays."""

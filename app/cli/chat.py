@@ -3,6 +3,7 @@
 import gc
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,12 +50,13 @@ def chat(
         else:
             gc.disable()  # until the prompt stands (`tui.garbage`): a tenth of the time until then, for nothing found
             _ = opened.key  # asked for, if at all, while there is a terminal to ask in
-            from tui.app import LociChat  # Textual, 0.4 s
             from tui.graphics import ask_terminal
-            from tui.workspace import WorkspaceBackend
 
             look = opened.settings.chat
-            graphics, typed = ask_terminal() if look.pictures else (None, "")
+            graphics, typed = ask_terminal(lambda: import_module("tui.app")) if look.pictures else (None, "")
+            from tui.app import LociChat  # Textual, 0.3 s, while the terminal answers
+            from tui.workspace import WorkspaceBackend
+
             LociChat(
                 WorkspaceBackend(opened),
                 names,

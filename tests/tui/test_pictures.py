@@ -94,7 +94,7 @@ def test_kitty_gets_the_picture_and_a_place_for_each_of_its_rows() -> None:
     picture = page(80, 90)
     encoded = placed(picture, CELL)
     sequence = encoded.paint(4, 7, 1, 2)
-    parts = re.findall(r"\x1b_G([^;\x1b]*);([^\x1b]*)\x1b\\", sequence)
+    parts = re.findall(r"\x1b_G([^;\x1b]*);([^\x1b]*)\x1b\\", encoded.sent)
     assert all(len(data) <= 4096 for _, data in parts) and len(parts) > 1
     assert [control.rpartition("m=")[2] for control, _ in parts] == ["1"] * (len(parts) - 1) + ["0"]
     told = dict(pair.split("=") for pair in parts[0][0].split(","))
@@ -105,7 +105,7 @@ def test_kitty_gets_the_picture_and_a_place_for_each_of_its_rows() -> None:
         ("8", "5", MARKS[1], 11),
         ("9", "5", MARKS[2], 11),
     ]
-    assert f"\x1b[0;38;5;{NUMBER}m" in sequence and len(MARKS) == len(set(MARKS)) == 297
+    assert f"\x1b[0;38;5;{NUMBER}m" in sequence and "\x1b_G" not in sequence and len(MARKS) == len(set(MARKS)) == 297
 
 
 @pytest.fixture
@@ -174,7 +174,27 @@ async def test_a_narrower_pane_gets_a_narrower_picture(backend: FakeBackend, wri
         await until(pilot, lambda: len(backend.drawn) > 1)
         narrow = app.query_one(SourcePane).columns
         assert backend.drawn[-1] == (1, narrow * 10) and backend.drawn[0][1] > narrow * 10
-        await until(pilot, lambda: f"c={narrow}," in written[-1])
+        await until(pilot, lambda: any(f"c={narrow}," in one for one in written))
+
+
+async def test_a_terminal_that_keeps_pictures_gets_each_once(backend: FakeBackend, written: list[str]) -> None:
+    app = LociChat(backend, graphics=Graphics("kitty", CELL))
+
+    def given() -> list[str]:
+        return [one for one in written if one.startswith("\x1b_Ga=T")]
+
+    async with app.run_test(size=WIDE) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: bool(given()))
+        before = len(written)
+        for key in ("f2", "home", "end"):
+            await pilot.press(key)
+        await until(pilot, lambda: len(written) > before)
+        assert len(given()) == 1, "painted again where it was scrolled to"
+        app.app_resume_signal.publish(app)
+        await until(pilot, lambda: len(given()) == 2)
+        await pilot.press("i")
+        await until(pilot, lambda: written[-1].startswith("\x1b_Ga=d,"))
 
 
 async def test_a_page_is_drawn_though_its_source_came_before_the_pane_had_a_width(
@@ -224,6 +244,21 @@ from tui.graphics import ask_terminal
 graphics, typed = ask_terminal()
 LociChat(FakeBackend(), graphics=graphics, typed=typed).run()
 """
+
+
+def test_a_terminal_that_does_not_answer_is_asked_while_other_work_is_done(tmp_path: Path) -> None:
+    program = """
+import time
+from tui.graphics import ask_terminal
+begun = time.monotonic()
+ask_terminal(lambda: time.sleep(0.5))
+print(f"waited {time.monotonic() - begun:.1f}")
+"""
+    chat = Terminal(tmp_path, ("-c", program), environment={"PYTHONPATH": str(ROOT)}, device="")
+    try:
+        chat.sees("waited 0.5")
+    finally:
+        chat.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pseudo-terminals elsewhere tell no pixels")

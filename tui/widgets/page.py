@@ -21,6 +21,11 @@ class Drawn(Protocol):
     @property
     def rows(self) -> int: ...
 
+    @property
+    def sent(self) -> str:
+        """What the terminal is given once, before it is painted."""
+        ...
+
     def paint(self, x: int, y: int, top: int, lines: int) -> str:
         """What draws `lines` of its rows from `top` on at a place on the screen, from 0; the cursor stays."""
         ...
@@ -37,6 +42,10 @@ class PagePicture(Widget):
         super().__init__(id="page")
         self._drawn: Drawn | None = None
         self._waits = False
+        self._sent = False
+
+    def on_mount(self) -> None:
+        self.app.app_resume_signal.subscribe(self, lambda _: self._lost())
 
     @property
     def drawn(self) -> Drawn | None:
@@ -45,7 +54,7 @@ class PagePicture(Widget):
     def show(self, drawn: Drawn | None) -> None:
         if self._drawn is not None:
             self._write(self._drawn.forget())
-        self._drawn = drawn
+        self._drawn, self._sent = drawn, False
         self.refresh(layout=True)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -69,7 +78,15 @@ class PagePicture(Widget):
         seen, drawn = place.visible_region, self._drawn
         # A dialog over it must not be painted over, nor the border of a pane that has become narrower.
         if drawn is not None and seen and seen.width >= drawn.columns and self.app.screen is self.screen:
+            if not self._sent:
+                self._sent = True
+                self._write(drawn.sent)
             self._write(drawn.paint(seen.x, seen.y, seen.y - place.region.y, seen.height))
+
+    def _lost(self) -> None:
+        """The terminal was another program's meanwhile, which may have taken its pictures away."""
+        self._sent = False
+        self.refresh()
 
     def on_unmount(self) -> None:
         if self._drawn is not None:
