@@ -45,7 +45,7 @@ class ChatActions(SessionActions, ModelActions, LibraryActions, PageActions):
 
         self.job("feedback", lambda: self.backend.feedback(answer.turn, verdict, text), noted)
 
-    async def action_remember(self, argument: str = "") -> None:
+    def action_remember(self, argument: str = "") -> None:
         scope = self.state.talk.scope[0]
 
         async def kept(row: MemoryRow) -> None:
@@ -57,8 +57,8 @@ class ChatActions(SessionActions, ModelActions, LibraryActions, PageActions):
 
         self.job("remember", lambda: self.backend.remember(argument, scope), kept)
 
-    async def action_forget(self, argument: str = "") -> None:
-        await self._change_numbered(argument, "forget", "Forgot #{}", "F3 shows it; f there restores it.")
+    def action_forget(self, argument: str = "") -> None:
+        self._change_numbered(argument, "forget", "Forgot #{}", "F3 shows it; f there restores it.")
 
     async def action_why(self, argument: str = "") -> None:
         """`/why 7`, in the conversation; the memory pane has it for the one under the cursor."""
@@ -80,17 +80,17 @@ class ChatActions(SessionActions, ModelActions, LibraryActions, PageActions):
         else:
             await self.say("Memory on", "What you say from here on is recalled and stored again.", "good")
 
-    async def action_pin(self, argument: str = "") -> None:
+    def action_pin(self, argument: str = "") -> None:
         if argument[:1] == "d" and argument[1:].isdigit():
             self.pin_document(argument)
             return
-        await self._change_numbered(argument, "pin", "Pinned #{}", "It will not be forgotten.")
+        self._change_numbered(argument, "pin", "Pinned #{}", "It will not be forgotten.")
 
-    async def _change_numbered(self, argument: str, change: MemoryChange, said: str, more: str) -> None:
+    def _change_numbered(self, argument: str, change: MemoryChange, said: str, more: str) -> None:
         number = argument.removeprefix("#")
         if not number.isdigit():
             if self.query_one(SidePane).showing != "memory":
-                await self.action_memory()
+                self.action_memory()
             return
 
         async def changed() -> None:

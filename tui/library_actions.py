@@ -80,11 +80,11 @@ class LibraryActions(PaneActions):
 
     # --- the pane
 
-    async def action_library(self, argument: str = "") -> None:
+    def action_library(self, argument: str = "") -> None:
         """Ctrl+L opens and closes; `/library WORDS` shows the documents that have these in their names."""
         side = self.query_one(SidePane)
         if side.showing == "library" and not argument:
-            await self.action_close_side()
+            self.action_close_side()
             return
         side.open("library")
         self.query_one(LibraryPane).filter(argument)
@@ -105,7 +105,7 @@ class LibraryActions(PaneActions):
             case "remove":
                 await self._remove(row)
 
-    async def action_remove(self, argument: str = "") -> None:
+    def action_remove(self, argument: str = "") -> None:
         """`/remove d7`, after a question."""
         scope = self.state.talk.scope
 
@@ -161,7 +161,7 @@ class LibraryActions(PaneActions):
             )
             await self.say("Pinned documents are read", f"{kept.tokens:,} tokens, ready for every question.{room}")
 
-    async def action_health(self, argument: str = "") -> None:
+    def action_health(self, argument: str = "") -> None:
         """How the library is, in its pane."""
         self.query_one(SidePane).open("library")
         scope = self.state.talk.scope

@@ -14,9 +14,9 @@ from tui.words import at_home, model_line, model_note
 class ModelActions(PaneActions):
     """The action takes the text after its slash command, if any."""
 
-    async def action_model(self, argument: str = "") -> None:
+    def action_model(self, argument: str = "") -> None:
         if argument:
-            await self._plan(str(Path(argument).expanduser()) if argument.startswith("~") else argument)
+            self._plan(str(Path(argument).expanduser()) if argument.startswith("~") else argument)
             return
 
         def known() -> tuple[ModelRow, list[str]]:
@@ -38,7 +38,7 @@ class ModelActions(PaneActions):
 
         self.job("model", known, told, self._model_failed)
 
-    async def _plan(self, reference: str) -> None:
+    def _plan(self, reference: str) -> None:
         """Say what the other model would take, and ask, before anything is loaded."""
         if self.state.run is not None:
             self.notify("Still answering. Esc stops it.", severity="warning")

@@ -164,7 +164,7 @@ class PaneActions(Jobs):
         """F2 opens, goes to what stands open beside the conversation, and closes; `/source 2` opens that one."""
         side = self.query_one(SidePane)
         if not argument and side.showing == "source" and side.has_pseudo_class("focus-within"):
-            await self.action_close_side()
+            self.action_close_side()
             return
         self.state.beside = True
         number = int(argument) if argument.isdigit() else 0
@@ -190,7 +190,7 @@ class PaneActions(Jobs):
     async def _paged(self, line: int, text: str) -> None:
         await self.leave_terminal(lambda: paged(text, line))
 
-    async def action_viewer(self, argument: str = "") -> None:
+    def action_viewer(self, argument: str = "") -> None:
         citation = self._shown()
         if citation is not None:
             self.job("viewer", lambda: viewed(citation.path), lambda _: None)
@@ -210,9 +210,9 @@ class PaneActions(Jobs):
             await self.show_failure(failure_of(error))
         return None
 
-    async def action_memory(self, argument: str = "") -> None:
+    def action_memory(self, argument: str = "") -> None:
         if self.query_one(SidePane).showing == "memory":
-            await self.action_close_side()
+            self.action_close_side()
             return
         self.query_one(SidePane).open("memory")
         self.refresh_memories()
@@ -229,13 +229,13 @@ class PaneActions(Jobs):
         id = message.id
         self.job("why", lambda: self.backend.why(id), partial(self.query_one(MemoryPane).show_why, id))
 
-    async def action_window(self, argument: str = "") -> None:
+    def action_window(self, argument: str = "") -> None:
         if self.query_one(SidePane).showing == "window":
-            await self.action_close_side()
+            self.action_close_side()
             return
         self.query_one(SidePane).open("window")
 
-    async def action_close_side(self) -> None:
+    def action_close_side(self) -> None:
         side = self.query_one(SidePane)
         if side.showing == "source":
             self.state.beside = False

@@ -19,10 +19,10 @@ from tui.words import at_home
 class SessionActions(TurnActions):
     """Each action takes the text after its slash command, if any."""
 
-    async def action_new_session(self, argument: str = "") -> None:
+    def action_new_session(self, argument: str = "") -> None:
         self._leave_for(Talk(self.state.talk.scope), [])
 
-    async def action_collection(self, argument: str = "") -> None:
+    def action_collection(self, argument: str = "") -> None:
         self._leave_for(Talk(tuple(dict.fromkeys(argument.replace(",", " ").split()))), [])
         self.refresh_library()
 
@@ -35,10 +35,10 @@ class SessionActions(TurnActions):
                 self.backend.delete_session(id)
                 return self.backend.sessions()
 
-            async def deleted(rows: list[SessionRow]) -> None:
+            def deleted(rows: list[SessionRow]) -> None:
                 then(rows)
                 if id == self.state.talk.session:
-                    await self.action_new_session()
+                    self.action_new_session()
 
             self.job("sessions", work, deleted)
 
@@ -51,7 +51,7 @@ class SessionActions(TurnActions):
         talk = Talk((row.scope,), session=row.id, title=row.title)
         self.job("session", lambda: self.backend.turns(row.id), partial(self._opened, talk))
 
-    async def _opened(self, talk: Talk, turns: list[TurnRow]) -> None:
+    def _opened(self, talk: Talk, turns: list[TurnRow]) -> None:
         self._leave_for(talk, turns)
         self.query_one(Composer).past += [turn.question for turn in turns]
         self.refresh_library()
@@ -81,7 +81,7 @@ class SessionActions(TurnActions):
 
         self.job("past", self.backend.past, known)
 
-    async def action_continue(self, argument: str = "") -> None:
+    def action_continue(self, argument: str = "") -> None:
         def wanted() -> SessionRow | None:
             rows = self.backend.sessions()
             return next((row for row in rows if not argument or str(row.id) == argument), None)

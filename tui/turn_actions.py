@@ -71,7 +71,7 @@ class TurnActions(PaneActions):
 
         self.run_worker(draw, group="turn", thread=True, exit_on_error=False)
 
-    async def action_stop(self, argument: str = "") -> None:
+    def action_stop(self, argument: str = "") -> None:
         """The nearest thing under way: an edit, the answer, then the reading of files; else close the pane."""
         if self.state.talk.editing is not None:
             self.stop_editing()
@@ -84,15 +84,15 @@ class TurnActions(PaneActions):
             self.state.adding.stopped = True
             self.state.to_add.clear()
         elif self.query_one(SidePane).showing is not None:
-            await self.action_close_side()
+            self.action_close_side()
         else:
             self.query_one(Conversation).choose(None)
             self.action_to_composer()
 
-    async def action_earlier_turn(self, argument: str = "") -> None:
+    def action_earlier_turn(self, argument: str = "") -> None:
         self.aside(partial(self.query_one(Conversation).step, -1))
 
-    async def action_later_turn(self, argument: str = "") -> None:
+    def action_later_turn(self, argument: str = "") -> None:
         self.aside(partial(self.query_one(Conversation).step, 1))
 
     async def action_edit(self, argument: str = "") -> None:
@@ -180,7 +180,7 @@ class TurnActions(PaneActions):
         past = [text for text in composer.past if not text.startswith("/history")]
         await self.push_screen(HistoryScreen(past, words), taken)
 
-    async def action_attach(self, argument: str = "") -> None:
+    def action_attach(self, argument: str = "") -> None:
         """Ask about a file without taking it into the library."""
         path, talk = Path(argument.strip("'\"")).expanduser(), self.state.talk
 
