@@ -241,6 +241,8 @@ class LociChat(ChatActions):
                 talk.new |= {id for id, _ in event.remembered}
                 self.state.undos += [Undo(f"Forgot #{id} again", ((id, "forget"),)) for id, _ in event.remembered]
                 self.show_answer(answer)
+                if answer.abstained and message.run.while_reading:
+                    await self.say("Files were still being read then", "F7 asks again.")
             case _:
                 pass
 

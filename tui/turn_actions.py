@@ -47,7 +47,8 @@ class TurnActions(PaneActions):
                 store=not talk.off,
                 seed=seed,
                 temperature=heat,
-            )
+            ),
+            while_reading=self.state.adding is not None,
         )
         self.aside(partial(self._begin, talk, run, instead, after))
 

@@ -23,8 +23,10 @@ TITLE_WIDTH = 60
 class TurnRun:
     """One question under way. `stop` may be called from any thread; the rest as each method says."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, while_reading: bool = False) -> None:
+        """`while_reading`: files are being read into the library meanwhile."""
         self.ask = ask
+        self.while_reading = while_reading
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._pending: list[Text] = []

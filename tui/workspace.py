@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from app.answer import Ask, Started, TurnEvent
-from app.errors import TracesLeft
+from app.errors import BadInput, TracesLeft
 from app.loading import LoadMeter
 from app.model_plan import PlanLines, plan_lines
 from memory.types import Memory, Session, Source
@@ -125,6 +125,8 @@ class WorkspaceBackend(LibraryBackend):
         from app.files import private_file
         from app.session_export import export_session, form_of
 
+        if file.exists():
+            raise BadInput(f"{file} exists.", "Give it another name.")
         text = export_session(self._memory, session, form_of(file), upto)
         with private_file(file) as out:
             out.write(text.encode())

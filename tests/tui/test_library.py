@@ -1,15 +1,16 @@
 """Documents in the chat: read in the background, browsed, filtered, looked at, pinned, removed, looked over."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chat_drive import SMALL, WIDE, ask, notices, send, until, words
-from chat_fakes import MODEL, QUOTE, FakeBackend
+from chat_fakes import MODEL, QUOTE, FakeBackend, answer
 from textual.widgets import OptionList
 
+from app.answer import Ask, Completed, Started, TurnEvent
 from tui import library_actions
 from tui.app import LociChat
 from tui.rows import HealthRow
@@ -45,6 +46,25 @@ async def test_files_are_read_one_after_another_while_the_conversation_goes_on_u
         backend.add_gate.set()
         await until(pilot, lambda: "Stopped reading /harbour" in notices(app))
         assert app.state.adding is None and len(backend.added) == 3, "what waited is not read either"
+
+
+async def test_an_answer_that_found_nothing_while_files_were_read_says_so(backend: FakeBackend) -> None:
+    def refused(ask: Ask) -> Iterator[TurnEvent]:
+        yield Started("retrieve")
+        yield Completed(replace(answer(ask), abstained=True, citations=()))
+
+    backend.script, backend.add_gate = refused, threading.Event()
+    app = LociChat(backend)
+    async with app.run_test(size=WIDE) as pilot:
+        await send(pilot, "/add ~/harbour")
+        await until(pilot, lambda: app.state.adding is not None)
+        await ask(pilot)
+        assert "F7 asks again" in notices(app)
+        backend.add_gate.set()
+        await until(pilot, lambda: app.state.adding is None)
+        await send(pilot, "/new")
+        await ask(pilot)
+        assert app.query_one(Conversation).views and "F7" not in notices(app)
 
 
 async def test_the_library_is_browsed_filtered_looked_at_pinned_and_removed(
