@@ -57,7 +57,8 @@ class StatusLine(Horizontal):
         self._show()
 
     def _show(self) -> None:
-        self.query_one("#model-line", Static).update(Content(f"{self._model}{self._held and f' · {self._held}'}"))
+        name, *rest = self._model.split(" · ")  # what it takes comes before what is cut off at 80 columns
+        self.query_one("#model-line", Static).update(Content(" · ".join(filter(None, (name, self._held, *rest)))))
 
     def show_window(self, window: Window | None, rate: float | None) -> None:
         speed = f"{rate:.0f} tok/s · " if rate else ""
