@@ -15,21 +15,18 @@ from memory.cache import RecallCache
 from memory.clock import stamp, utc
 from memory.consolidation import consolidate, unsay
 from memory.dates import find_date
-from memory.ended import GoneSession, purge_session
-from memory.erase import GoneDocument, nowhere, purge, purge_document
+from memory.deletion import DeletionDesk
 from memory.profile import profile
 from memory.reading import Complete, read_turns
 from memory.recall import recall
 from memory.records import Draft
 from memory.retention import forgetting
 from memory.retention.desk import RetentionDesk
-from memory.schema import FTS_TABLES, memories
-from memory.sessions import SessionLog
+from memory.schema import memories
 from memory.settings import MemorySettings
 from memory.transfer import export_store, import_store, parse, without_secrets
-from memory.types import NOTHING, Elsewhere, ImportReport, Kind, Memory, Purged, Recalled, Source, State
+from memory.types import ImportReport, Kind, Memory, Recalled, Source, State
 from retrieval.cipher import Key
-from retrieval.scrub import scrub
 from retrieval.sqlite import open_database, reading, writing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,10 +37,9 @@ _BATCH = 256  # texts embedded at once on import
 Memories = list[Memory]
 Recollection = list[Recalled]
 Problems = list[str]
-Erased = list[Purged]
 
 
-class MemoryStore(SessionLog, RetentionDesk):
+class MemoryStore(DeletionDesk, RetentionDesk):
     """Memories, conversations and feedback of one profile. Safe for several threads and processes.
 
     `embed` turns N texts into [N, D] float32, L2-normalised; `embedder_id` names it, and vectors of another are not
@@ -153,66 +149,6 @@ class MemoryStore(SessionLog, RetentionDesk):
                     replaced = {"state": "archived", "valid_to": stamp(now), "superseded_by": memory_id}
                     records.change(connection, later.id, **replaced)
             return records.get(connection, memory_id)
-
-    def purge(self, *memory_ids: int, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
-        """Really delete memories: rows, earlier wordings, what they superseded, vectors and full text; and their words
-        wherever turns or other memories repeat them, be it in the second person.
-
-        `elsewhere` tells of words that are kept in places this store does not see. `dry_run` deletes nothing and tells
-        what would go.
-        Raises NoSuchMemory, and DatabaseProblem while another process keeps the file from being rewritten.
-        """
-        with writing(self.engine) as connection:
-            for memory_id in memory_ids:
-                records.get(connection, memory_id)
-            purged = purge(connection, memory_ids, elsewhere=elsewhere)
-            if dry_run:
-                connection.rollback()
-        if not dry_run:
-            self.scrub()
-        return purged
-
-    def delete_session(self, session_id: int, *, elsewhere: Elsewhere = nowhere, dry_run: bool = False) -> Purged:
-        """Really delete a session: turns, feedback, its episodes (they are its words), their bytes in the file.
-
-        Facts learned from it stay, without their provenance; `forget` or `purge` them by themselves.
-        Raises NoSuchSession, and DatabaseProblem as `purge` does.
-        """
-        gone = GoneSession(session_id, self.session(session_id).started)
-        with writing(self.engine) as connection:
-            purged = purge_session(connection, gone, elsewhere)
-            if dry_run:
-                connection.rollback()
-        if not dry_run:
-            self.scrub()
-        return purged or NOTHING
-
-    def erase(
-        self,
-        texts: Sequence[str],
-        documents: Sequence[GoneDocument],
-        sessions: Sequence[GoneSession] = (),
-        *,
-        elsewhere: Elsewhere = nowhere,
-        dry_run: bool = False,
-    ) -> Erased:
-        """Delete whatever says one of `texts`, what turns have of deleted `documents`, and `sessions`; may be done
-        again.
-
-        The freed bytes stay in the file until `scrub`. `dry_run` deletes nothing and tells what would go.
-        """
-        with writing(self.engine) as connection:
-            known = connection.execute(sa.select(memories.c.id).where(memories.c.text.in_(texts))).scalars().all()
-            said = [purge(connection, known, texts, elsewhere)] if texts else []
-            ended = [purged for one in sessions if (purged := purge_session(connection, one, elsewhere))]
-            erased = [*said, *(purge_document(connection, one, elsewhere) for one in documents), *ended]
-            if dry_run:
-                connection.rollback()
-            return erased
-
-    def scrub(self) -> None:
-        """Rewrite memory.db without the bytes of what was deleted. Raises DatabaseProblem as `purge` does."""
-        scrub(self.engine, FTS_TABLES)
 
     def why(self, memory_id: int) -> dict[str, Any]:
         """Where a memory came from, in the user's own words, when it was recalled and used, what it replaced, and how

@@ -112,7 +112,7 @@ def describe_reference(reference: str, settings: ModelSettings | None = None) ->
     found = resolve(reference)
     settings = settings if settings is not None else ModelSettings()
     if found.engine == "torch":
-        from model.torch_engine import describe_folder
+        from model.folder_info import describe_folder
 
         return describe_folder(Path(found.target), settings, reference)
     if found.engine == "llama":

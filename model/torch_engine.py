@@ -23,20 +23,18 @@ from model.constraints import compile_constraint
 from model.engine import SESSION, EngineInfo, Event, Prompt, Request, Score
 from model.errors import BadCheckpoint, ModelError, NotEnoughSpace, PromptTooLong, UnsupportedOperation
 from model.files import Progress
+from model.folder_info import describe_folder
 from model.generation import Generation
 from model.layout import choose_layout
 from model.placement import (
     adapter_folder,
     choose_chunk,
-    choose_context,
     choose_device,
     choose_drafts,
     choose_dtype,
     count_parameters,
     end_tokens,
     is_small,
-    read_capabilities,
-    read_card,
 )
 from model.prefix import open_prefix, write_prefix
 from model.runner import Runner
@@ -327,29 +325,3 @@ class TorchEngine:
                 "Shorten the prompt or ask for fewer tokens.",
             )
         return tokens
-
-
-def describe_folder(folder: Path, settings: ModelSettings, reference: str | None = None) -> EngineInfo:
-    """What the engine will be once the checkpoint in `folder` is loaded; reads no weights.
-
-    :raises UnsupportedArchitecture: the engine cannot run it.
-    :raises BadCheckpoint: config.json or a file beside it is unreadable.
-    """
-    config = read_config(folder)
-    device = choose_device(settings.device)
-    total, active = count_parameters(config)
-    computed = str(choose_dtype(settings.dtype, total, device)).removeprefix("torch.")
-    name, adapter = str(read_card(folder).get("name") or folder.resolve().name), adapter_folder(settings)
-    fp8 = "fp8" if device.type == "cuda" else f"fp8 read as {computed}"
-    return EngineInfo(
-        reference=reference if reference is not None else str(folder),
-        name=name if adapter is None else f"{name} with {adapter.resolve().name}",
-        engine="torch",
-        architecture=config.architecture,
-        context=choose_context(settings.context, config),
-        quantization=fp8 if config.fp8_block else computed,
-        devices=(str(device),),
-        capabilities=read_capabilities(folder),
-        total_parameters=total,
-        active_parameters=active,
-    )

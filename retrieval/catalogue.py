@@ -1,9 +1,13 @@
 """Rows of the catalogue: what the library says of a document without its text."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
+from retrieval.errors import NoSuchDocument
 from retrieval.schema import chunks, documents, extractions
 from retrieval.types import DocumentInfo
 
@@ -36,3 +40,26 @@ def document_info(row: Row[Any]) -> DocumentInfo:
         ingested_at=row.ingested_at,
         pinned=bool(row.pinned),
     )
+
+
+def find_document(db: Connection, reference: str) -> DocumentInfo:
+    """The document with this id (`d12`), this path, or a path that ends in it.
+
+    :raises NoSuchDocument: there is none, or more than one.
+    """
+    table = documents.c
+    found: Sequence[Row[Any]] = []
+    if reference[:1] == "d" and reference[1:].isdecimal():
+        found = db.execute(catalogue().where(table.id == int(reference[1:]))).all()
+    if not found:
+        path = os.path.abspath(Path(reference).expanduser())  # noqa: PTH100  links are not followed in paths
+        found = db.execute(catalogue().where(table.path == path)).all()
+    if not found:
+        end = "/" + reference.lstrip("/")
+        found = db.execute(catalogue().where(func.substr(table.path, -len(end)) == end)).all()
+    if len(found) > 1:
+        names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
+        raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")
+    if not found:
+        raise NoSuchDocument(f"No document {reference!r} in the library.", "`loci library list` shows what there is.")
+    return document_info(found[0])

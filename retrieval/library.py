@@ -3,21 +3,18 @@
 Knows no files to read: `retrieval.ingest` brings them.
 """
 
-import json
-import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from retrieval import chunker, documents
 from retrieval.bounds import admitted
-from retrieval.catalogue import catalogue, document_info
+from retrieval.catalogue import catalogue, document_info, find_document
 from retrieval.check import find_problems
 from retrieval.chunk_rows import ChunkRows
 from retrieval.cipher import Key
@@ -25,19 +22,18 @@ from retrieval.documents import as_of, epoch_of
 from retrieval.embedder import Embedder, TokenMatcher, load_embedder
 from retrieval.epoch_build import drop_epochs
 from retrieval.epoch_process import Builder
-from retrieval.errors import EmbedderMismatch, NoSuchDocument
+from retrieval.errors import EmbedderMismatch
 from retrieval.foreign import languages_beyond
 from retrieval.fulltext import fts_terms
 from retrieval.language import pieces_per_word
 from retrieval.outline import sections_of
+from retrieval.position import position_of
 from retrieval.query import Query, read_query
 from retrieval.readers.extraction import VERSION as READER_VERSION
-from retrieval.readers.extraction import Span, locate
 from retrieval.reindex import reindex
 from retrieval.reranker import SecondLook
-from retrieval.scans import certainty_of
 from retrieval.schema import documents as documents_table
-from retrieval.schema import extractions, spans
+from retrieval.schema import extractions
 from retrieval.scrub import scrub
 from retrieval.search import Searcher
 from retrieval.settings import RetrievalSettings
@@ -45,7 +41,7 @@ from retrieval.sqlite import open_database, reading, writing
 from retrieval.tables.grid import Row as TableRow
 from retrieval.tables.renew import bring_up
 from retrieval.tables.store import Listed, listed, rows_of
-from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
+from retrieval.types import DocumentInfo, Passage, Position, Section
 from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -201,25 +197,8 @@ class Library:
 
         :raises NoSuchDocument: there is none, or more than one.
         """
-        table = documents_table.c
         with reading(self.engine) as db:
-            found: Sequence[Row[Any]] = []
-            if reference[:1] == "d" and reference[1:].isdecimal():
-                found = db.execute(catalogue().where(table.id == int(reference[1:]))).all()
-            if not found:
-                path = os.path.abspath(Path(reference).expanduser())  # noqa: PTH100  links are not followed in paths
-                found = db.execute(catalogue().where(table.path == path)).all()
-            if not found:
-                end = "/" + reference.lstrip("/")
-                found = db.execute(catalogue().where(func.substr(table.path, -len(end)) == end)).all()
-        if len(found) > 1:
-            names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
-            raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")
-        if not found:
-            raise NoSuchDocument(
-                f"No document {reference!r} in the library.", "`loci library list` shows what there is."
-            )
-        return document_info(found[0])
+            return find_document(db, reference)
 
     def collections(self) -> list[str]:
         """Names of the collections that hold documents."""
@@ -251,21 +230,8 @@ class Library:
         :raises NoSuchDocument: as in `document`.
         """
         id = self._id(document)
-        touching = select(spans).where(spans.c.document == id, spans.c.start < max(end, start + 1), spans.c.end > start)
-        before = select(spans).where(spans.c.document == id, spans.c.start <= start).order_by(spans.c.start.desc())
         with reading(self.engine) as db:
-            rows = db.execute(touching.order_by(spans.c.start)).all() or db.execute(before.limit(1)).all()
-            head = select(func.substr(extractions.c.text, 1, start)).where(extractions.c.document == id)
-            line = db.execute(head).scalar_one().count("\n") + 1
-            metadata = json.loads(
-                db.execute(select(documents_table.c.metadata).where(documents_table.c.id == id)).scalar_one()
-            )
-        found = [
-            Span(row.start, row.end, row.page, Locator(row.section, row.sheet, row.cells, row.slide), row.kind)
-            for row in rows
-        ]
-        page, locator = locate(found, start, end)
-        return Position(page, line, replace(locator, ocr=certainty_of(metadata, page)))
+            return position_of(db, id, start, end)
 
     def tables(
         self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None

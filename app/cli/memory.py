@@ -29,6 +29,7 @@ from app.cli.door import (
 from app.cli.memory_banks import consolidate, profile
 from app.cli.memory_files import export, import_
 from app.cli.show import figures, memory_json
+from app.cli.show_memory import show_list, show_one
 from app.cli.show_retention import retention_figures
 from app.why import reasons, retention_reasons
 from memory.types import Kind, State
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 app = group("What Loci remembers about you: seen, corrected, forgotten.")
 
 memory_retention.register(app)
-
-_STATES = {"active": "active", "archived": "archived", "tombstone": "forgotten"}
-"""As the commands call them."""
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="Number of the memory.", show_default=False)]
 
@@ -63,7 +61,7 @@ def list_(
     states: tuple[State, ...] = ("active", "archived", "tombstone") if all_states else ("active",)
     with workspace(ctx) as opened:
         found = opened.memory.list(scopes=scope(collections) if collections else None, states=states, kind=kind)
-    _print(found, as_json)
+    show_list(found, as_json)
 
 
 @app.command()
@@ -105,7 +103,7 @@ def show(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     loci memory show 12
     """
     with workspace(ctx) as opened:
-        _one(opened.memory.get(id), as_json)
+        show_one(opened.memory.get(id), as_json)
 
 
 @app.command()
@@ -128,7 +126,7 @@ def add(
     with workspace(ctx) as opened:
         memory = opened.memory.add(_words(text), kind=kind, scope=collection, source=Source("command"))
         note_redacted(opened, text)
-        _one(memory, as_json)
+        show_one(memory, as_json)
 
 
 @app.command()
@@ -143,7 +141,7 @@ def edit(
     with workspace(ctx) as opened:
         memory = opened.memory.edit(id, _words(text))
         note_redacted(opened, text)
-        _one(memory, as_json)
+        show_one(memory, as_json)
 
 
 @app.command()
@@ -160,7 +158,7 @@ def pin(
     """
     with workspace(ctx) as opened:
         opened.memory.pin(id, not off)
-        _one(opened.memory.get(id), as_json)
+        show_one(opened.memory.get(id), as_json)
 
 
 @app.command("why")
@@ -176,7 +174,7 @@ def why_(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"memory": memory_json(memory), **why})
     else:
-        _one(memory, as_json)
+        show_one(memory, as_json)
         for line in [*reasons(memory.source, why), *retention_reasons(why["retention"])]:
             say(f"    {line}")
 
@@ -212,7 +210,7 @@ def restore(ctx: typer.Context, id: Id, as_json: AsJson = False) -> None:
     loci memory restore 12
     """
     with workspace(ctx) as opened:
-        _one(opened.memory.restore(id), as_json)
+        show_one(opened.memory.restore(id), as_json)
 
 
 @app.command()
@@ -322,32 +320,3 @@ def _words(text: str) -> str:
     if not text.strip():
         raise BadInput("There is nothing to remember.", "Give a sentence.")
     return text
-
-
-def _one(memory: "Memory", as_json: bool) -> None:
-    if as_json:
-        print_json(memory_json(memory))
-        return
-    traits = [memory.kind, _state(memory), *(["pinned"] if memory.pinned else []), f"in {memory.scope}"]
-    say(f"{memory.id}  {memory.text}\n    {', '.join(traits)}, since {memory.created}")
-    if memory.valid_to is not None:
-        by = "" if memory.superseded_by is None else f", superseded by {memory.superseded_by}"
-        say(f"    held until {memory.valid_to}{by}")
-
-
-def _state(memory: "Memory") -> str:
-    """In a word; what holds no more is kept, and is told from what does."""
-    return "superseded" if memory.state == "active" and memory.valid_to is not None else _STATES[memory.state]
-
-
-def _print(found: "list[Memory]", as_json: bool) -> None:
-    if as_json:
-        print_json([memory_json(memory) for memory in found])
-    elif found:
-        rows = [
-            [item.id, item.kind, item.scope, item.created[:10], _state(item), "yes" * item.pinned, item.text]
-            for item in found
-        ]
-        table(["id", "kind", "in", "since", "state", "pinned", "text"], rows)
-    else:
-        note("Nothing remembered yet.")

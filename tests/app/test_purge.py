@@ -211,7 +211,7 @@ def test_a_document_is_gone_from_library_caches_answers_and_backups(
 
 STEPS: list[tuple[str, Callable[[pytest.MonkeyPatch], object]]] = [
     ("shelves", lambda patch: patch.setattr(app.purge, "forget_sessions", killed)),
-    ("bytes", lambda patch: patch.setattr("memory.store.scrub", killed)),
+    ("bytes", lambda patch: patch.setattr("memory.deletion.scrub", killed)),
     ("search", lambda patch: patch.setattr(app.purge, "search", killed)),
 ]
 
