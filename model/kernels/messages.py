@@ -24,6 +24,10 @@ _PROGRAMS = 128
 _SMALL, _LARGE = 128, 512
 """Words that a program sends at once: few as long as every program has at most one block of them."""
 
+_PATIENCE = tl.constexpr(1 << 13)
+"""Looks at what has not arrived, some ms, after which a program asks the host whether to give up. All programs of a sum
+take up to 1.6 ms for that together; were it more than their patience, each sum would make the next one ask."""
+
 _HOP = 1 << 20
 """Bytes that a rank sends in the time of a second hop: about 2.5 us at 450 GB/s."""
 
@@ -60,7 +64,7 @@ def _receive(places, epoch, stop):
         held = tl.load(places, volatile=True)
         late = tl.max(((held >> 32) != epoch).to(tl.int32))
         tries += 1
-        if tries % 256 == 0:
+        if tries % _PATIENCE == 0:
             late = tl.where(tl.load(stop, volatile=True) != 0, 0, late)
     return held.to(tl.int32)
 

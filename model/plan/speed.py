@@ -16,6 +16,8 @@ _GPU_READS, _GPU_COMPUTES = 0.65, 0.35
 _HOST_READS = 0.65
 _GPU_LAYER, _HOST_LAYER = 3e-5, 1e-4
 """Seconds of a layer and token beside reading: launches, threads that wait for each other."""
+_GPU_STEP = 4e-4
+"""Seconds of a layer and step of a prompt beside arithmetic: its launches follow one another."""
 _BUS = 2.0e10
 """bytes/s from host memory to a GPU."""
 _CORE_READS = 9e9
@@ -66,6 +68,7 @@ def predict(
         read += shape.head if own and at > len(shape.layers) else 0
         reading += read / (device.bandwidth * _GPU_READS) + len(layers) * _GPU_LAYER
         seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
+        seconds += len(layers) * _GPU_STEP / min(batch, max(depth, 1))
 
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
     host_read = sum(shape.layers[one].core.bytes + cached for one in host_layers)

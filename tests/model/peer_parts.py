@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -52,6 +53,19 @@ class Near:
             exact = [self._exact(one) for one in values]
             replay()
         return [one.cpu() for one in values], exact
+
+    def pace(self, shape: Shape, late: float) -> float:
+        """us of a sum in a CUDA graph of 50, right after one for which the last rank was so many seconds late."""
+        replay = self._record([self._draw(shape, torch.bfloat16)] * 50)
+        time.sleep(late if self.shard.rank == self.shard.size - 1 else 0)
+        replay()
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
+        for _ in range(4):
+            replay()
+        ended.record()
+        torch.cuda.synchronize()
+        return begun.elapsed_time(ended) / 200 * 1e3
 
     def vanish(self, rounds: int) -> None:
         """The last rank is killed while sums are made."""

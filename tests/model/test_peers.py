@@ -59,8 +59,9 @@ def test_sums_through_files_are_those_of_gloo(tmp_path: Path, small: None) -> No
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton's interpreter is for machines without a GPU")
-def test_what_is_given_up_does_not_wait(small: None) -> None:
+def test_what_is_given_up_does_not_wait(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     messages._PROGRAMS, peers.MOST = 2, 4096
+    monkeypatch.setattr(messages, "_PATIENCE", type(messages._PATIENCE)(64))  # the interpreter is slow
     memory = [torch.zeros(peers.memory_words(2), dtype=torch.int64) for _ in range(2)]
     near = peers.Peers(0, [one.data_ptr() for one in memory], CPU, memory)
     threading.Timer(0.5, near.give_up).start()
@@ -108,6 +109,14 @@ def test_recorded_sums_follow_their_inputs(linked: Ranks[Near]) -> None:
 @pytest.mark.gpu
 def test_what_ranks_hand_to_one_another_arrives(linked: Ranks[Near]) -> None:
     assert all(linked.ask("handed", [*HANDED, (1, 16, 576), (64, 16, 528), (16, 16160), (256, 16160)]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows", [1, 16, 64, 256])
+def test_one_late_rank_does_not_make_later_sums_slow(linked: Ranks[Near], rows: int) -> None:
+    slowest = max(linked.ask("pace", (rows, 7168), 0.05))
+    print(f"{rows} rows: {slowest:.1f} us")
+    assert slowest < 200  # NCCL takes 15 to 60
 
 
 @pytest.mark.gpu
