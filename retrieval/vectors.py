@@ -30,8 +30,11 @@ _BLOCK = 50_000
 _QUERY_BITS = 8
 """To which an estimating index rounds a query's dimensions; each bit less costs recall, float32 costs three times."""
 
-_WIDER = 2
-"""An estimating index brings this many times the rows wanted, to be judged by their stored vectors."""
+_WIDER = 4
+"""An estimating index brings this many times the rows wanted, to be judged by their stored vectors.
+
+Recall at ten of real questions among a million: .966 with 2, .976 with 3, .983 with 4, for 9.2, 10.0 and 10.9 ms.
+"""
 
 
 class VectorIndex:
