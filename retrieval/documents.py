@@ -283,8 +283,8 @@ def matrix(blobs: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
     return np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(-1, dimension).astype(np.float32)
 
 
-def load(db: Connection, document: int) -> tuple[str, Extraction, str] | None:
-    """Title, extraction and the SHA-256 of its text, as `put` stored them."""
+def load(db: Connection, document: int) -> tuple[Extraction, str] | None:
+    """The extraction and the SHA-256 of its text, as `put` stored them."""
     row = db.execute(
         select(documents, extractions.c.text, extractions.c.sha256)
         .join(extractions, extractions.c.document == documents.c.id)
@@ -296,10 +296,5 @@ def load(db: Connection, document: int) -> tuple[str, Extraction, str] | None:
         Span(span.start, span.end, span.page, Locator(span.section, span.sheet, span.cells, span.slide), span.kind)
         for span in db.execute(select(spans).where(spans.c.document == document).order_by(spans.c.start))
     )
-    # A title that is only the file's name is not the text's own, and is not embedded.
-    title = row.title if row.title != Path(row.path).stem else ""
-    return (
-        row.title,
-        Extraction(row.text, title, row.media_type, found, row.pages, json.loads(row.metadata)),
-        row.sha256,
-    )
+    metadata = json.loads(row.metadata)
+    return Extraction(row.text, row.title, row.media_type, found, row.pages, metadata), row.sha256

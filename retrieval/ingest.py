@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, select, update
 
 from retrieval import documents
+from retrieval.batches import embedded, is_batch
 from retrieval.chunker import Chunk, chunk
 from retrieval.digest import sha256_of
 from retrieval.documents import File
@@ -29,10 +30,6 @@ from retrieval.unchanged import Recognition, file_of, is_current, is_read
 from retrieval.walk import walk
 
 FileStatus = Literal["added", "updated", "moved", "unchanged", "removed", "skipped", "failed"]
-
-_BATCH = 256
-"""Passages, at least, that are embedded and stored together, across documents: enough to sort by length, few enough to
-lose to a kill."""
 
 _CHARACTERS_PER_TOKEN = 4
 """Of prose; a text that is longer than its passages may be together is not even cut."""
@@ -137,7 +134,6 @@ class _Read:
     pieces: list[Chunk]
     tables: list[Table]
     beyond: str | None
-    vectors: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 class _Run:
@@ -216,7 +212,7 @@ class _Run:
                 except UnreadableDocument as error:
                     self._finish(file, FileResult(file.path, "failed", reason=str(error)))
                     continue
-                if max(sum(len(read.pieces) for read in waiting), len(waiting)) >= _BATCH:
+                if is_batch([read.pieces for read in waiting]):
                     self._embed_and_store(waiting)
                     waiting = []
         self._embed_and_store(waiting)
@@ -278,29 +274,32 @@ class _Run:
         library = self.library
         with reading(library.engine) as db:
             library.check_embedder(db)
-        # 1. embed in batches that pay no heed to where a document ends, and of which none is small
-        pieces = [(read, piece) for read in waiting for piece in read.pieces]
-        size = -(-len(pieces) // max(len(pieces) // _BATCH, 1))
-        for start in range(0, len(pieces), max(size, 1)):
-            batch = pieces[start : start + size]
-            vectors = library.embedder.encode([piece.embedded for _, piece in batch])
-            for (read, _), vector in zip(batch, vectors, strict=True):
-                read.vectors.append(vector[None, :])
-            self._chunks += len(batch)
-            self._report(batch[-1][0].file.path)
+        # 1. embed across documents
+        last = waiting[-1].file.path
+        vectors = embedded(
+            library.embedder, [read.pieces for read in waiting], lambda passages: self._count(passages, last)
+        )
         # 2. store each document whole, all in one transaction: to commit each costs more than all else that is stored
         with writing(library.engine) as db:
             library.claim_embedder(db)
             known = documents.find_all(db, self.collection, [read.file.path for read in waiting])
-            results = [self._store(db, known.get(read.file.path), read) for read in waiting]
+            results = [
+                self._store(db, known.get(read.file.path), read, rows)
+                for read, rows in zip(waiting, vectors, strict=True)
+            ]
         for read, result in zip(waiting, results, strict=True):
             self._finish(read.file, result)
 
-    def _store(self, db: Connection, row: Row[*tuple[Any, ...]] | None, read: _Read) -> FileResult:
+    def _count(self, passages: int, path: str) -> None:
+        self._chunks += passages
+        self._report(path)
+
+    def _store(
+        self, db: Connection, row: Row[*tuple[Any, ...]] | None, read: _Read, vectors: NDArray[np.float32]
+    ) -> FileResult:
         file = read.file
         if is_current(row, file, self._ocr) and row is not None and row.file_sha256 == file.sha256:
             return FileResult(file.path, "unchanged", f"d{row.id}")  # another process was faster
-        vectors = np.concatenate([np.zeros((0, self.library.embedder.dimension), np.float32), *read.vectors])
         id, new = documents.put(
             db, self.collection, file, read.title, read.extraction, read.text_sha256, read.pieces, vectors, read.tables
         )

@@ -1,17 +1,30 @@
 """All passages cut and embedded anew from the stored texts, beside the old ones, which answer until then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select, text, update
 
 from retrieval import chunker, documents
+from retrieval.batches import embedded, is_batch
+from retrieval.readers.extraction import Extraction
 from retrieval.schema import chunks, extractions
 from retrieval.schema import documents as documents_table
 from retrieval.sqlite import reading, writing
 
 if TYPE_CHECKING:
     from retrieval.library import Library
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A document that waits for its vectors."""
+
+    id: int
+    extraction: Extraction
+    text_sha256: str
+    pieces: list[chunker.Chunk]
 
 
 def reindex(library: "Library", progress: Callable[[int, int], None] | None = None) -> None:
@@ -34,10 +47,14 @@ def reindex(library: "Library", progress: Callable[[int, int], None] | None = No
             query = select(table.id).where(table.generation < next_generation).order_by(table.id)
             waiting = list(db.execute(query).scalars())
             total = db.execute(select(func.count()).select_from(documents_table)).scalar_one()
-        for done, id in enumerate(waiting, start=total - len(waiting)):
-            _reindex_one(library, id, next_generation, limit)
-            if progress:
-                progress(done + 1, total)
+        held: list[_Cut] = []
+        for done, id in enumerate(waiting, start=total - len(waiting) + 1):
+            held += _cut(library, id, limit)
+            if done == total or is_batch([one.pieces for one in held]):
+                _embed_and_store(library, held, next_generation)
+                held = []
+                if progress:
+                    progress(done, total)
         with writing(library.engine) as db:
             if db.execute(select(func.count()).where(table.generation < next_generation)).scalar_one():
                 continue  # an ingest came in between
@@ -51,18 +68,23 @@ def reindex(library: "Library", progress: Callable[[int, int], None] | None = No
         return
 
 
-def _reindex_one(library: "Library", id: int, generation: int, limit: int) -> None:
+def _cut(library: "Library", id: int, limit: int) -> Iterator[_Cut]:
     with reading(library.engine) as db:
         row = documents.load(db, id)
-    if row is None:
-        return
-    title, extraction, text_sha256 = row
-    pieces = chunker.chunk(extraction, library.embedder.count_tokens, limit)
-    vectors = library.embedder.encode([piece.embedded for piece in pieces])
+    if row is not None:  # else it was removed meanwhile
+        extraction, text_sha256 = row
+        yield _Cut(id, extraction, text_sha256, chunker.chunk(extraction, library.embedder.count_tokens, limit))
+
+
+def _embed_and_store(library: "Library", held: Sequence[_Cut], generation: int) -> None:
+    vectors = embedded(library.embedder, [one.pieces for one in held])
     with writing(library.engine) as db:
-        now = db.execute(select(extractions.c.sha256).where(extractions.c.document == id)).scalar()
-        if now == text_sha256:
-            epoch = documents.epoch_of(db)
-            documents.put_chunks(db, id, generation, epoch, title, extraction, pieces, vectors)
-            values = {"generation": generation, "chunker": chunker.VERSION}
-            db.execute(update(documents_table).where(documents_table.c.id == id).values(**values))
+        epoch = documents.epoch_of(db)
+        for one, rows in zip(held, vectors, strict=True):
+            now = db.execute(select(extractions.c.sha256).where(extractions.c.document == one.id)).scalar()
+            if now == one.text_sha256:
+                documents.put_chunks(
+                    db, one.id, generation, epoch, one.extraction.title, one.extraction, one.pieces, rows
+                )
+                values = {"generation": generation, "chunker": chunker.VERSION}
+                db.execute(update(documents_table).where(documents_table.c.id == one.id).values(**values))

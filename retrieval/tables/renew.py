@@ -46,9 +46,9 @@ def _with_cells(db: Connection) -> Iterator[tuple[int, str]]:
 
 def _as_told(db: Connection, document: int) -> bool:
     stored = load(db, document)
-    return stored is not None and as_stored(db, document) == list(tables_of(stored[1]))
+    return stored is not None and as_stored(db, document) == list(tables_of(stored[0]))
 
 
 def _renew(db: Connection, document: int) -> None:
     if (stored := load(db, document)) is not None:
-        put_tables(db, document, tables_of(stored[1]))
+        put_tables(db, document, tables_of(stored[0]))

@@ -220,7 +220,10 @@ def test_another_embedder_is_refused_by_name_until_reindexed(tmp_path: Path, fil
     second.close()
 
 
-def test_the_old_embedder_answers_until_the_new_one_has_embedded_every_document(tmp_path: Path, files: Path) -> None:
+def test_the_old_embedder_answers_until_the_new_one_has_embedded_every_document(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.batches.BATCH", 1)
     old, new = opened(tmp_path), opened(tmp_path, FakeEmbedder("other", dimension=32))
     ingest(old, [files])
     meanwhile: list[str] = []
@@ -236,7 +239,7 @@ def test_the_old_embedder_answers_until_the_new_one_has_embedded_every_document(
 def test_documents_are_embedded_in_no_small_batches_and_stored_before_they_are_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.ingest._BATCH", 5)
+    monkeypatch.setattr("retrieval.batches.BATCH", 5)
     many(tmp_path)
     embedder, sizes = FakeEmbedder(), list[int]()
     encode = embedder.encode
@@ -249,13 +252,18 @@ def test_documents_are_embedded_in_no_small_batches_and_stored_before_they_are_t
     found = ingest(library, [tmp_path / "files"], progress=check)
     passages = sum(result.chunks for result in found)
     assert len(found) == 12 and sum(sizes) == passages and min(sizes[:-1]) >= 5 and len(sizes) < passages / 4
+    before = contents(library)
+    sizes.clear()
+    library.reindex()
+    assert sum(sizes) == passages and min(sizes[:-1]) >= 5 and len(sizes) < passages / 4
+    assert contents(library) == before
     library.close()
 
 
 def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.ingest._BATCH", 1)
+    monkeypatch.setattr("retrieval.batches.BATCH", 1)
     library = opened(tmp_path)
 
     def stop(progress: Progress) -> None:
@@ -295,8 +303,8 @@ from retrieval.ingest import ingest
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
 from tests.fakes import FakeEmbedder
-import retrieval.ingest
-retrieval.ingest._BATCH = 2
+import retrieval.batches
+retrieval.batches.BATCH = 2
 folder = Path(sys.argv[1])
 library = Library(folder / "data", folder / "cache", RetrievalSettings(), FakeEmbedder)
 def report(progress):
