@@ -58,12 +58,18 @@ class PaneActions(Jobs):
     # --- showing
 
     def aside(self, change: Callable[[], Awaitable[None] | None]) -> None:
-        """Have the conversation changed in its own queue, change after change.
+        """Have the conversation changed in its own queue, change after change, and each drawn once it is whole.
 
         Keys come by the queue of the application, where they would wait until all is mounted and laid out.
         """
+
+        async def whole() -> None:
+            with self.batch_update():
+                if (done := change()) is not None:
+                    await done
+
         if self.is_on_screen:
-            self.query_one(Conversation).call_later(change)
+            self.query_one(Conversation).call_later(whole)
 
     @property
     def has_room(self) -> bool:
