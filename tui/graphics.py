@@ -27,9 +27,9 @@ _SIXEL = b"4"
 """Among the features of a device."""
 _SILENT = frozenset({"", "dumb", "linux"})
 """Values of TERM of terminals that draw nothing, and would show the questions."""
-_PATIENCE = 0.4
-"""Seconds for the answer, which takes as long as the network between a terminal and this machine; nearly all of it goes
-by while the chat is imported. What answers later gets no pictures."""
+_PATIENCE = 1.0
+"""Seconds for the answer, which takes as long as the network between a terminal and this machine, or as this machine
+when it is busy. An answer that comes later is taken for keys: 0.4 s was tried, and was not enough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,12 +251,12 @@ def test_a_terminal_that_does_not_answer_is_asked_while_other_work_is_done(tmp_p
 import time
 from tui.graphics import ask_terminal
 begun = time.monotonic()
-ask_terminal(lambda: time.sleep(0.5))
+ask_terminal(lambda: time.sleep(1.2))
 print(f"waited {time.monotonic() - begun:.1f}")
 """
     chat = Terminal(tmp_path, ("-c", program), environment={"PYTHONPATH": str(ROOT)}, device="")
     try:
-        chat.sees("waited 0.5")
+        chat.sees("waited 1.2")
     finally:
         chat.close()
 
