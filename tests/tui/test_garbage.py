@@ -32,6 +32,15 @@ def test_full_collections_are_the_chats_own_until_it_ends(garbage: Garbage) -> N
     assert gc.get_threshold() == before and gc.get_freeze_count() == 0
 
 
+def test_a_start_without_collections_ends_where_the_prompt_stands(garbage: Garbage) -> None:
+    gc.disable()
+    try:
+        garbage.begin()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
 def test_rings_that_nothing_holds_are_collected_at_rest(garbage: Garbage) -> None:
     garbage.begin()
     ring: list[object] = []
