@@ -64,9 +64,9 @@ class Embedder(Protocol):
 class TokenMatcher(Protocol):
     """An embedder that also compares texts token by token."""
 
-    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """For each of `texts`, how well the tokens of `question` find their like in it: [N], mean of the highest
-        cosines (late interaction: Khattab and Zaharia, ColBERT, 2020)."""
+    def match(self, question: str, parts: Sequence[tuple[int, int]], texts: Sequence[str]) -> NDArray[np.float32]:
+        """For each of `texts`, how well the tokens of each of the `parts` of `question`, by start and end, find their
+        like in it: [N, P], mean of the highest cosines (late interaction: Khattab and Zaharia, ColBERT, 2020)."""
         ...
 
 
@@ -144,11 +144,13 @@ class SentenceEmbedder:
             model = self._fast if len(texts) >= _BULK else self._model
             return _encode(model, texts)
 
-    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    def match(self, question: str, parts: Sequence[tuple[int, int]], texts: Sequence[str]) -> NDArray[np.float32]:
         with self._encoding:
             asked, *found = self._tokens([question, *texts])
-        best = ((asked @ one.T).max(axis=1, initial=-1.0).mean() if len(asked) else 0.0 for one in found)
-        return np.array(list(best), dtype=np.float32)
+        places = self._tokenizer.encode(question).offsets[1:-1][: len(asked)]
+        within = [[n for n, (a, b) in enumerate(places) if start < b and a < end] for start, end in parts]
+        best = ((asked @ one.T).max(axis=1, initial=-1.0) for one in found)
+        return np.array([[row[part].mean() if part else 0.0 for part in within] for row in best], dtype=np.float32)
 
     def _tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """Unit vectors of each text's tokens, [T, D], without the first and last, which are the special ones."""

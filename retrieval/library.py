@@ -129,9 +129,12 @@ class Library:
             self.check_embedder(db)
         return self.embedder.encode(texts)
 
-    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
-        """How well each text matches `question` token by token, [N]; None if the embedder cannot tell."""
-        return self.embedder.match(question, texts) if isinstance(self.embedder, TokenMatcher) else None
+    def match(
+        self, question: str, parts: Sequence[tuple[int, int]], texts: Sequence[str]
+    ) -> NDArray[np.float32] | None:
+        """How well each text matches each of the `parts` of `question` token by token, [N, P]; None if the embedder
+        cannot tell."""
+        return self.embedder.match(question, parts, texts) if isinstance(self.embedder, TokenMatcher) else None
 
     @cached_property
     def embedder(self) -> Embedder:

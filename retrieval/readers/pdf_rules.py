@@ -9,9 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 _NEAR = 3.0
 """Lines that miss each other by so much still meet; a drawn area that is no wider is a line."""
 _SHORT = 6.0
@@ -77,23 +74,23 @@ def grids(page: Any) -> list[Grid]:
 
 def _groups(across: Sequence[Rule], down: Sequence[Rule]) -> Iterator[tuple[list[Rule], list[Rule]]]:
     """Horizontal and vertical lines that hang together."""
-    h = np.array([(r.at, r.start, r.end) for r in across])[:, None]  # [H, 1, 3]
-    v = np.array([(r.at, r.start, r.end) for r in down])[None]  # [1, V, 3]
-    meet: NDArray[np.bool_] = (  # [H, V]
-        (v[..., 0] >= h[..., 1] - _NEAR)
-        & (v[..., 0] <= h[..., 2] + _NEAR)
-        & (h[..., 0] >= v[..., 1] - _NEAR)
-        & (h[..., 0] <= v[..., 2] + _NEAR)
-    )
-    left = np.ones(len(across), bool)
-    while left.any():
-        hs = np.zeros(len(across), bool)
-        hs[np.argmax(left)] = True
-        vs = meet[hs].any(axis=0)
-        while (grown := meet[:, vs].any(axis=1) | hs).sum() > hs.sum():
-            hs, vs = grown, meet[grown].any(axis=0)
-        left &= ~hs
-        yield [across[n] for n in np.flatnonzero(hs).tolist()], [down[n] for n in np.flatnonzero(vs).tolist()]
+    left = {"across": list(across), "down": list(down)}
+    while left["across"]:
+        found: dict[str, list[Rule]] = {"across": [left["across"].pop()], "down": []}
+        waiting = [("across", found["across"][0])]
+        while waiting:
+            way, rule = waiting.pop()
+            other = "down" if way == "across" else "across"
+            met = [one for one in left[other] if _meet(rule, one)]
+            left[other] = [one for one in left[other] if not _meet(rule, one)]
+            found[other].extend(met)
+            waiting.extend((other, one) for one in met)
+        yield found["across"], found["down"]
+
+
+def _meet(one: Rule, other: Rule) -> bool:
+    """Whether a horizontal and a vertical line touch."""
+    return one.start - _NEAR <= other.at <= one.end + _NEAR and other.start - _NEAR <= one.at <= other.end + _NEAR
 
 
 def _edges(places: Iterable[float]) -> list[float]:

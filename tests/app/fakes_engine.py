@@ -97,7 +97,9 @@ class FakeLibrary:
     def table_rows(self, table: int) -> list[Row]:
         return []
 
-    def match(self, question: str, texts: Sequence[str]) -> NDArray[np.float32] | None:
+    def match(
+        self, question: str, parts: Sequence[tuple[int, int]], texts: Sequence[str]
+    ) -> NDArray[np.float32] | None:
         return None
 
     def search(
