@@ -38,10 +38,10 @@ def compute_bytes(dims: Dims, context: int, batch: int, *, flash: bool, head: bo
     return tokens * max(widths)
 
 
-def host_input_bytes(dims: Dims, context: int, batch: int) -> int:
+def host_input_bytes(dims: Dims, context: int, batch: int, *, flash: bool) -> int:
     """Bytes of pinned host memory through which inputs reach a GPU: embedded tokens and the mask."""
     window = padded(context)
-    return min(batch, window) * (4 * dims.hidden + 2 * window)
+    return min(batch, window) * (4 * dims.hidden + (2 if flash else 4) * window)
 
 
 def output_bytes(dims: Dims) -> int:

@@ -182,7 +182,7 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
         weights += shape.of("output").bytes
     all_there = bool(gpus) and not own_layers and placement.gpu_layers > 0
     compute = (
-        host_input_bytes(shape.dims, window.context, window.batch)
+        host_input_bytes(shape.dims, window.context, window.batch, flash=window.flash)
         if all_there and not spilled
         else _compute(shape, window, head=not placement.gpu_layers)
     )

@@ -203,7 +203,10 @@ class _Planner:
                 yield "GPU memory for all of it", found.speed
 
     def _with(self, context: int, cache_type: str, batch: int) -> _Choice:
-        window = Window(context, cache_type, batch, flash=cache_type != "f32", compute_scale=self._scale)
+        # As llama_native.py and llama.cpp choose: an exact cache does without, a quantised one cannot.
+        able = not self._gpus or self._shape.dims.flash_on_gpu
+        flash = cache_type.startswith("q") or (able and cache_type != "f32")
+        window = Window(context, cache_type, batch, flash=flash, compute_scale=self._scale)
         told = self._settings.gpu_layers
         if self._gpus and (told > 0 or self._settings.host_experts != "auto"):
             placed = place_as_told(self._shape, self._gpus, window, told, self._settings.host_experts)

@@ -55,6 +55,14 @@ class Layer:
     """bytes of the largest tensor of experts"""
 
 
+_FLASH_ON_GPU = {(width, width) for width in (40, 64, 72, 80, 96, 112, 128, 256, 512)} | {
+    (192, 128),
+    (320, 256),
+    (576, 512),
+}
+"""Widths of keys and values (ggml-cuda/fattn.cu of llama-cpp-python 0.3.36)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dims:
     """D hidden, H heads, G key-value heads, K key and V value width of a head, R latent rank, P rotary width."""
@@ -85,6 +93,12 @@ class Dims:
         if self.latent_rank:
             return self.latent_rank + self.rotary
         return self.kv_heads * (self.key + self.value)
+
+    @property
+    def flash_on_gpu(self) -> bool:
+        """Whether llama.cpp has flash attention for such widths on an NVIDIA GPU; else it goes without everywhere."""
+        widths = (self.latent_rank + self.rotary, self.latent_rank) if self.latent_rank else (self.key, self.value)
+        return widths in _FLASH_ON_GPU
 
 
 @dataclass(frozen=True, slots=True)

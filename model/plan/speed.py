@@ -16,8 +16,8 @@ _GPU_READS, _GPU_COMPUTES = 0.65, 0.35
 _HOST_READS = 0.65
 _GPU_LAYER, _HOST_LAYER = 3e-5, 1e-4
 """Seconds of a layer and token beside reading: launches, threads that wait for each other."""
-_GPU_STEP = 4e-4
-"""Seconds of a layer and step of a prompt beside arithmetic: its launches follow one another."""
+_GPU_TOKEN, _GPU_STEP = 5e-4, 1.5e-3
+"""Seconds of a token beside its layers (the host samples it), and of a layer in a step of a prompt."""
 _BUS = 2.0e10
 """bytes/s from host memory to a GPU."""
 _CORE_READS = 9e9
@@ -70,6 +70,7 @@ def predict(
         seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
         seconds += len(layers) * _GPU_STEP / min(batch, max(depth, 1))
 
+    reading += _GPU_TOKEN if placed.placement.layers_of_gpus else 0.0
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
     host_read = sum(shape.layers[one].core.bytes + cached for one in host_layers)
     expert_read = sum(shape.layers[one].experts.bytes * share for one in {*host_layers, *spilled})

@@ -197,7 +197,8 @@ class _Planner:
         # Latents expanded to keys and values, and copies of both in one width, as attention takes them.
         expanded = context * c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim + 2 * c.qk_head_dim)
         width = 4 * c.hidden_size + c.num_attention_heads * (c.qk_head_dim + c.v_head_dim)
-        width += c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size)
+        gathered = c.hidden_size // (2 if self.on_gpu and c.fp8_block else 1)  # kernels take what they read in FP8
+        width += c.num_experts_per_tok * (gathered + 2 * c.moe_intermediate_size)
         needed = round((size * (expanded + chunk * width) + 4 * c.vocab_size) * self._compute_scale)
         return min(needed, self._memory.workspace) if self.on_gpu else needed
 

@@ -1,11 +1,14 @@
 """Plans beside what engines say they took."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from model.plan.check import Checked, _check_llama, record_allocation, record_checks
+from model.engine import Engine, Event, Finished, Request, Usage
+from model.plan.check import Checked, _check_llama, check_speed, record_allocation, record_checks
 from model.plan.notes import Errors, Notes
 from model.plan.result import DevicePlan, Plan
 
@@ -43,3 +46,26 @@ def test_what_differs_is_noted(tmp_path: Path) -> None:
     full = Checked("GPU 0 (A) at its fullest", "bytes", 490 * MIB, 475 * MIB)
     record_checks(replace(PLAN, engine="torch"), [full], notes)
     assert Notes(notes).errors("k").compute == pytest.approx(25 / 50)
+
+
+class Timed:
+    """Notes the prompts that it is given, and is a second faster with each."""
+
+    def __init__(self) -> None:
+        self.prompts: list[tuple[int, ...]] = []
+
+    def generate(self, request: Request) -> Iterator[Event]:
+        assert not isinstance(request.prompt, str)
+        self.prompts.append(tuple(request.prompt))
+        seconds = 10.0 - len(self.prompts)
+        yield Finished("length", Usage(prompt_tokens=len(request.prompt), completion_tokens=48), seconds * 1e3, 1e3)
+
+
+def test_on_a_gpu_the_largest_step_is_read_and_kernels_are_compiled_before_the_clock_runs() -> None:
+    engine = Timed()
+    prompt, answer = check_speed(PLAN, cast(Engine, engine), 256)
+    assert [len(one) for one in engine.prompts] == [512, 256, 256]
+    assert len({one[0] for one in engine.prompts}) == 3  # nothing is found in a cache
+    assert (prompt.measured, answer.measured) == pytest.approx((256 / 7, 48))
+    check_speed(replace(PLAN, devices=PLAN.devices[1:]), cast(Engine, alone := Timed()), 256)
+    assert len(alone.prompts) == 1

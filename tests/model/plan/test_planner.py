@@ -190,3 +190,13 @@ def plan_folder(config: Config, folder: Path, here: Machine, settings: ModelSett
 
     made = safetensors_headers(config, folder / "model")
     return plan_torch("folder", made, read_shape(made), here, settings)
+
+
+def test_without_flash_attention_for_its_widths_a_gpu_holds_every_heads_scores(lite: Shape) -> None:
+    odd = replace(lite, dims=replace(lite.dims, latent_rank=128, rotary=32))
+    for shape, scores in ((lite, False), (odd, True)):
+        settings = ModelSettings(context=8192, host_experts=0, cache_type="f16")
+        plan = plan_gguf("x", shape, machine(1, 80, 64), settings)
+        step = plan.batch * 4 * shape.dims.heads * 8192
+        assert (plan.devices[0].compute > step) == scores
+    assert plan_gguf("x", odd, machine(0, 0, 64), settings).devices[0].compute < step
