@@ -30,7 +30,8 @@ def embedded(
     for batch in _even(texts):
         blocks.append(embedder.encode(batch))
         done(len(batch))
-    return np.split(np.concatenate(blocks), np.cumsum([len(pieces) for pieces in documents])[:-1])
+    ends = np.cumsum([len(pieces) for pieces in documents], dtype=np.int64)
+    return np.split(np.concatenate(blocks), ends)[:-1]  # without what is behind the last: nothing
 
 
 def _even(texts: Sequence[str]) -> Iterator[Sequence[str]]:

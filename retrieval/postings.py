@@ -26,7 +26,8 @@ _TOKENS = threading.Lock()
 
 
 class Postings:
-    """The full-text index of a library, with the lengths of its passages held in memory, 2 bytes for each.
+    """The full-text index of a library, with the lengths of its passages held in memory, 2 bytes for each. Safe for
+    several threads.
 
     When a document moves, its new title's length counts with the next opening only: it is a few words of a passage.
     """
@@ -41,13 +42,14 @@ class Postings:
         record = db.exec_driver_sql("SELECT block FROM chunks_fts_data WHERE id = 1").scalar_one()
         rows, *tokens = _numbers(record or b"\0").tolist()
         self._mean = sum(tokens) / max(rows, 1)
+        held = self._lengths
         query = "SELECT group_concat(id, ' '), group_concat(hex(sz), '') FROM chunks_fts_docsize WHERE id >= ?"
-        ids, sizes = db.exec_driver_sql(query, (len(self._lengths),)).one()
+        ids, sizes = db.exec_driver_sql(query, (len(held),)).one()
         if ids is None:
             return
         new = np.fromstring(ids, np.int64, sep=" ")
         lengths = np.zeros(new.max() + 1, np.uint16)
-        lengths[: len(self._lengths)] = self._lengths
+        lengths[: len(held)] = held
         # Tokens of the heading and of the body.
         lengths[new] = np.minimum(_numbers(bytes.fromhex(sizes)).reshape(len(new), 2).sum(axis=1), 2**16 - 1)
         self._lengths = lengths
@@ -64,7 +66,8 @@ class Postings:
         postings = _postings(db, list(frequencies))
         ids, place = np.unique(np.concatenate([found for found, _ in postings]), return_inverse=True)  # [N]
         # 2. the sum over the terms of rarity, times a share that grows with how often and falls with the length
-        longer = self._lengths[np.minimum(ids, len(self._lengths) - 1)] / self._mean
+        lengths = self._lengths
+        longer = lengths[np.minimum(ids, len(lengths) - 1)] / self._mean
         often = np.concatenate([often for _, often in postings])
         rarity = np.repeat([idf(n, rows) for n in frequencies.values()], [len(found) for found, _ in postings])
         share = often * (K1 + 1) / (often + K1 * (1 - _B + _B * longer[place]))
@@ -92,20 +95,19 @@ def _best(ids: Ids, scores: Weights, allowed: Ids, wanted: int) -> dict[int, flo
 def _postings(db: Connection, terms: Sequence[str]) -> list[tuple[Ids, Ids]]:
     """For each of `terms`, ids [N], ascending, of the passages that have it, and how often each does, [N]."""
     db.exec_driver_sql("CREATE VIRTUAL TABLE IF NOT EXISTS temp.instances USING fts5vocab(main, chunks_fts, instance)")
-    queries, values = [], list[str]()
+    found = []
     for term, tokens in zip(terms, _tokens(terms), strict=True):
         if len(tokens) != 1:  # letters that SQLite's older Unicode divides words at
-            queries.append("SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?")
-            values.append(term)
+            query, values = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?", (term,)
         elif term.endswith("*"):
-            queries.append("SELECT group_concat(doc, ' ') FROM temp.instances WHERE term BETWEEN ? AND ?")
-            values += [tokens[0], tokens[0] + "\U0010ffff"]
+            query = "SELECT group_concat(doc, ' ') FROM temp.instances WHERE term BETWEEN ? AND ?"
+            values = (tokens[0], tokens[0] + "\U0010ffff")
         else:
-            queries.append("SELECT group_concat(doc, ' ') FROM temp.instances WHERE term = ?")
-            values += tokens
-    # A row for each term: to hand over one for each passage takes SQLite and Python three times as long.
-    found = db.exec_driver_sql(" UNION ALL ".join(queries), tuple(values)).scalars()
-    return [np.unique(np.fromstring(ids or "", np.int64, sep=" "), return_counts=True) for ids in found]
+            query, values = "SELECT group_concat(doc, ' ') FROM temp.instances WHERE term = ?", (tokens[0],)
+        # One text: to hand over a row for each passage takes SQLite and Python three times as long.
+        ids = db.exec_driver_sql(query, values).scalar_one()
+        found.append(np.unique(np.fromstring(ids or "", np.int64, sep=" "), return_counts=True))
+    return found
 
 
 @cache

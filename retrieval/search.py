@@ -127,10 +127,10 @@ class Searcher:
         """Ids, ascending, of all passages that may be found: whatever bounds a search bounds it before the ranking."""
         current = epoch_of(db)
         if current != self._epoch:
-            self._epoch = current
-            self._allowed, self._frequencies = {}, {}
             self._postings.refresh(db)
             self._rows = int(db.execute(select(func.count()).select_from(chunks)).scalar_one())
+            self._allowed, self._frequencies = {}, {}
+            self._epoch = current  # last: another thread that meets it relies on all of this
         epoch = as_of(db, epoch)
         key = (tuple(sorted(set(collections))), None if wanted is None else tuple(sorted(wanted)), epoch)
         if key not in self._allowed:

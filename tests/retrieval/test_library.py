@@ -260,6 +260,17 @@ def test_documents_are_embedded_in_no_small_batches_and_stored_before_they_are_t
     library.close()
 
 
+def test_a_document_removed_while_others_are_embedded_anew_is_left_out(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.batches.BATCH", 1)
+    library = opened(tmp_path)
+    first, last = (info.id for _ in [ingest(library, [files])] for info in library.documents())
+    library.reindex(lambda done, total: done < total and library.remove(last))
+    assert [info.id for info in library.documents()] == [first] and contents(library)
+    library.close()
+
+
 def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """BM25 from postings against FTS5's own, of which it is the fast twin."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from retrieval.library import Library
 from retrieval.postings import Postings
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
+from retrieval.types import Passage
 from tests.fakes import FakeEmbedder
 
 TEXT = "harbour harbours café naïve running runs boat boating 東京大学 กำแพง über überall sailors quay 12 x"
@@ -81,6 +83,35 @@ def test_passages_that_come_and_go_count_with_the_next_refresh(library: Library,
     with reading(library.engine) as db:
         postings.refresh(db)
         check(db, postings, ['"harbour"', '"12"', '"quay"'], EVERY, 50)
+
+
+def test_a_question_may_have_any_number_of_words(library: Library) -> None:
+    postings = Postings()
+    with reading(library.engine) as db:
+        postings.refresh(db)
+        check(db, postings, ['"harbour"', *(f'"absent{number}"' for number in range(600))], EVERY, 50)
+
+
+def test_a_search_that_comes_while_another_takes_up_lengths_finds_the_same(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Library(library.folder, library.cache, RetrievalSettings(), FakeEmbedder)
+    refresh, others = Postings.refresh, list[list[Passage]]()
+
+    def search() -> list[Passage]:
+        return opened.search("harbour quay", collections=["main"])
+
+    def slow(postings: Postings, db: Connection) -> None:
+        if not others:
+            others.append([])
+            with ThreadPoolExecutor() as pool:
+                others.append(pool.submit(search).result())
+        refresh(postings, db)
+
+    monkeypatch.setattr(Postings, "refresh", slow)
+    found = search()
+    assert found and others[1] == found
+    opened.close()
 
 
 def test_a_library_that_was_emptied_is_searched(tmp_path: Path) -> None:
