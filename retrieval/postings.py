@@ -17,7 +17,7 @@ from retrieval.fulltext import TOKENIZE
 from retrieval.fusion import K1, idf
 from retrieval.vectors import contained
 
-Weights = NDArray[np.float64]
+Scores = NDArray[np.float64]
 
 _B = 0.75
 """FTS5's own, as `K1` is."""
@@ -60,7 +60,7 @@ class Postings:
         """The best `wanted` of the passages `allowed` that have any of the terms, by BM25, higher is better.
 
         `frequencies` are the passages that have each FTS5 term, `rows` all passages. Scores are those of FTS5's
-        `bm25`, but for their sign.
+        `bm25`, but for their sign, and for words that it divides: how often these stand in a passage does not count.
         """
         # 1. how often each passage has each term
         postings = _postings(db, list(frequencies))
@@ -75,7 +75,7 @@ class Postings:
         return _best(ids, scores, allowed, wanted)
 
 
-def _best(ids: Ids, scores: Weights, allowed: Ids, wanted: int) -> dict[int, float]:
+def _best(ids: Ids, scores: Scores, allowed: Ids, wanted: int) -> dict[int, float]:
     """The best `wanted` of `ids` [N], ascending, that are `allowed`, by `scores` [N], equal ones by id."""
     # Go deeper until enough of what may be found is there: the same as filtering first, at a part of the cost.
     depth = 2 * wanted
@@ -96,6 +96,7 @@ def _postings(db: Connection, terms: Sequence[str]) -> list[tuple[Ids, Ids]]:
     """For each of `terms`, ids [N], ascending, of the passages that have it, and how often each does, [N]."""
     db.exec_driver_sql("CREATE VIRTUAL TABLE IF NOT EXISTS temp.instances USING fts5vocab(main, chunks_fts, instance)")
     found = []
+    values: tuple[str, ...]
     for term, tokens in zip(terms, _tokens(terms), strict=True):
         if len(tokens) != 1:  # letters that SQLite's older Unicode divides words at
             query, values = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?", (term,)

@@ -21,6 +21,8 @@ def decompress(data: bytes) -> bytes:
     :raises UnreadableDocument: it is of no kind that the format knows.
     """
     size, kind, content = int.from_bytes(data[4:8], "little"), data[8:12], data[_HEADER:]
+    if len(data) < _HEADER:
+        return b""
     if kind == b"MELA":
         return content[:size]
     if kind != b"LZFu":

@@ -91,8 +91,9 @@ def installed(languages: str) -> str:
     """In words what would recognise pictures now, where `languages` are set: another program may find what this one
     does not."""
     try:
-        version = _run(["--version"], None, _LIST_SECONDS).decode("utf-8", "replace").split("\n")[0].strip()
-        return f"{version} with {' '.join(_known_languages())}, set: {languages or 'none'}"
+        version = _run(["--version"], None, _LIST_SECONDS).decode("utf-8", "replace").partition("\n")[0]
+        # Blanks as in the metadata of a document, where this is kept and compared.
+        return f"{' '.join(version.split())} with {' '.join(_known_languages())}, set: {languages or 'none'}"
     except UnreadableDocument:
         return "no tesseract"
 

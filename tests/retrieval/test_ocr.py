@@ -277,5 +277,15 @@ def test_pages_that_were_left_unread_are_read_once_tesseract_is_there(
     library.close()
 
 
+def test_the_same_tesseract_that_lacks_the_language_is_not_asked_again(tmp_path: Path, tool: Tool) -> None:
+    (tmp_path / "files").mkdir()
+    mixed_pdf(tmp_path / "files/mixed.pdf", picture(tmp_path))
+    tool("""[ "$1" = --version ] && echo "tesseract  v5.0" || { echo "Failed loading language 'spa'" >&2; exit 1; }""")
+    settings = RetrievalSettings(ocr_languages="spa")
+    library = Library(tmp_path / "data", tmp_path / "cache", settings, FakeEmbedder)
+    assert [ingest(library, [tmp_path / "files"])[0].status for _ in range(2)] == ["added", "unchanged"]
+    library.close()
+
+
 def test_page_numbers_are_told_in_runs() -> None:
     assert [listed([4]), listed([1, 2, 3, 7, 9, 10])] == ["page 4", "pages 1-3, 7, 9-10"]

@@ -2,7 +2,8 @@
 
 Every frame draws the lines of all widgets that it touches, those also that others stand on: in a conversation the
 screen, the scroll, the turn and the answer, four times as many as there are to see. Textual renders, filters and
-divides each one by itself; here a container has one line, divided once.
+divides each one by itself; here a container has one line, divided once. (Textual's own `BLANK` looks otherwise
+where a background lets through what is beneath, where there is a border, and under NO_COLOR.)
 """
 
 from functools import lru_cache
