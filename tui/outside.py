@@ -15,6 +15,8 @@ from pathlib import Path
 from app.errors import BadInput
 from tui.controls import without_controls
 
+_EDITORS = ("nano", "vim", "vi")
+"""Tried where none is named, the easiest to leave first."""
 _TAKES_LINE = frozenset({"less", "more", "most"})
 """Pagers that open at a line given as `+N`."""
 
@@ -24,7 +26,8 @@ def edited(text: str) -> str:
 
     :raises BadInput: there is no editor, or it failed.
     """
-    command = _command(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano", "EDITOR")
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    command = _command(named or next(filter(shutil.which, _EDITORS), _EDITORS[0]), "EDITOR")
     memory = os.environ.get("XDG_RUNTIME_DIR", "")
     with tempfile.TemporaryDirectory(
         prefix="loci-", dir=memory if Path(memory).is_dir() and memory else None

@@ -10,7 +10,6 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from app.answer import Citation
-from app.errors import BadInput
 from tui.backend import Backend
 from tui.failures import Failure, failure_of
 from tui.jobs import Jobs, T
@@ -207,14 +206,19 @@ class PaneActions(Jobs):
 
     async def leave_terminal(self, run: Callable[[], T]) -> T | None:
         """Give the terminal to another program until it ends; what goes wrong there is said."""
+        result, failure = None, None
         try:
             with self.suspend():
-                return run()
+                # Textual takes the terminal back only if the block ends without an error.
+                try:
+                    result = run()
+                except Exception as error:  # noqa: BLE001  shown, as a worker's
+                    failure = failure_of(error)
         except SuspendNotSupported:
             await self.say("This terminal cannot be left", "Run Loci in a terminal of its own.", "error")
-        except BadInput as error:
-            await self.show_failure(failure_of(error))
-        return None
+        if failure is not None:
+            await self.show_failure(failure)
+        return result
 
     def action_memory(self, argument: str = "") -> None:
         if self.query_one(SidePane).showing == "memory":

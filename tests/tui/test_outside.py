@@ -1,6 +1,7 @@
 """What comes from and goes to other programs: pasted texts, dragged files, the editor, the pager, the viewer."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,21 +59,37 @@ async def test_the_question_goes_through_the_editor_and_the_source_into_the_page
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("VISUAL", program(tmp_path, "ed", 'printf "and high\\n" >> "$1"'))
     monkeypatch.setenv("PAGER", program(tmp_path, "less", f'printf %s "$1" > {tmp_path}/at; cat > {tmp_path}/shown'))
+    left: list[bool] = []
+
+    @contextmanager
+    def suspended() -> Iterator[None]:
+        """As Textual's: an error inside keeps the terminal from coming back."""
+        left.append(True)
+        yield
+        left.pop()
+
     app = LociChat(backend)
     async with app.run_test(size=SMALL) as pilot:
         composer = app.query_one(Composer)
         composer.put("low ")
         await pilot.press("ctrl+g")
         assert "cannot be left" in notices(app) and composer.text == "low "
-        monkeypatch.setattr(app, "suspend", nullcontext)
+        monkeypatch.setattr(app, "suspend", suspended)
         await pilot.press("ctrl+g")
         assert composer.text == "low and high" and not list(tmp_path.glob("loci-*"))
         monkeypatch.setenv("VISUAL", program(tmp_path, "ed", "exit 3"))
         await pilot.press("ctrl+g")
         assert "ended with 3" in notices(app) and composer.text == "low and high"
+        monkeypatch.setenv("VISUAL", "no-such-editor")
+        await pilot.press("ctrl+g")
+        assert "no-such-editor" in notices(app)
+        monkeypatch.setenv("VISUAL", program(tmp_path, "ed", 'rm "$1"'))
+        await pilot.press("ctrl+g")
+        assert "question.md: No such file" in notices(app) and composer.text == "low and high"
         await ask(pilot)
         await pilot.press("f2", "v")
         await until(pilot, lambda: (tmp_path / "shown").exists() and QUOTE in (tmp_path / "shown").read_text())
+        assert not left, "the screen comes back whatever happened"
         assert (tmp_path / "at").read_text() == "+10" and "\x1b" not in (tmp_path / "shown").read_text()
         await pilot.press("o")
         await until(pilot, lambda: "Yard handbook.pdf is not there" in notices(app))
