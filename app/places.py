@@ -12,13 +12,17 @@ _LINES = re.compile(rf"(?:\n+\[\d+\] [{''.join(MARKS.values())}] [^\n]*)+\s*$")
 
 
 def within(page: int | None, locator: Locator) -> str:
-    """`page 12, Ventilation › Filters` or `sheet Costs, cells B4:D9`; empty where only the line is known."""
+    """`page 12, Ventilation › Filters`, `sheet Costs, cells B4:D9`, `page 3, table Parts, cell B4`; empty where only
+    the line is known."""
+    cells = "cells" if ":" in (locator.cells or "") else "cell"
+    amid_text = page is not None or locator.slide is not None or bool(locator.section)
+    section = (locator.section or "").removesuffix(locator.sheet or "\n")  # a table may be named by its heading
     parts = [
         f"page {page}" if page is not None else "",
         f"slide {locator.slide}" if locator.slide is not None else "",
-        f"sheet {locator.sheet}" if locator.sheet else "",
-        f"cells {locator.cells}" if locator.cells else "",
-        locator.section or "",
+        f"{'table' if amid_text else 'sheet'} {locator.sheet}" if locator.sheet else "",
+        f"{cells} {locator.cells}" if locator.cells else "",
+        section.removesuffix(" › "),
         _doubt(locator),
     ]
     return ", ".join(part for part in parts if part)
@@ -31,15 +35,17 @@ def _doubt(locator: Locator) -> str:
 
 
 def place(path: str, page: int | None, line: int, locator: Locator) -> str:
-    """Where a passage stands: `report.pdf, page 3`, `stock.xlsx, Parts!B4`, `notes.md:12, § Stock`."""
+    """Where a passage stands: `report.pdf, page 3`, `stock.xlsx, Parts!B4`, `report.pdf, page 3, Parts!B4`,
+    `notes.md:12, § Stock`."""
     path = path.replace("\n", "\\n")  # a file's name must not look like another citation's line
-    if locator.cells:
-        return f"{path}, {locator.sheet + '!' if locator.sheet else ''}{locator.cells}"
-    if locator.slide:
-        return f"{path}, slide {locator.slide}"
-    if page:
-        return f"{path}, page {page}" + (f" ({doubt})" if (doubt := _doubt(locator)) else "")
-    return f"{path}:{line}" + (f", § {locator.section}" if locator.section else "")
+    parts = [
+        f"slide {locator.slide}" if locator.slide else "",
+        f"page {page}" + (f" ({doubt})" if (doubt := _doubt(locator)) else "") if page else "",
+        f"{locator.sheet + '!' if locator.sheet else ''}{locator.cells}" if locator.cells else "",
+    ]
+    if not any(parts):
+        return f"{path}:{line}" + (f", § {locator.section}" if locator.section else "")
+    return ", ".join([path, *filter(None, parts)])
 
 
 def citation_line(citation: Citation) -> str:

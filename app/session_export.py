@@ -1,11 +1,12 @@
 """A session as a file for a person: JSON with every branch, or Markdown and HTML of the branch that is meant.
 
-The HTML needs nothing beside it and fetches nothing: no script, no picture, the sources with their quotes under each
-answer.
+Both have the sources with their quotes under each answer, so that its marks mean something where Loci is not. The HTML
+needs nothing beside it and fetches nothing: no script, no picture.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,9 +51,22 @@ def export_session(memory: "MemoryStore", session: int, form: Form, upto: int | 
 
     :raises NoSuchSession: there is none of this number.
     """
-    if form != "html":
-        return memory.export_session(session, form, upto)
-    return as_html(memory.session(session), memory.branch(session, upto))
+    if form == "json":
+        return memory.export_session(session)
+    written = as_html if form == "html" else as_markdown
+    return written(memory.session(session), memory.branch(session, upto))
+
+
+def as_markdown(session: "Session", turns: "Sequence[Turn]") -> str:
+    """Markdown to read, or to paste elsewhere."""
+    lines = [f"# {_title(session)}", "", f"Collection {session.scope}, begun {session.started}."]
+    for turn in turns:
+        note = "" if turn.complete else " *(incomplete)*"
+        quoted = "\n".join(f"> {line}" for line in turn.question.splitlines())
+        lines += ["", f"## {turn.asked_at}{note}", "", quoted, "", turn.answer]
+        sources = [f"- [{one.mark}] {one.where}{f': “{one.words}”' if one.words else ''}" for one in _sources(turn)]
+        lines += ["", *sources] if sources else []
+    return "\n".join(lines) + "\n"
 
 
 def as_html(session: "Session", turns: "Sequence[Turn]") -> str:
@@ -60,22 +74,24 @@ def as_html(session: "Session", turns: "Sequence[Turn]") -> str:
     from markdown_it import MarkdownIt  # 30 ms
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    title = escape(session.title or f"Session {session.id}")
+    title = escape(_title(session))
     parts = [
         f'<!doctype html>\n<html><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>',
         f'<body><h1>{title}</h1><p class="about">Collection {escape(session.scope)}, begun {session.started}</p>',
-        *(_turn(turn, markdown) for turn in turns),
+        *(_section(turn, markdown) for turn in turns),
         "</body></html>\n",
     ]
     return "\n".join(parts)
 
 
-def _turn(turn: "Turn", markdown: "MarkdownIt") -> str:
-    result: dict[str, Any] = json.loads(turn.answer_json) if turn.answer_json else {}
+def _section(turn: "Turn", markdown: "MarkdownIt") -> str:
     note = "" if turn.complete else '<p class="about">This answer was cut off.</p>'
-    thought = result.get("reasoning")
+    thought = _result(turn).get("reasoning")
     thoughts = f"<details><summary>Reasoning</summary><p>{escape(thought)}</p></details>" if thought else ""
-    sources = "".join(_source(one) for one in result.get("citations") or ())
+    sources = "".join(
+        f"<li>[{one.mark}] {escape(one.where)}{f': <q>{escape(one.words)}</q>' if one.words else ''}</li>"
+        for one in _sources(turn)
+    )
     return (
         f"<section><h2>{escape(turn.question)}</h2>{thoughts}{markdown.render(turn.answer)}{note}"
         + (f'<ul class="sources">{sources}</ul>' if sources else "")
@@ -83,8 +99,36 @@ def _turn(turn: "Turn", markdown: "MarkdownIt") -> str:
     )
 
 
-def _source(citation: dict[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What one mark of an answer stands for."""
+
+    mark: str
+    where: str
+    """Whether it was verified, the document and the place in it."""
+    words: str
+    """Of the document or the memory, on one line."""
+
+
+def _sources(turn: "Turn") -> list[_Source]:
+    """Those of an answer, each once, in the order of their marks; cited memories after them."""
+    result = _result(turn)
+    cited = {one["n"]: _cited(one) for one in reversed(result.get("citations") or ())}
+    known = [one for one in result.get("memories") or () if one["cited"]]
+    remembered = [_Source(f"m{one['id']}", "remembered", " ".join(one["text"].split())) for one in known]
+    return [*(cited[n] for n in sorted(cited)), *remembered]
+
+
+def _cited(citation: dict[str, Any]) -> _Source:
     place = within(citation["page"], Locator(**citation["locator"])) or f"line {citation['line']}"
-    quote = f": <q>{escape(citation['quote'])}</q>" if citation["quote"] else ""
-    title = escape(citation["title"] or citation["path"])
-    return f"<li>[{citation['n']}] {escape(citation['status'])} · {title}, {escape(place)}{quote}</li>"
+    where = f"{citation['status'].replace('_', ' ')} · {citation['title'] or citation['path']}, {place}"
+    return _Source(str(citation["n"]), where, " ".join(citation["quote"].split()))
+
+
+def _result(turn: "Turn") -> dict[str, Any]:
+    """The answer as it was given; empty for one that was cut off."""
+    return json.loads(turn.answer_json) if turn.answer_json else {}
+
+
+def _title(session: "Session") -> str:
+    return session.title or f"Session {session.id}"

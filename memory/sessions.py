@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
@@ -200,17 +200,11 @@ class SessionLog:
                 found.append(TurnFound(turn, title, scope, _excerpt(turn, text)))
             return found
 
-    def export_session(
-        self, session_id: int, form: Literal["json", "markdown"] = "json", upto: int | None = None
-    ) -> str:
-        """A session as a JSON object (all its branches, answers whole, by value) or as Markdown to read: the branch
-        that leads to the turn `upto` (None: to the one asked last). Raises NoSuchSession."""
+    def export_session(self, session_id: int) -> str:
+        """A session as a JSON object: all its branches, answers whole, by value. Raises NoSuchSession."""
         with reading(self.engine) as connection:
             session, held = _get_session(connection, session_id), _turns(connection, session_id)
             tree = branches.of_session(connection, session_id)
-        if form == "markdown":
-            path = set(tree.path(upto))
-            return _markdown(session, [turn for turn in held if turn.id in path])
         document = {
             "schema": 1,
             "id": session.id,
@@ -318,16 +312,3 @@ def _excerpt(turn: Turn, text: str, around: int = 60) -> str:
     start, end = max(0, place - around), min(len(said), place + around)
     middle = " ".join(said[start:end].split())
     return f"{'…' if start else ''}{middle}{'…' if end < len(said) else ''}"
-
-
-def _markdown(session: Session, held: Sequence[Turn]) -> str:
-    lines = [
-        f"# {session.title or f'Session {session.id}'}",
-        "",
-        f"Collection {session.scope}, begun {session.started}.",
-    ]
-    for turn in held:
-        note = "" if turn.complete else " *(incomplete)*"
-        quoted = "\n".join(f"> {line}" for line in turn.question.splitlines())
-        lines += ["", f"## {turn.asked_at}{note}", "", quoted, "", turn.answer]
-    return "\n".join(lines) + "\n"
