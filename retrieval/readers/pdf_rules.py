@@ -4,9 +4,11 @@ Lengths are points; x grows to the right and y upwards.
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import attrgetter, neg
 from typing import Any
 
 _NEAR = 3.0
@@ -16,8 +18,11 @@ _SHORT = 6.0
 _MOST_PATHS = 20_000
 _MOST_RULES = 2_000
 """A page with more is a drawing."""
+_MOST_COLUMNS = 200
+"""A page has no room for words in more."""
 
 Point = tuple[float, float]
+_at = attrgetter("at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,9 @@ class Grid:
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     across: tuple[Rule, ...]
-    """Horizontal."""
+    """Horizontal, from the bottom."""
     down: tuple[Rule, ...]
-    """Vertical."""
+    """Vertical, from the left."""
 
     def cell(self, point: Point) -> tuple[int, int] | None:
         """Row and column, from 0, of the cell at `point`: the first of what is merged there; None outside."""
@@ -46,7 +51,7 @@ class Grid:
         if not (self.xs[0] <= x <= self.xs[-1] and self.ys[-1] <= y <= self.ys[0]):
             return None
         column = min(bisect_right(self.xs, x), len(self.xs) - 1) - 1
-        row = min(bisect_right([-edge for edge in self.ys], -y), len(self.ys) - 1) - 1
+        row = min(bisect_right(self.ys, -y, key=neg), len(self.ys) - 1) - 1
         while column and not _drawn(self.down, self.xs[column], y):
             column -= 1
         while row and not _drawn(self.across, self.ys[row], x):
@@ -54,8 +59,11 @@ class Grid:
         return row, column
 
 
-def _drawn(rules: Iterable[Rule], at: float, place: float) -> bool:
-    return any(abs(rule.at - at) <= _NEAR and rule.start - _NEAR <= place <= rule.end + _NEAR for rule in rules)
+def _drawn(rules: Sequence[Rule], at: float, place: float) -> bool:
+    """Whether one of `rules`, ascending, is drawn at `at`, beside `place`."""
+    first = bisect_left(rules, at - _NEAR, key=_at)
+    near = takewhile(lambda rule: rule.at <= at + _NEAR, (rules[n] for n in range(first, len(rules))))
+    return any(rule.start - _NEAR <= place <= rule.end + _NEAR for rule in near)
 
 
 def grids(page: Any) -> list[Grid]:
@@ -67,8 +75,8 @@ def grids(page: Any) -> list[Grid]:
     for hs, vs in _groups(across, down):
         xs = _edges([rule.at for rule in vs] + [end for rule in hs for end in (rule.start, rule.end)])
         ys = _edges([rule.at for rule in hs] + [end for rule in vs for end in (rule.start, rule.end)])
-        if len(xs) > 2 and len(ys) > 2:
-            found.append(Grid(tuple(xs), tuple(reversed(ys)), tuple(hs), tuple(vs)))
+        if 2 < len(xs) <= _MOST_COLUMNS + 1 and len(ys) > 2:
+            found.append(Grid(tuple(xs), tuple(reversed(ys)), tuple(sorted(hs, key=_at)), tuple(sorted(vs, key=_at))))
     return found
 
 

@@ -10,7 +10,6 @@ import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from retrieval.readers.pdf_lines import Line, Word
 from retrieval.readers.pdf_rules import Grid
@@ -21,6 +20,8 @@ _ROWS = 3
 _PROSE, _FULL = 4, 0.75
 """A column is prose whose median cell has so many words and so much of the longest one's length, since each line is
 filled; two of these are columns of the page."""
+_LONG = 50
+"""Rows that stand in columns and are no table as a whole, of which no part is tried: that costs their square."""
 _LAYOUT = 400
 """Characters of the median cell from which on a grid only frames what stands on the page."""
 _APART = 3.2
@@ -76,7 +77,7 @@ def _ruled(parts: Sequence[Line | Table], grid: Grid) -> list[Line | Table]:
         for word in part.words
         if (place := grid.cell(word.point)) is not None
     ]
-    rows = _filled([row for band in _bands(grid, inside) for row in band], len(grid.xs) - 1)
+    rows = _filled([row for band in _bands(grid, inside) for row in band])
     lengths = [len(cell) for row in rows for cell in row if cell]
     whole = sum(_count(row) > 1 for row in rows)
     if whole < 2 or 2 * whole < len(rows) or statistics.median(lengths) >= _LAYOUT:
@@ -102,22 +103,24 @@ def _bands(grid: Grid, inside: Sequence[tuple[Place, Word, Line]]) -> Iterator[l
     A band is one row; but where nothing is drawn below the names of the columns, each line of text is.
     """
     lowest = len(grid.ys) - 2
-    for band in range(lowest + 1):
+    held: dict[int, list[tuple[int, Word, Line]]] = {}
+    for (band, column), word, line in inside:
+        held.setdefault(band, []).append((column, word, line))
+    for band in sorted(held):
         whole: dict[int, list[str]] = {}
         lines: dict[float, dict[int, list[str]]] = {}
-        for (row, column), word, line in inside:
-            if row == band:
-                whole.setdefault(column, []).append(word.text)
-                at = next((at for at in lines if abs(at - line.baseline) <= 0.3 * line.size), line.baseline)
-                lines.setdefault(at, {}).setdefault(column, []).append(word.text)
+        for column, word, line in held[band]:
+            whole.setdefault(column, []).append(word.text)
+            at = next((at for at in lines if abs(at - line.baseline) <= 0.3 * line.size), line.baseline)
+            lines.setdefault(at, {}).setdefault(column, []).append(word.text)
         rows = [lines[at] for at in sorted(lines, reverse=True)]
         apart = band == lowest <= 1 and len(rows) >= _ROWS - 1 and all(len(row) > 1 for row in rows)
-        yield rows if apart and _is_table(_filled(rows, len(grid.xs) - 1)) else [whole]
+        yield rows if apart and _is_table(_filled(rows)) else [whole]
 
 
-def _filled(rows: Sequence[dict[int, list[str]]], width: int) -> tuple[tuple[str, ...], ...]:
+def _filled(rows: Sequence[dict[int, list[str]]]) -> tuple[tuple[str, ...], ...]:
     """The rows and columns that hold something."""
-    columns = [column for column in range(width) if any(column in row for row in rows)]
+    columns = sorted({column for row in rows for column in row})
     return tuple(tuple(" ".join(row.get(column, ())) for column in columns) for row in rows if row)
 
 
@@ -134,11 +137,13 @@ def _aligned(lines: Sequence[Line]) -> Iterator[list[Line] | Table]:
     before: list[Line] = []
     start = 0
     while start < len(rows):
-        held, columns = _reach(islice(rows, start, None))
+        held, columns = _reach(rows[at] for at in range(start, len(rows)))
         table = _of_columns(held, columns)
         if table is None:
-            before.extend(rows[start])
-            start += 1
+            # What stands in columns for so long without being a table holds none further down, either.
+            end = start + (len(held) if len(held) > _LONG else 1)
+            before.extend(line for row in rows[start:end] for line in row)
+            start = end
             continue
         if before:
             yield before

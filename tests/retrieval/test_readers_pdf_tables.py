@@ -1,5 +1,7 @@
 """Tables of PDFs: cells by what is drawn and by where they stand, and what only looks like one."""
 
+import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,3 +145,28 @@ def test_a_frame_around_prose_and_the_lines_of_a_chart_are_no_tables(tmp_path: P
     framed = built(tmp_path / "a.pdf", Table(prose, colWidths=200, style=GRID))
     chart = built(tmp_path / "b.pdf", Table([[""] * 5] * 3 + [["", "", "Sales", "", ""]], style=GRID), Spacer(1, 9))
     assert {span.kind for span in (*framed.spans, *chart.spans)} == {"text"}
+
+
+def test_a_long_page_of_labels_is_read_line_by_line(tmp_path: Path) -> None:
+    canvas = Canvas(str(tmp_path / "a.pdf"), pagesize=(600, 14_000))
+    for number in range(1000):
+        canvas.drawString(72, 13_990 - 14 * number, f"Name{number}:")
+        canvas.drawString(200, 13_990 - 14 * number, f"Anna{number}")
+    canvas.save()
+    began = time.monotonic()
+    assert read(tmp_path / "a.pdf").text.splitlines()[999] == "Name999: Anna999"
+    assert time.monotonic() - began < 5  # each row tried as the first of a table took 20 s
+
+
+def test_a_drawing_with_many_lines_and_words_is_read_at_once(tmp_path: Path) -> None:
+    canvas, rng = Canvas(str(tmp_path / "a.pdf"), pagesize=(5000, 5000)), random.Random(1)
+    for _ in range(900):
+        x, y, length = rng.uniform(20, 3000), rng.uniform(20, 3000), rng.uniform(100, 2000)
+        canvas.line(x, y, x + length, y)
+        canvas.line(y, x, y, x + length)
+    for number in range(1000):
+        canvas.drawString(rng.uniform(20, 5000), rng.uniform(20, 5000), f"w{number}")
+    canvas.save()
+    began = time.monotonic()
+    assert set(read(tmp_path / "a.pdf").text.split()) >= {f"w{number}" for number in range(1000)}
+    assert time.monotonic() - began < 5  # each line looked at for each word and column took 9 s
