@@ -5,7 +5,7 @@ D embedding dim.
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -59,17 +59,37 @@ _FOUND = """
     WHERE c.id IN ({ids})"""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept between queries, valid for one epoch: a thread may still search the one before."""
+
+    epoch: int
+    rows: int
+    """Passages in all."""
+    postings: Postings
+    allowed: dict[tuple[object, ...], Ids] = field(default_factory=dict)
+    frequencies: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def common(self) -> int:
+        """Passages from which a term is common."""
+        return self.rows + 1 if self.rows < _SMALL else min(int(_COMMON * self.rows), _POSTINGS)
+
+    def frequency(self, db: Connection, term: str, most: int) -> int:
+        """Passages that have the term, counted up to `most`."""
+        if (term, most) not in self.frequencies:
+            query = text("SELECT count(*) FROM (SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH :term LIMIT :most)")
+            self.frequencies[term, most] = int(db.execute(query, {"term": term, "most": most}).scalar_one())
+        return self.frequencies[term, most]
+
+
 class Searcher:
-    """Search in one open library. What it keeps between queries is valid for one epoch."""
+    """Search in one open library, from any thread."""
 
     def __init__(self, engine: Engine, settings: RetrievalSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._epoch = -1
-        self._allowed: dict[tuple[object, ...], Ids] = {}
-        self._frequencies: dict[tuple[str, int], int] = {}
-        self._rows = 0
-        self._postings = Postings()
+        self._known = _Known(-1, 0, Postings())
 
     def search(
         self,
@@ -93,7 +113,8 @@ class Searcher:
         """
         settings = self._settings
         with reading(self._engine) as db:
-            allowed = self._allowed_ids(db, collections, wanted, epoch)
+            known = self._renewed(db)
+            allowed = self._allowed_ids(db, known, collections, wanted, epoch)
             if required:
                 allowed = np.intersect1d(allowed, holding(db, required), assume_unique=True)
             if not len(allowed):
@@ -102,7 +123,7 @@ class Searcher:
             scores, ids = index.search(vector[None, :], settings.candidates, allowed)
             dense = {int(id): float(score) for id, score in zip(ids[0], scores[0], strict=True) if id >= 0}
             # 2. by words
-            lexical, best = self._lexical(db, query, allowed, pieces)
+            lexical, best = self._lexical(db, known, query, allowed, pieces)
             # 3. what only words found gets its cosine too, so that both are judged alike
             missing = [id for id in lexical if id not in dense]
             if missing:
@@ -121,40 +142,49 @@ class Searcher:
             found = _passages(db, ranked, dense, lexical)
             return _once(found, vectors_of(db, [one.chunk for one in found], len(vector)))[:limit]
 
+    def _renewed(self, db: Connection) -> _Known:
+        """What is kept, for the epoch that `db` reads."""
+        known = self._known
+        if (current := epoch_of(db)) != known.epoch:
+            rows = int(db.execute(select(func.count()).select_from(chunks)).scalar_one())
+            known = self._known = _Known(current, rows, known.postings.renewed(db))
+        return known
+
     def _allowed_ids(
-        self, db: Connection, collections: Sequence[str], wanted: Collection[int] | None, epoch: int | None
+        self,
+        db: Connection,
+        known: _Known,
+        collections: Sequence[str],
+        wanted: Collection[int] | None,
+        epoch: int | None,
     ) -> Ids:
         """Ids, ascending, of all passages that may be found: whatever bounds a search bounds it before the ranking."""
-        current = epoch_of(db)
-        if current != self._epoch:
-            self._postings.refresh(db)
-            self._rows = int(db.execute(select(func.count()).select_from(chunks)).scalar_one())
-            self._allowed, self._frequencies = {}, {}
-            self._epoch = current  # last: another thread that meets it relies on all of this
         epoch = as_of(db, epoch)
         key = (tuple(sorted(set(collections))), None if wanted is None else tuple(sorted(wanted)), epoch)
-        if key not in self._allowed:
-            if len(self._allowed) >= 16:
-                self._allowed.clear()
-            self._allowed[key] = allowed_ids(db, key[0], wanted, epoch)
-        return self._allowed[key]
+        if (allowed := known.allowed.get(key)) is None:
+            if len(known.allowed) >= 16:
+                known.allowed.clear()
+            allowed = known.allowed[key] = allowed_ids(db, key[0], wanted, epoch)
+        return allowed
 
-    def _lexical(self, db: Connection, query: str, allowed: Ids, pieces: float) -> tuple[dict[int, float], float]:
+    def _lexical(
+        self, db: Connection, known: _Known, query: str, allowed: Ids, pieces: float
+    ) -> tuple[dict[int, float], float]:
         """The best candidates by BM25 (higher is better), and the BM25 that a perfect one would have."""
         terms = fts_terms(query)
         if pieces >= INFLECTED:
-            parts = self._parts(db, terms) if language_of(query) in _COMPOUNDING else ()
+            parts = _parts(db, known, terms) if language_of(query) in _COMPOUNDING else ()
             terms = list(dict.fromkeys([*fts_beginnings(terms), *parts]))
-        frequencies = {term: self._frequency(db, term, self._common) for term in terms}
+        frequencies = {term: known.frequency(db, term, known.common) for term in terms}
         found = {term: n for term, n in frequencies.items() if n}
-        rare = {term: n for term, n in found.items() if n < self._common}
+        rare = {term: n for term, n in found.items() if n < known.common}
         # Terms that the library lacks stay in the measure: a passage that has all the others is still not perfect.
-        used = _within(rare, _POSTINGS) or {term: self._frequency(db, term, self._rows) for term in found}
-        best = best_bm25([*used.values(), *(n for n in frequencies.values() if not n)], self._rows)
+        used = _within(rare, _POSTINGS) or {term: known.frequency(db, term, known.rows) for term in found}
+        best = best_bm25([*used.values(), *(n for n in frequencies.values() if not n)], known.rows)
         if not used:
             return {}, best
-        if rare or self._rows < _POSTINGS:
-            return self._postings.best(db, used, self._rows, allowed, self._settings.candidates), best
+        if rare or known.rows < _POSTINGS:
+            return known.postings.best(db, used, known.rows, allowed, self._settings.candidates), best
         # Where every term is common, what has all of them is few enough to rank.
         statement = text(
             "SELECT rowid, -bm25(chunks_fts) AS score FROM chunks_fts WHERE chunks_fts MATCH :terms "
@@ -182,23 +212,12 @@ class Searcher:
         first = [(id, score + share * float(run)) for (id, score), run in zip(kept[:depth], runs, strict=True)]
         return sorted(first, key=lambda item: (-item[1], item[0])) + kept[depth:]
 
-    def _parts(self, db: Connection, terms: Sequence[str]) -> Iterator[str]:
-        """The longest words of the library that each of `terms` begins with and ends in, where it is a compound."""
-        for ends in map(fts_ends, terms):
-            for parts in ends:
-                yield from islice((part for part in parts if self._frequency(db, part, 1)), 1)
 
-    @property
-    def _common(self) -> int:
-        """Passages from which a term is common."""
-        return self._rows + 1 if self._rows < _SMALL else min(int(_COMMON * self._rows), _POSTINGS)
-
-    def _frequency(self, db: Connection, term: str, most: int) -> int:
-        """Passages that have the term, counted up to `most`."""
-        if (term, most) not in self._frequencies:
-            query = text("SELECT count(*) FROM (SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH :term LIMIT :most)")
-            self._frequencies[term, most] = int(db.execute(query, {"term": term, "most": most}).scalar_one())
-        return self._frequencies[term, most]
+def _parts(db: Connection, known: _Known, terms: Sequence[str]) -> Iterator[str]:
+    """The longest words of the library that each of `terms` begins with and ends in, where it is a compound."""
+    for ends in map(fts_ends, terms):
+        for parts in ends:
+            yield from islice((part for part in parts if known.frequency(db, part, 1)), 1)
 
 
 def _within(frequencies: Mapping[str, int], most: int) -> dict[str, int]:

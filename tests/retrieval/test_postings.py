@@ -3,11 +3,13 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sqlalchemy import Connection, text
 
+from retrieval.allowed import allowed_ids
 from retrieval.epoch_build import Ids
 from retrieval.ingest import ingest
 from retrieval.library import Library
@@ -65,30 +67,27 @@ def check(db: Connection, postings: Postings, terms: list[str], allowed: Ids, wa
     ],
 )
 def test_scores_are_those_of_fts5_with_stems_marks_beginnings_and_phrases(library: Library, terms: list[str]) -> None:
-    postings = Postings()
     with reading(library.engine) as db:
-        postings.refresh(db)
+        postings = Postings().renewed(db)
         for allowed, wanted in ((EVERY, 10_000), (EVERY, 10), (EVERY[::3], 20), (EVERY[-5:], 3)):
             check(db, postings, terms, allowed, wanted)
 
 
 def test_passages_that_come_and_go_count_with_the_next_refresh(library: Library, tmp_path: Path) -> None:
-    postings = Postings()
     with reading(library.engine) as db:
-        postings.refresh(db)
+        postings = Postings().renewed(db)
     write(tmp_path / "more", 60)
     ingest(library, [tmp_path / "more"])
     for info in library.documents()[:30]:
         library.remove(info.id)
     with reading(library.engine) as db:
-        postings.refresh(db)
+        postings = postings.renewed(db)
         check(db, postings, ['"harbour"', '"12"', '"quay"'], EVERY, 50)
 
 
 def test_a_question_may_have_any_number_of_words(library: Library) -> None:
-    postings = Postings()
     with reading(library.engine) as db:
-        postings.refresh(db)
+        postings = Postings().renewed(db)
         check(db, postings, ['"harbour"', *(f'"absent{number}"' for number in range(600))], EVERY, 50)
 
 
@@ -96,19 +95,19 @@ def test_a_search_that_comes_while_another_takes_up_lengths_finds_the_same(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Library(library.folder, library.cache, RetrievalSettings(), FakeEmbedder)
-    refresh, others = Postings.refresh, list[list[Passage]]()
+    renewed, others = Postings.renewed, list[list[Passage]]()
 
     def search() -> list[Passage]:
         return opened.search("harbour quay", collections=["main"])
 
-    def slow(postings: Postings, db: Connection) -> None:
+    def slow(postings: Postings, db: Connection) -> Postings:
         if not others:
             others.append([])
             with ThreadPoolExecutor() as pool:
                 others.append(pool.submit(search).result())
-        refresh(postings, db)
+        return renewed(postings, db)
 
-    monkeypatch.setattr(Postings, "refresh", slow)
+    monkeypatch.setattr(Postings, "renewed", slow)
     found = search()
     assert found and others[1] == found
     opened.close()
@@ -121,4 +120,29 @@ def test_a_library_that_was_emptied_is_searched(tmp_path: Path) -> None:
     for info in library.documents():
         library.remove(info.id)
     assert library.search("harbour", collections=["main"]) == []
+    library.close()
+
+
+def test_a_search_that_began_before_an_ingest_leaves_nothing_to_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("The kestrel lies in the harbour.")
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+    ingest(library, [tmp_path / "files"])
+
+    def search() -> set[str]:
+        return {Path(one.path).stem for one in library.search("harbour", collections=["main"])}
+
+    def overtaken(*bounds: Any) -> Ids:
+        monkeypatch.undo()
+        (tmp_path / "files" / "b.txt").write_text("A heron stood in the harbour all day.")
+        ingest(library, [tmp_path / "files"])
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(search).result() == {"a", "b"}
+        return allowed_ids(*bounds)
+
+    monkeypatch.setattr("retrieval.search.allowed_ids", overtaken)
+    assert search() == {"a"}
+    assert search() == {"a", "b"}
     library.close()
