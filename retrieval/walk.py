@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _IGNORE_FILES = (".gitignore", ".lociignore")
 """In one folder the later of these two has the last word."""
+_LARGEST = 2**20
+"""Bytes of such a file; what is larger holds no rules."""
 
 _Rules = list[tuple[Path, "GitIgnoreSpec"]]
 
@@ -80,8 +82,11 @@ def _rules_of(folder: Path) -> _Rules:
 
     rules: _Rules = []
     for name in _IGNORE_FILES:
+        file = folder / name
         try:
-            lines = (folder / name).read_text("utf-8", errors="replace").splitlines()
+            if not file.is_file() or file.stat().st_size > _LARGEST:
+                continue  # a pipe or a device may never end
+            lines = file.read_text("utf-8", errors="replace").splitlines()
         except OSError:
             continue
         rules.append((folder.absolute(), GitIgnoreSpec.from_lines(lines)))

@@ -114,5 +114,6 @@ def _reader_name(path: Path) -> str | None:
     if path.suffix.lower() in _OLD_OFFICE:
         return None
     if not path.suffix or path.stem.lower() in _TEXT_NAMES:
-        return "text.read_plain" if looks_like_text(path) else None
+        # A pipe or a terminal would be waited for, and its keys taken away.
+        return "text.read_plain" if path.is_file() and looks_like_text(path) else None
     return None

@@ -1,6 +1,7 @@
 """Plain text, code, Markdown, reStructuredText, RTF, subtitles, CSV, JSON and notebooks."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,11 @@ def test_files_are_taken_by_suffix_or_because_they_are_text(tmp_path: Path) -> N
     assert supported(tmp_path / "README.Debian")
     assert supported(tmp_path / "NO.PDF")
     assert not supported(tmp_path / "core")
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(pipe, b"text" * 2**14)
+    assert not supported(tmp_path / "pipe")  # to look would take what is another's, or wait
+    os.close(pipe)
     assert not supported(tmp_path / "a.xyz")
     with pytest.raises(UnsupportedType, match=r"a\.xyz: no reader for \.xyz"):
         read(tmp_path / "a.xyz")

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.txt")
     os.mkfifo(tmp_path / "pipe")
     assert found(tmp_path) == ["a.txt"]
+
+
+def test_an_ignore_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    pipe = tmp_path / ".gitignore"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=("a.txt",))
+    writer.start()
+    assert found(tmp_path) == ["a.txt"]
+    assert pipe.read_text() == "a.txt"  # the writer has been waiting for that
+    writer.join()
 
 
 def test_a_missing_path_is_named_before_anything_is_walked(tmp_path: Path) -> None:
