@@ -61,9 +61,11 @@ def window_lines(answer: AnswerRow) -> list[str]:
     window = answer.window
     if window is None:
         return ["The window is not known of this answer."]
-    used = used_tokens(window)
-    lines = [f"The window: {used:,} of {window.window:,} tokens, {percent(used, window.window)}."]
-    lines += [f"{name}: {getattr(window.used, name):,}" for name in PARTS]
+    lines = ["The window was not used for this answer."]
+    if window.window:
+        used = used_tokens(window)
+        lines = [f"The window: {used:,} of {window.window:,} tokens, {percent(used, window.window)}."]
+        lines += [f"{name}: {getattr(window.used, name):,}" for name in PARTS]
     return lines + [f"Left out: {left.what} ({left.why})" for left in window.left_out]
 
 

@@ -1,11 +1,15 @@
 """What rows and words make of an answer, without a screen."""
 
+from dataclasses import replace
+
 import pytest
 from chat_fakes import answer, citation
 
-from app.answer import Ask
+from app.answer import Ask, LeftOut, Used, Window
 from retrieval.types import Locator
+from tui.plain_words import window_lines
 from tui.rows import answer_row
+from tui.widgets.window import gauge, meter
 from tui.words import citation_place, held_words, size
 
 
@@ -38,3 +42,11 @@ def test_only_written_answers_have_a_rate() -> None:
 )
 def test_a_place_does_not_repeat_the_title_beside_it(section: str | None, place: str) -> None:
     assert citation_place(citation(1, "verified", "Handbook", "Once a year.", None, Locator(section=section))) == place
+
+
+def test_an_answer_without_a_window_has_no_share_of_one() -> None:
+    window = Window(0, Used(), (LeftOut("3 documents", "too many"),))
+    assert gauge(window) == "" and gauge(replace(window, window=4096)) == "window ░░░░ 0% of 4.1K"
+    assert "not used for this answer" in str(meter(window)) and "3 documents" in str(meter(window))
+    said = window_lines(replace(answer_row(answer(Ask("How many?")).to_json()), window=window))
+    assert said == ["The window was not used for this answer.", "Left out: 3 documents (too many)"]

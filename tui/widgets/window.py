@@ -53,13 +53,18 @@ def bar(part: int, whole: int, width: int) -> str:
 
 
 def gauge(window: Window) -> str:
-    """The meter in one line: `window █░░░ 23% of 4.1K`."""
+    """The meter in one line, `window █░░░ 23% of 4.1K`; empty where an answer came about without a window, or was cut
+    off before it was known."""
+    if not window.window:
+        return ""
     used = used_tokens(window)
     return f"window {bar(used, window.window, 4)} {percent(used, window.window)} of {short(window.window)}"
 
 
 def meter(window: Window) -> Content:
-    """Every part with tokens, percent and bar; then what was left out."""
+    """Every part with tokens, percent and bar; then what was left out. Sums of rows need no model, so no window."""
+    if not window.window:
+        return Content.assemble(("Context window", "bold"), "  not used for this answer\n", left_out(window))
     used = asdict(window.used)
     rows = [(name, used[name]) for name in PARTS]
     rows.append(("free", max(window.window - used_tokens(window), 0)))
@@ -74,10 +79,14 @@ def meter(window: Window) -> Content:
             (f"{tokens:>9,} {percent(tokens, window.window):>4}  ", ""),
             (bar(tokens, window.window, 14) + "\n", style),
         ]
-    if window.left_out:
-        parts.append((f"\nLeft out ({len(window.left_out)})\n", "bold"))
-        for item in window.left_out:
-            parts += [(f"· {item.what}\n", ""), (f"  {item.why}\n", "$foreground-muted")]
-    else:
-        parts.append(("\nNothing was left out.", "$foreground-muted"))
+    return Content.assemble(*parts, left_out(window))
+
+
+def left_out(window: Window) -> Content:
+    """What was left out and why."""
+    if not window.left_out:
+        return Content.styled("\nNothing was left out.", "$foreground-muted")
+    parts: list[tuple[str, str]] = [(f"\nLeft out ({len(window.left_out)})\n", "bold")]
+    for item in window.left_out:
+        parts += [(f"· {item.what}\n", ""), (f"  {item.why}\n", "$foreground-muted")]
     return Content.assemble(*parts)
