@@ -6,12 +6,14 @@ A way may still find that it cannot answer with certainty; the question is looke
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Literal
 
 from app.query import kind_of
+from app.tables.figures import figures
 from app.tables.plan import asks_for_rows
 from app.tables.subject import OF_TABLE, told_by_superlative
-from app.tables.words import Asked, asks_of_people, explain_names, is_of_people, mentions
+from app.tables.words import Asked, asks_of_people, explain_names, is_of_people, mentions, stems
 from retrieval.tables.store import Listed
 
 Route = Literal["catalogue", "table", "summary", "every", "lookup", "plain"]
@@ -81,5 +83,12 @@ def _may_tell(question: str, table: Listed) -> bool:
     named = mentions(asked, table.columns)
     explain_names(asked, table)
     by_name = bool(asked.explained) and (bool(named) or OF_TABLE.search(question) is not None)
-    by_name = by_name or (asks_of_people(asked) and is_of_people(table))
+    by_name = by_name or (asks_of_people(asked) and is_of_people(table)) or _counts_rows(asked, table)
     return by_name or told_by_superlative(question, table) or any(one.whole for one in named)
+
+
+def _counts_rows(asked: Asked, table: Listed) -> bool:
+    """Whether "how many members" is asked of the table `members`."""
+    name = stems(re.sub(r"[-_.]+", " ", table.sheet or PurePath(table.path).stem))
+    counted = [asked.within(said.place)[-1] + 1 for said in figures(asked.text) if said.figure == "count"]
+    return any(asked.words[i].stem in name and not asked.words[i].small for i in counted if i < len(asked.words))
