@@ -2,11 +2,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from retrieval.batches import BATCH, is_batch
 from retrieval.embedder import Embedder
 from retrieval.errors import DatabaseProblem, EmbedderMismatch, LibraryChanged, NoSuchDocument
 from retrieval.ingest import Progress, estimate, ingest
@@ -269,6 +272,34 @@ def test_a_document_removed_while_others_are_embedded_anew_is_left_out(
     library.reindex(lambda done, total: done < total and library.remove(last))
     assert [info.id for info in library.documents()] == [first] and contents(library)
     library.close()
+
+
+def test_a_document_that_changes_while_it_is_embedded_anew_is_embedded_as_it_is_then(
+    tmp_path: Path, files: Path
+) -> None:
+    class Meddled(FakeEmbedder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            if meddle:
+                meddle.pop()()
+            return super().encode(texts)
+
+    def change() -> None:
+        (files / "boats.md").write_text("The ferry Aurora is laid up.")
+        ingest(library, [files])
+
+    meddle = list[Callable[[], None]]()
+    library = opened(tmp_path, Meddled())
+    ingest(library, [files])
+    meddle.append(change)
+    library.reindex()
+    boats = next(info.id for info in library.documents() if info.path.endswith("boats.md"))
+    [now] = [one for one in library.search("ferry Aurora", collections=["main"]) if one.document == boats]
+    assert now.text == library.text(boats) == "The ferry Aurora is laid up."
+    library.close()
+
+
+def test_documents_without_passages_are_stored_in_batches_too() -> None:
+    assert not is_batch([[]] * (BATCH - 1)) and is_batch([[]] * BATCH)
 
 
 def test_an_interrupt_keeps_what_was_stored_and_the_next_run_does_the_rest(

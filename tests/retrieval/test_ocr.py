@@ -228,7 +228,9 @@ def test_without_tesseract_each_file_is_named_with_the_command(tmp_path: Path, m
         read(tmp_path / "files/fee.png")
 
 
-def test_a_picture_without_text_is_recognised_once_for_each_tesseract(tmp_path: Path, tool: Tool) -> None:
+def test_a_picture_without_text_is_recognised_once_for_each_tesseract_and_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool
+) -> None:
     (tmp_path / "files").mkdir()
     picture(tmp_path / "files")
     calls = tmp_path / "calls"
@@ -249,6 +251,8 @@ def test_a_picture_without_text_is_recognised_once_for_each_tesseract(tmp_path: 
     assert told()[2] == 2 and told()[2] == 2
     drawn(FEE).save(tmp_path / "files/fee.png")
     assert told()[2] == 3
+    monkeypatch.setattr("retrieval.unchanged.READER_VERSION", "next")
+    assert told()[2] == 4
     library.close()
 
 

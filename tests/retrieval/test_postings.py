@@ -13,7 +13,7 @@ from retrieval.allowed import allowed_ids
 from retrieval.epoch_build import Ids
 from retrieval.ingest import ingest
 from retrieval.library import Library
-from retrieval.postings import Postings
+from retrieval.postings import Postings, _best
 from retrieval.settings import RetrievalSettings
 from retrieval.sqlite import reading
 from retrieval.types import Passage
@@ -71,6 +71,13 @@ def test_scores_are_those_of_fts5_with_stems_marks_beginnings_and_phrases(librar
         postings = Postings().renewed(db)
         for allowed, wanted in ((EVERY, 10_000), (EVERY, 10), (EVERY[::3], 20), (EVERY[-5:], 3)):
             check(db, postings, terms, allowed, wanted)
+
+
+def test_of_equal_scores_the_first_passages_are_the_best() -> None:
+    ids, scores = np.arange(1, 101), np.ones(100)
+    scores[40] = 2.0
+    assert list(_best(ids, scores, ids, 4)) == [41, 1, 2, 3]
+    assert list(_best(ids, scores, np.array([7, 90, 95]), 2)) == [7, 90]
 
 
 def test_passages_that_come_and_go_count_with_the_next_refresh(library: Library, tmp_path: Path) -> None:

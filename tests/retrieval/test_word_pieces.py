@@ -3,6 +3,8 @@ import random
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Metaspace
 
 from retrieval.embedder import SentenceEmbedder, load_embedder
 from retrieval.word_pieces import WordPieceCounts, adds_up
@@ -42,3 +44,7 @@ def test_a_tokenizer_whose_words_may_touch_is_not_counted_by_words(tokenizer: To
     other = Tokenizer.from_str(tokenizer.to_str())
     other.add_tokens(["New York"])
     assert not adds_up(other)
+    for part, changed in (("normalizer", Lowercase()), ("pre_tokenizer", Metaspace())):
+        other = Tokenizer.from_str(tokenizer.to_str())
+        setattr(other, part, changed)
+        assert not adds_up(other)

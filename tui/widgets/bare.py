@@ -22,8 +22,8 @@ def empty_lines(widget: Widget, crop: Region) -> list[Strip]:
     """What stands for `Widget.render_lines` in a container; one that a style gives a border is drawn by Textual."""
     if any(edge for edge, _ in widget.styles.border):
         return Widget.render_lines(widget, crop)
-    beneath, background = widget.background_colors
-    return [_empty_line(crop.width, beneath + background, tuple(widget.get_line_filters()))] * crop.height
+    _, background = widget.background_colors  # with what is beneath it
+    return [_empty_line(crop.width, background, tuple(widget.get_line_filters()))] * crop.height
 
 
 @lru_cache(64)

@@ -200,3 +200,10 @@ def test_without_flash_attention_for_its_widths_a_gpu_holds_every_heads_scores(l
         step = plan.batch * 4 * shape.dims.heads * 8192
         assert (plan.devices[0].compute > step) == scores
     assert plan_gguf("x", odd, machine(0, 0, 64), settings).devices[0].compute < step
+    quantised = settings.model_copy(update={"cache_type": "q8_0"})  # which llama.cpp reads by flash attention alone
+    assert plan_gguf("x", odd, machine(1, 80, 64), quantised).devices[0].compute < step
+
+
+def test_flash_attention_on_a_gpu_is_told_from_the_widths_of_keys_and_values(lite: Shape) -> None:
+    for key, value, there in ((128, 128, True), (192, 128, True), (192, 192, False), (48, 48, False)):
+        assert replace(lite.dims, latent_rank=0, key=key, value=value).flash_on_gpu == there
