@@ -14,4 +14,5 @@ class LoadMeter:
         now = time.monotonic()
         self._started = now if self._started is None else self._started
         self.seconds = now - self._started
-        return f"{done / 1e9:.1f}/{total / 1e9:.1f} GB, {done / 1e6 / max(self.seconds, 1e-3):,.0f} MB/s"
+        unit, size = ("GB", 1e9) if total >= 1e8 else ("MB", 1e6)
+        return f"{done / size:.1f}/{total / size:.1f} {unit}, {done / 1e6 / max(self.seconds, 1e-3):,.0f} MB/s"

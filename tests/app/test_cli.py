@@ -121,7 +121,9 @@ def test_a_load_is_shown_once_it_takes_over_a_second(monkeypatch: pytest.MonkeyP
         assert not shown
         now[0] = 12.0
         moved(3 * 10**9, 4 * 10**9)
-    assert shown == [(3 * 10**9, 4 * 10**9, "3.0/4.0 GB, 1,500 MB/s")]
+        now[0] = 14.0
+        moved(10 * 10**6, 20 * 10**6)
+    assert [words for _, _, words in shown] == ["3.0/4.0 GB, 1,500 MB/s", "10.0/20.0 MB, 2 MB/s"]
 
 
 def test_a_refusal_is_code_3(loci: Run) -> None:
