@@ -13,7 +13,7 @@ from textual.widgets import OptionList
 
 from tui.app import LociChat
 from tui.rows import PastRow
-from tui.widgets.composer import Composer, completed
+from tui.widgets.composer import Composer, paths
 from tui.widgets.history import HistoryScreen
 from tui.widgets.turn import TurnView
 
@@ -139,28 +139,48 @@ async def test_a_file_is_attached_without_being_stored(backend: FakeBackend) -> 
         await until(pilot, lambda: "a.exe cannot be read." in notices(app))
 
 
-def test_a_path_is_completed_as_far_as_the_files_leave_no_choice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_goes_on_to_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tides-may.pdf", "tides-june.pdf", ".tides"):
         (tmp_path / name).touch()
     (tmp_path / "yard").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    typed = {"t": "tides-", "tides-m": "tides-may.pdf", "y": "yard/", "yard/": "yard/", "x": "x", "~/y": "~/yard/"}
-    assert {part: completed(part) for part in typed} == typed
-    assert completed(f"{tmp_path}/.") == f"{tmp_path}/.tides" and completed("nowhere/a") == "nowhere/a"
+    tides = ["tides-june.pdf", "tides-may.pdf"]
+    typed = {
+        "t": tides,
+        "tides-m": tides[1:],
+        "y": ["yard/"],
+        "yard/": [],
+        "x": [],
+        "~/y": ["~/yard/"],
+        "": [*tides, "yard/"],
+    }
+    assert {part: paths(part) for part in typed} == typed
+    assert paths(f"{tmp_path}/.") == [f"{tmp_path}/.tides"] and paths("nowhere/a") == []
 
 
-async def test_tab_completes_paths_behind_commands_that_take_one(
+async def test_tab_completes_what_a_command_takes_and_then_shows_the_choices(
     backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tides").mkdir()
+    (tmp_path / "tides" / "may.txt").touch()
+    (tmp_path / "tides" / "march.txt").touch()
     monkeypatch.chdir(tmp_path)
     app = LociChat(backend)
+    after = {
+        "/add t": "/add tides/",
+        "/attach ti": "/attach tides/",
+        "/rename t": "/rename t",
+        "/theme dr": "/theme dracula",
+    }
     async with app.run_test(size=SMALL) as pilot:
         composer = app.query_one(Composer)
-        for typed, after in (("/add t", "/add tides/"), ("/attach ti", "/attach tides/"), ("/rename t", "/rename t")):
+        for typed, then in after.items():
             composer.put(typed)
             await pilot.press("tab")
-            assert composer.text == after
+            assert composer.text == then
+        composer.put("/add tides/")
+        await pilot.press("tab")
+        assert composer.text == "/add tides/ma" and "Read a file" in str(composer.border_subtitle)
+        await pilot.press("tab")
+        assert composer.text == "/add tides/ma" and composer.border_subtitle == "march.txt may.txt"

@@ -2,7 +2,7 @@
 
 import shlex
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -58,7 +58,7 @@ class Composer(TextArea):
             hint = f"{found[0].usage} — {found[0].tooltip}"
         else:
             hint = " ".join(f"/{action.slash}" for action in found) or "No such command; /help lists them"
-        self.border_subtitle = clipped(hint, max(self.size.width - 4, 20)).replace("[", r"\[")
+        self._hint(hint)
 
     async def on_key(self, event: events.Key) -> None:
         """Keys that mean something else here than in an editor; characters go to the text area.
@@ -123,15 +123,27 @@ class Composer(TextArea):
             self.put(self.past[self._at])
 
     def _complete(self) -> None:
-        """The longest beginning that all matching commands share."""
+        """The longest beginning that all have that fit; pressed again where it leaves a choice, the choices."""
         found = commands_like(self.text)
-        if " " in self.text:
-            command, _, typed = self.text.partition(" ")
-            if found and found[0].argument.strip("[]") in ("PATH", "FILE"):
-                self.put(f"{command} {completed(typed)}")
-        elif found:
-            names = [action.slash for action in found]
-            self.put(f"/{_shared(names)} " if len(names) == 1 else f"/{_shared(names)}")
+        command, space, typed = self.text.partition(" ")
+        if not found:
+            return
+        if not space:
+            fitting = [f"/{action.slash}" for action in found]
+            self.put(_shared(fitting) + " " * (len(fitting) == 1))
+            return
+        if found[0].slash == "theme":
+            fitting = sorted(name for name in self.app.available_themes if name.startswith(typed))
+        else:
+            fitting = paths(typed) if found[0].argument.strip("[]") in ("PATH", "FILE") else []
+        shared = f"{command} {_shared(fitting or [typed])}"
+        if shared != self.text:
+            self.put(shared)
+        elif len(fitting) > 1:
+            self._hint(" ".join(PurePath(one).name + "/" * one.endswith("/") for one in fitting))
+
+    def _hint(self, text: str) -> None:
+        self.border_subtitle = clipped(text, max(self.size.width - 4, 20)).replace("[", r"\[")
 
 
 def _shared(names: list[str]) -> str:
@@ -142,16 +154,16 @@ def _shared(names: list[str]) -> str:
     return shared
 
 
-def completed(typed: str) -> str:
-    """A path as far as the files there leave no choice; hidden ones count once a dot is typed."""
+def paths(typed: str) -> list[str]:
+    """What a path can go on to; hidden files count once a dot is typed."""
     folder, _, name = typed.rpartition("/")
     try:
         here = Path(f"{folder}/" if "/" in typed else ".").expanduser()
         names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in here.iterdir())
     except (OSError, RuntimeError):  # no such folder, or no such user's home
-        return typed
-    fitting = [one for one in names if one.startswith(name) and (name or not one.startswith("."))]
-    return typed[: len(typed) - len(name)] + _shared(fitting) if fitting else typed
+        return []
+    before = typed[: len(typed) - len(name)]
+    return [before + one for one in names if one.startswith(name) and (name or not one.startswith("."))]
 
 
 def dragged(text: str) -> Path | None:
