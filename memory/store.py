@@ -241,8 +241,9 @@ class MemoryStore(DeletionDesk, RetentionDesk):
 
         Raises OnlySecrets for a correction that says nothing else.
         """
-        kept = self.statement(text) if text and verdict == "correct" else None if text is None else self.plain(text)
-        learning.feedback(self, turn_id, verdict, kept, now)
+        if text:
+            text = self.statement(text) if verdict == "correct" else self.plain(text)
+        learning.feedback(self, turn_id, verdict, text, now)
 
     def move_vectors(self) -> moving.Moves | None:
         """Let vectors follow what memories were used for, if that wins and enough turns came (`memory.moving`)."""

@@ -233,8 +233,9 @@ def test_branches_tags_and_the_past_come_from_the_store(
     backend.export(session, second, tmp_path / "other.md")
     assert "> Two?" in (tmp_path / "other.md").read_text() and "otherwise" not in (tmp_path / "other.md").read_text()
     for file in (tmp_path / "s.md", tmp_path / "s.docx"):
-        with pytest.raises(BadInput):
+        with pytest.raises(BadInput) as refused:
             backend.export(session, other, file)
+        assert "--force" not in refused.value.mend, "a chat has no such option"
 
 
 def test_nothing_is_stored_where_the_memory_is_off(backend: WorkspaceBackend, workspace: Workspace) -> None:
