@@ -1,6 +1,7 @@
 """Where in its document something stands, in words. Used in prompts and on the screen alike."""
 
 import re
+from dataclasses import replace
 
 from app.answer import Citation
 from retrieval.scans import UNSURE
@@ -26,6 +27,13 @@ def within(page: int | None, locator: Locator) -> str:
         _doubt(locator),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def beside_title(title: str, page: int | None, line: int, locator: Locator) -> str:
+    """`within`, or the line where the document has nothing better; without its title, which stands beside it and heads
+    the sections of many."""
+    section = (locator.section or "").removeprefix(title or "\n").removeprefix(" › ")
+    return within(page, replace(locator, section=section)) or f"line {line}"
 
 
 def _doubt(locator: Locator) -> str:

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.errors import BadInput
-from app.places import within
+from app.places import beside_title
 from retrieval.types import Locator
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _sources(turn: "Turn") -> list[_Source]:
 
 
 def _cited(citation: dict[str, Any]) -> _Source:
-    place = within(citation["page"], Locator(**citation["locator"])) or f"line {citation['line']}"
+    place = beside_title(citation["title"], citation["page"], citation["line"], Locator(**citation["locator"]))
     where = f"{citation['status'].replace('_', ' ')} · {citation['title'] or citation['path']}, {place}"
     return _Source(str(citation["n"]), where, " ".join(citation["quote"].split()))
 

@@ -1,10 +1,10 @@
 """How numbers, places and states read on the screen. Pure functions; nothing here depends on colour."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from app.answer import Citation, Stage, Status, Window
-from app.places import within
+from app.places import beside_title
 from tui.rows import AddedRow, ModelRow
 
 STATUS_WORDS: dict[Status, str] = {
@@ -86,10 +86,7 @@ def at_home(path: str) -> str:
 
 
 def citation_place(citation: Citation) -> str:
-    """`page 12, Ventilation › Filters`, or the line where the document has nothing better; without its title, which
-    stands beside it and heads the sections of many."""
-    section = (citation.locator.section or "").removeprefix(citation.title or "\n").removeprefix(" › ")
-    return within(citation.page, replace(citation.locator, section=section)) or f"line {citation.line}"
+    return beside_title(citation.title, citation.page, citation.line, citation.locator)
 
 
 def model_line(model: ModelRow) -> str:

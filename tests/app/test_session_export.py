@@ -10,8 +10,9 @@ from retrieval.types import Locator
 
 SESSION = Session(3, "Rent", "main", "2025-06-01T10:00:00Z", None, 1)
 CITED = {
-    "n": 1, "page": None, "line": 7, "locator": {"section": "Rent", "sheet": None, "cells": None, "slide": None},
-    "title": "Lease <2023>", "path": "/home/ada/lease.docx",
+    "n": 1, "page": None, "line": 7, "title": "Lease <2023>",
+    "locator": {"section": "Lease <2023> › Rent", "sheet": None, "cells": None, "slide": None},
+    "path": "/home/ada/lease.docx",
     "quote": "The rent is\n£1,150 a year.", "status": "verified",
 }  # fmt: skip
 RESULT = {
