@@ -23,6 +23,8 @@ _ASK_DEVICE = "\x1b[c"
 _KITTY = re.compile(rb"\x1b_G[^\x1b]*\x1b\\")
 _CELL = re.compile(rb"\x1b\[6;(\d+);(\d+)t")
 _DEVICE = re.compile(rb"\x1b\[\?([\d;]*)c")
+_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.)")
+"""An arrow or function key."""
 _SIXEL = b"4"
 """Among the features of a device."""
 _SILENT = frozenset({"", "dumb", "linux"})
@@ -79,8 +81,8 @@ def graphics_of(answer: bytes, cell: tuple[int, int] | None) -> Graphics | None:
 
 
 def typed_in(answer: bytes) -> str:
-    """What stands among the answers and is none: keys that were pressed meanwhile."""
-    for pattern in (_KITTY, _CELL, _DEVICE):
+    """What stands among the answers and is none: letters that were typed meanwhile."""
+    for pattern in (_KITTY, _CELL, _DEVICE, _KEY):
         answer = pattern.sub(b"", answer)
     return "".join(char for char in answer.decode(errors="ignore") if char.isprintable())
 

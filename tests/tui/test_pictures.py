@@ -46,7 +46,7 @@ def test_what_a_terminal_draws_is_told_from_its_answers(
 
 
 def test_what_is_typed_before_the_chat_stands_is_kept() -> None:
-    assert typed_in(b"wh\x1b_Gi=31;OK\x1b\\o \x1b[6;20;10tis\x1b[?62;4c\x1b[A ca\xc3\xafn\r") == "who is[A caïn"
+    assert typed_in(b"wh\x1b_Gi=31;OK\x1b\\o \x1b[6;20;10tis\x1b[?62;4c\x1b[A\x1bOP ca\xc3\xafn\r") == "who is caïn"
 
 
 def page(high: int, wide: int) -> NDArray[np.uint8]:
