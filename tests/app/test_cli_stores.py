@@ -247,6 +247,30 @@ def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -
     assert loci("ingest", read).code == 0 and loci("ingest", read / "a.xyz").code == 3
 
 
+def test_a_watched_folder_is_read_again_when_it_changes(
+    loci: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "a.md").write_text("The crane was bought in 1961.")
+    looks = iter(range(100))
+
+    def later(seconds: float) -> None:
+        look = next(looks)
+        if look == 0:
+            (folder / "b.md").write_text("The pier is 212 metres long.")
+        elif look == 3:
+            (folder / "a.md").unlink()
+        elif look == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("retrieval.watch.time.sleep", later)
+    ran = loci("ingest", folder, "--watch", "--prune", "--json")
+    counts = [json.loads(line)["counts"] for line in ran.out.splitlines()]
+    assert counts == [{"added": 1}, {"unchanged": 1, "added": 1}, {"unchanged": 1, "removed": 1}]
+    assert ran.code == 0 and "Watching; Ctrl+C ends it." in ran.err and "No longer watching." in ran.err
+
+
 def test_a_dry_run_reads_nothing_in(loci: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Words.")
     assert loci("ingest", tmp_path / "a.txt", "--dry-run", "--json").json["files"] == 1
