@@ -11,7 +11,11 @@ from textual.theme import Theme
 from textual.widgets import Static
 
 from tui.app import LociChat
+from tui.rows import DocumentRow, MemoryRow
 from tui.themes import THEMES
+from tui.widgets.dialogs import _session as session_line
+from tui.widgets.library import _line as library_line
+from tui.widgets.memory import _line as memory_line
 from tui.widgets.side import SidePane
 from tui.widgets.source import LINES_ABOVE
 
@@ -46,6 +50,16 @@ def test_every_word_of_a_theme_of_ours_can_be_read(theme: Theme) -> None:
         for name in ("foreground", "text-success", "text-warning", "text-error", "text-accent"):
             got = contrast(Color.parse(found[name]), Color.parse(found[ground]))
             assert got >= least, f"{name} on {ground}: {got:.1f}"
+
+
+def test_rows_of_lists_have_no_colours_of_their_own_which_the_cursor_would_hide() -> None:
+    backend = FakeBackend()
+    rows = [
+        library_line(DocumentRow("d1", "x", "/x", "main", 3, 9, 4200, "2026", True)),
+        memory_line(MemoryRow(3, "x", "fact", "active", True, "told"), None),
+    ]
+    rows.append(session_line(replace(backend.stored[0], tags=("tides",))))
+    assert all("$" not in str(span.style) for row in rows for span in row.spans)
 
 
 @pytest.mark.parametrize("theme", [theme for theme in THEMES if "blind" in theme.name], ids=lambda theme: theme.name)

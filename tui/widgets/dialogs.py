@@ -119,8 +119,8 @@ def _session(row: SessionRow) -> Content:
     found = (f"\n  … {clipped(row.found, 160)}", "italic") if row.found else ("", "")
     return Content.assemble(
         (clipped(row.title, 60), "bold"),
-        ("".join(f"  #{tag}" for tag in row.tags), "$text-accent"),
-        (f"\n  {row.when} · {count(row.turns, 'turn')} · in {row.scope}", "$foreground-muted"),
+        "".join(f"  #{tag}" for tag in row.tags),
+        f"\n  {row.when} · {count(row.turns, 'turn')} · in {row.scope}",
         found,
     )
 

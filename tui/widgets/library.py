@@ -152,6 +152,4 @@ def clipped_lines(text: str, most: int) -> str:
 
 def _line(row: DocumentRow) -> Content:
     facts = [count(row.pages, "page") if row.pages else count(row.passages, "passage"), *["pinned"] * row.pinned]
-    return Content.assemble(
-        (f"{row.id} ", "$text-accent"), (row.title, "bold"), (f"  {' · '.join(facts)}", "$foreground-muted")
-    )
+    return Content.assemble(f"{row.id} ", (row.title, "bold"), f"  {' · '.join(facts)}")

@@ -117,5 +117,5 @@ def _line(row: MemoryRow, used: UsedMemory | None) -> Content:
     return Content.assemble(
         (f"#{row.id} ", "bold"),
         (row.text, "dim strike" if forgotten else ""),
-        (f"\n   {' · '.join(fact for fact in facts if fact)}", "$foreground-muted"),
+        f"\n   {' · '.join(fact for fact in facts if fact)}",  # muted, it could not be read under the cursor
     )
