@@ -169,7 +169,7 @@ class Resident:
     def _replace(self) -> None:
         """End a resident of another version or under other settings, once it has done what it is doing."""
         if identity(self.profile) != self.identity:
-            raise ResidentFailed("Loci or its settings have changed since this command was started.", "Start it again.")
+            raise ResidentFailed("Loci or its settings changed after this was started.", "Leave it and start it again.")
         self._may_start()
         stop(self.place, at_once=False)
 

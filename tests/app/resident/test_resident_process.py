@@ -98,7 +98,7 @@ def test_a_resident_of_another_version_or_settings_is_replaced_when_it_has_finis
         new = threads.submit(door().load)
         assert len(list(turn)) > 49  # to its end
         assert new.result().name != f"Talker {first}"
-    with pytest.raises(ResidentFailed, match="have changed since"):
+    with pytest.raises(ResidentFailed, match="changed after"):
         old.assistant().ask(plain("write hello"))
 
 
