@@ -59,5 +59,6 @@ def evidence(question: str, title: str, text: str, library: Library) -> tuple[fl
     tokens, *words = found[0].tolist()
     least = sorted(words)[:_LEAST] or [tokens]
     asked, read, named = library.embed([question, whole, title])
-    kind = any(has_kind(text[a:b], wanted(question)) for a, b in sentences(text))
+    sought = wanted(question)
+    kind = any(has_kind(text[a:b], sought) for a, b in sentences(text))
     return tokens, sum(least) / len(least), float(asked @ read), float(asked @ named), float(kind)

@@ -1,12 +1,15 @@
 """Noticing that files changed, by looking again and again: it works on every file system, shared ones too."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from retrieval.documents import File
 from retrieval.errors import NoSuchPath
+from retrieval.unchanged import file_of
 from retrieval.walk import walk
+
+_Seen = frozenset[File]
 
 _PAUSE = 2.0
 """Seconds between two looks, at the least."""
@@ -22,12 +25,13 @@ def changes(paths: Sequence[Path]) -> Iterator[bool]:
 
     :raises NoSuchPath: one of `paths` does not exist at the start.
     """
-    told = before = _look(paths)
+    told: _Seen | None = _look(paths)
+    before: _Seen | None = told
     yield True
     while True:
         begun = time.monotonic()
         try:
-            now = _look(paths)
+            now: _Seen | None = _look(paths)
         except NoSuchPath:
             now = None
         took = time.monotonic() - begun
@@ -38,13 +42,6 @@ def changes(paths: Sequence[Path]) -> Iterator[bool]:
         time.sleep(max(_PAUSE, _IDLE * took))
 
 
-def _look(paths: Sequence[Path]) -> frozenset[tuple[str, int, int]] | None:
-    """Path, bytes and time of change of every file."""
-    found = []
-    for path in walk(paths):
-        try:
-            state = os.stat(path)  # noqa: PTH116  of a link that was named, the file
-        except OSError:
-            continue
-        found.append((str(path), state.st_size, state.st_mtime_ns))
-    return frozenset(found)
+def _look(paths: Sequence[Path]) -> _Seen:
+    """Every file, as it is known without being read."""
+    return frozenset(file for path in walk(paths) if (file := file_of(path)) is not None)

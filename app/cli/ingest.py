@@ -122,7 +122,7 @@ def _tell(results: "list[FileResult]", as_json: bool) -> None:
         return
     for result in results:
         if result.reason:
-            reason = (result.reason or "").removeprefix(f"{result.path}: ")  # a reader's reason names the file too
+            reason = result.reason.removeprefix(f"{result.path}: ")  # a reader's reason names the file too
             note(f"{result.status}: {result.path}: {reason}")
     print(", ".join(f"{count} {status}" for status, count in counts.items()) or "No files there.")
 
