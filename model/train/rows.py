@@ -1,8 +1,8 @@
 """Builds question rows: a prompt of `model.spanformat` and the answer that the model is to give.
 
 Three sources: real questions about real passages, questions that `rephrase` makes from sentences of the corpus, and
-`invented` records. Gold passages stand among others that resemble them; in about a quarter of the rows the gold
-passage is missing and the answer is `NOT_FOUND`.
+`invented` records. Gold passages stand among others that resemble them; in a third of the rows the gold passage is
+missing, or has lost the sentence that answers, and the answer is `NOT_FOUND`.
 
 A rows folder holds `N.tokens` (uint16, flat) and `N.index.npy` (int64 [rows, 3]: start, start of the answer, end).
 """
@@ -30,7 +30,10 @@ HELD_OUT, FRESH = "held_out", "fresh"
 KINDS = ("real", "text", "invented")
 LONGEST = 2048
 """Tokens; longer rows are dropped."""
-UNANSWERABLE = 0.27
+UNANSWERABLE = 0.33
+_NEAR = 0.5
+"""Share of the questions without an answer that stand before the rest of the gold passage: the right subject alone is
+no answer."""
 _HELD_OUT = 33
 """One group of questions in so many is held out for measuring."""
 _FRESH = 3
@@ -184,6 +187,11 @@ class Builder:
                 passages.append(text)
         passages = [one for one in passages if answer.lower() not in one.lower()][:count]
         if unanswerable:
+            rest = [one for number, one in enumerate(sentences) if number != keep and answer.lower() not in one.lower()]
+            if rest and not single and random.random() < _NEAR:
+                passages = passages[: count - 1]
+                near = titled(window(rest, None, random, longest)[0], context)
+                passages.insert(random.randint(0, len(passages)), near)
             return Row(question, tuple(passages), 0, "") if passages else None
         gold = titled(window(sentences, keep, random, longest)[0], context)
         place = random.randint(0, min(len(passages), count - 1))
