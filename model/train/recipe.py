@@ -46,9 +46,12 @@ class Stage:
     """One stretch of training on one kind of data, with its own learning-rate schedule."""
 
     name: str
-    data: Literal["text", "rows", "policy"]
+    data: Literal["text", "rows", "policy", "mean"]
     """`text` reads the packed corpus in fixed windows; `rows` reads questions with answers, each row by itself;
-    `policy` answers the questions of these rows and learns from what that is worth."""
+    `policy` answers the questions of these rows and learns from what that is worth; `mean` takes the mean of the
+    weights of earlier stages, and no time."""
+    of: tuple[str, ...] = ()
+    """The stages whose weights a `mean` is of; one that went on from another lies in the same basin (mean.py)."""
     steps: int = 0
     """Optimizer steps (rounds of a policy); 0 means until `seconds` have passed."""
     seconds: float = 0.0
@@ -118,7 +121,7 @@ class Recipe:
     @property
     def needs_rows(self) -> bool:
         """Whether a stage reads questions with answers."""
-        return any(stage.data != "text" or stage.row_share for stage in self.stages)
+        return any(stage.data in ("rows", "policy") or stage.row_share for stage in self.stages)
 
     def config(self, where: str = "the recipe") -> Config:
         """:raises BadRecipe: a dimension is unknown, missing or of another type."""
@@ -144,6 +147,11 @@ def read_recipe(file: Path) -> Recipe:
     recipe: Recipe = _build(Recipe, values | {"stages": stages, "sources": sources}, str(file))
     if len({stage.name for stage in stages}) < len(stages):
         raise BadRecipe(f"{file}: two stages have one name.", "Rename one: the log tells them apart by it.")
+    for number, stage in enumerate(stages):
+        if missing := sorted(set(stage.of) - {one.name for one in stages[:number]}):
+            raise BadRecipe(
+                f"{file}: stage {stage.name} is of {', '.join(missing)}, which comes not before it.", "Name others."
+            )
     recipe.config(str(file))
     return recipe
 
@@ -157,7 +165,9 @@ def _stage(values: dict[str, Any], where: str) -> Stage:
             terms["rewards"] = _build(RewardWeights, terms["rewards"], f"{where}: rewards")
         values = values | {"policy": _build(Policy, terms, f"{where}: policy")}
     stage: Stage = _build(Stage, values, f"{where}: stage")
-    if bool(stage.steps) == bool(stage.seconds):
+    if (stage.data == "mean") != bool(stage.of):
+        raise BadRecipe(f"{where}: stage {stage.name} names stages in `of`, or is a mean, and not both.", "Mend it.")
+    if stage.data != "mean" and bool(stage.steps) == bool(stage.seconds):
         raise BadRecipe(f"{where}: stage {stage.name} needs either steps or seconds.", "Give one of them.")
     if stage.apart and stage.length > LONGEST_APART:
         raise BadRecipe(

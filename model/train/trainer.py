@@ -3,6 +3,7 @@
 Knows nothing about where text and questions come from; it reads packed tokens through `streams`.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,7 @@ from model.train.corpus import load_packed
 from model.train.evaluate import evaluate_answers, evaluate_needles, evaluate_text
 from model.train.extension import extend
 from model.train.group import Group
+from model.train.mean import mean_model
 from model.train.needles import NeedleStream
 from model.train.objective import Piece, piece
 from model.train.optimizer import Optimizer
@@ -81,7 +83,8 @@ class Trainer:
 
     :param data: folder with the packed corpus (`*.u16`) and, for stages that need them, `rows/` and `tokenizer.json`.
     :param out: receives `log.jsonl`, the weights after each stage in BF16 (`stages/`), and `checkpoint.pt`, from which
-        a run of the same recipe goes on.
+        a run of the same recipe goes on; where there is none, it goes on after the last stage whose weights are there,
+        with an optimizer that knows nothing of it.
     :param initial: folder of a model to start from, instead of random weights.
     :param group: the processes that train together; this one alone where there is none.
     :param rows_ready: waits for `rows/`, called when a stage needs them.
@@ -109,7 +112,7 @@ class Trainer:
         self.model = DeepseekForCausalLM(recipe.config(), torch.bfloat16 if device.type == "cuda" else None)
         self.model.init_weights(torch.Generator().manual_seed(recipe.seed))
         if initial is not None:
-            self.model.load_state_dict(load_model(initial, torch.float32, torch.device("cpu")).state_dict())
+            self._become(load_model(initial, torch.float32, torch.device("cpu")))
         self.model.to(device)
         self.optimizer = Optimizer(self.model)
         self.piece: Piece = piece
@@ -127,6 +130,9 @@ class Trainer:
         """Of the work that a checkpoint interrupted"""
         if (out / "checkpoint.pt").exists():
             self.restore()
+        elif done := [number for number, stage in enumerate(recipe.stages) if self._kept(stage.name).exists()]:
+            self._become(load_model(self._kept(recipe.stages[done[-1]].name), torch.float32, torch.device("cpu")))
+            self.stage = done[-1] + 1
 
     def run(self, until: float | None = None) -> bool:
         """Train, and return whether all stages are done; not so where the monotonic clock passed `until` before."""
@@ -140,13 +146,19 @@ class Trainer:
                 if not self._run_stage(stage, until):
                     return False
                 if self.group.first:
-                    save_model(self.model, self.out / "stages" / stage.name)
+                    self._keep(stage.name)
                 self.stage, self.step, self.seconds = self.stage + 1, 0, 0.0
                 self.save()
         return True
 
     def _run_stage(self, stage: Stage, until: float | None) -> bool:
         self._extend()
+        if stage.data == "mean":
+            self._become(mean_model([self._kept(name) for name in stage.of]))
+            self.optimizer = Optimizer(self.model)
+            if self.group.first:
+                self._log({"event": "stage", "stage": stage.name, "step": 0, "seconds": 0.0} | self.validate())
+            return True
         self.model.recompute = stage.recompute
         work = self.work = self._open(stage)
         began = time.monotonic() - self.seconds
@@ -272,6 +284,19 @@ class Trainer:
             self.observe(entry)
 
     # --- Checkpoints
+
+    def _kept(self, stage: str) -> Path:
+        return self.out / "stages" / stage
+
+    def _keep(self, stage: str) -> None:
+        """The weights after a stage, whole or not at all."""
+        partial, kept = self._kept(f".{stage}"), self._kept(stage)
+        save_model(self.model, partial)
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
+
+    def _become(self, model: DeepseekForCausalLM) -> None:
+        self.model.load_state_dict(model.state_dict())
 
     def save(self) -> None:
         """Everything that the next step depends on, written so that a kill leaves the old or the new file."""
