@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import gpu_lists
 from retrieval.digest import sha256_of
 from retrieval.index_kind import PART_ROWS, TRAINED_FOR, Kind, kind_for
 
@@ -182,8 +183,9 @@ class _Build:
                 write_index(trained, self._train(kind, ids))
             base = faiss.read_index(str(trained))
         # Read once more: a clone is of another class, and does not merge.
-        empty = faiss.read_index(str(trained if file is None else self._folder / file))
+        empty: Any = faiss.read_index(str(trained if file is None else self._folder / file))
         empty.reset()
+        gpu = None if kind.exact else gpu_lists.on_gpu(empty.quantizer)
         # 3. the rows, in parts that are saved
         highest = max([start, *parts])
         while not (self._folder / "stop").exists():
@@ -197,7 +199,10 @@ class _Build:
                     base.merge_from(faiss.read_index(str(self._part(last))), 0)
                 self._swap(base, kind, trained_for, version, highest)
                 return True
-            empty.add_with_ids(vectors, part_ids)
+            if kind.exact:
+                empty.add_with_ids(vectors, part_ids)
+            else:
+                gpu_lists.add(empty, gpu, vectors, part_ids)
             highest = int(part_ids[-1])
             write_index(self._part(highest), empty)
             empty.reset()
@@ -236,7 +241,7 @@ class _Build:
             index.cp.min_points_per_centroid = 1  # `Kind.samples` decided; FAISS warns on stderr below 39
             # A fixed seed: the same rows make the same epoch.
             sample = np.random.default_rng(0).choice(ids, min(kind.samples, len(ids)), replace=False)
-            index.train(self._source.rows_of(np.sort(sample))[1])
+            gpu_lists.train(index, self._source.rows_of(np.sort(sample))[1])
         return index
 
     def _swap(self, index: Any, kind: Kind, trained_for: int, version: tuple[int, str], highest: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import gpu_lists
 from retrieval.epoch_build import Ids, Manifest, Vectors, VectorSource, build_epoch, read_epoch, read_manifest
 from retrieval.index_kind import kind_for
 
@@ -65,6 +66,7 @@ class VectorIndex:
         self._seen: int | None = None
         self._manifest: Manifest | None = None
         self._index: Any = None
+        self._gpu: Any = None
         self._selected: tuple[Ids, NDArray[np.uint8], Any] | None = None
         self._ids: Ids = np.zeros(0, dtype=np.int64)
         self._vectors: Vectors = np.zeros((0, dimension), dtype=np.float32)
@@ -125,7 +127,7 @@ class VectorIndex:
             return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
         probes = kind.probes(old / self._index.ntotal)
         parameters = faiss.IVFRaBitQSearchParameters(sel=selector, nprobe=probes, qb=_QUERY_BITS)  # type: ignore[call-arg]  # made by SWIG
-        _, found = self._index.search(np.ascontiguousarray(queries), k * _WIDER, params=parameters)
+        _, found = gpu_lists.search(self._index, self._gpu, np.ascontiguousarray(queries), k * _WIDER, parameters)
         ids, vectors = self._source.rows_of(np.unique(found[found >= 0]))
         near = np.stack([contained(ids, np.sort(row)) for row in found])  # [Q, N]
         return _best(queries @ vectors.T, ids, near, k)
@@ -174,7 +176,7 @@ class VectorIndex:
             return False
         disowned = changed and self._manifest is not None and not self._source.has_version(*self._manifest.version)
         if disowned:
-            self._manifest, self._index, self._selected = None, None, None
+            self._manifest, self._index, self._gpu, self._selected = None, None, None, None
         file = self._folder / "manifest.json"
         seen = file.stat().st_mtime_ns if file.is_file() else None
         if seen is None or (seen == self._seen and not disowned):
@@ -187,6 +189,7 @@ class VectorIndex:
         if index is None:
             return disowned
         self._manifest, self._index, self._selected = manifest, index, None
+        self._gpu = None if manifest.kind.exact else gpu_lists.on_gpu(index.quantizer)
         return True
 
 

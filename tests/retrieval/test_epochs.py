@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
-from retrieval import index_kind, vectors
+from retrieval import gpu_lists, index_kind, vectors
 from retrieval.epoch_build import build_epoch, drop_epochs, is_building
 from retrieval.epoch_process import Builder
 from retrieval.ingest import ingest
@@ -32,7 +34,8 @@ class Clustered(Rows):
         drawn = (
             self.centres[self.random.integers(50, size=count)] + self.random.normal(size=(count, 10)) @ self.directions
         )
-        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        unit: vectors.Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
 
 class Killed(BaseException):
@@ -198,3 +201,36 @@ def test_more_rows_than_are_held_in_memory_are_all_found_and_no_more_are_held(
     rows.add(530)
     assert index.search(rows.vectors[-1:], 1, rows.ids)[1].tolist() == [[1370]]
     assert (index.cached, len(index._vectors)) == (840, 520)
+
+
+def test_an_epoch_whose_lists_a_gpu_finds_is_the_same_and_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Clustered(2000)
+    queries = rows.draw(40)
+    plain_index = index_of(tmp_path / "plain", rows)
+    plain_scores, plain_ids = plain_index.search(queries, 10, rows.all_ids())
+    asked: list[int] = []
+
+    class StandIn:
+        """The lists' means themselves, in the place of their copy on a GPU."""
+
+        def __init__(self, means: Any) -> None:
+            self.means = faiss.clone_index(means)
+
+        def search(self, queries: vectors.Vectors, k: int) -> Any:
+            asked.append(len(queries))
+            return self.means.search(queries, k)
+
+    monkeypatch.setattr(gpu_lists, "on_gpu", lambda means: StandIn(means) if means.ntotal else None)
+    index = index_of(tmp_path / "gpu", rows)
+    scores, ids = index.search(queries, 10, rows.all_ids())
+    assert asked == [2000, 40]
+    assert json.loads((tmp_path / "gpu" / "manifest.json").read_text()) == json.loads(
+        (tmp_path / "plain" / "manifest.json").read_text()
+    )
+    assert (ids == plain_ids).all() and (scores == plain_scores).all()
+    # Where more lists are wanted than a GPU's kernels keep, the processor finds them.
+    monkeypatch.setattr(gpu_lists, "_MOST", 1)
+    assert (index.search(queries, 10, rows.all_ids())[1] == plain_ids).all()
+    assert asked == [2000, 40]
