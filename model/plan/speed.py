@@ -57,6 +57,7 @@ def predict(
     share = shape.dims.used / shape.dims.experts if shape.dims.experts else 0.0
     cached = depth * shape.dims.cached * CACHE_BYTES[cache_type]
     per_token = 2.0 * shape.active.numbers / max(len(shape.layers), 1)
+    at_once = min(batch, max(depth, 1))  # tokens of a prompt's step: it may be shorter than one
 
     reading, seconds, at = 0.0, 0.0, first  # of a token of an answer, of one of a prompt
     for number, own in enumerate(placed.placement.layers_of_gpus):
@@ -68,7 +69,7 @@ def predict(
         read += shape.head if own and at > len(shape.layers) else 0
         reading += read / (device.bandwidth * _GPU_READS) + len(layers) * _GPU_LAYER
         seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
-        seconds += len(layers) * _GPU_STEP / min(batch, max(depth, 1))
+        seconds += len(layers) * _GPU_STEP / at_once
 
     reading += _GPU_TOKEN if placed.placement.layers_of_gpus else 0.0
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
@@ -88,7 +89,7 @@ def predict(
     if spilled:
         bytes_there = sum(shape.layers[one].experts.bytes for one in spilled)
         numbers = sum(shape.layers[one].experts.numbers * share for one in spilled)
-        seconds += min(bytes_there / _BUS / batch, 2.0 * numbers / host_rate)
+        seconds += min(bytes_there / _BUS / at_once, 2.0 * numbers / host_rate)
     if unheld:
-        seconds += unheld / (machine.disk_bandwidth or 1e9) / batch
+        seconds += unheld / (machine.disk_bandwidth or 1e9) / at_once
     return Speed(1 / max(seconds, 1e-9), 1 / max(reading, 1e-9), depth)

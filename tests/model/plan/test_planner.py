@@ -144,6 +144,13 @@ def test_the_settings_decide_where_layers_and_experts_go(lite: Shape) -> None:
     assert tight.refusal is not None and "GPU 0" in tight.refusal.reason
 
 
+def test_a_prompt_shorter_than_a_step_pays_for_all_experts_that_are_brought_over(lite: Shape) -> None:
+    plan = plan_gguf("lite", lite, machine(1, 80, 128), ModelSettings(host_experts=26))
+    brought = sum(layer.experts.bytes for layer in lite.layers)
+    assert (plan.batch, plan.depth) == (2048, 1024)
+    assert 0.5 < plan.prefill * brought / (1024 * 2e10) < 1  # a PCIe 4.0 bus, and the rest of the layers
+
+
 def test_a_plan_says_what_went_where_and_what_would_be_faster(lite: Shape) -> None:
     plan = plan_gguf("lite", lite, machine(1, 8, 64), ModelSettings(context=16384))
     assert any("GPU 0 (NVIDIA GeForce RTX 4090) holds attention" in one for one in plan.where)
