@@ -41,6 +41,9 @@ TOLERANCE = 0.025
 """Largest difference of the cosines' quantiles between real and expanded rows."""
 
 _PER_DOCUMENT = 500
+_PER_COMMIT = 10_000
+"""Passages; a commit for each document takes a quarter of the time of a large library."""
+
 _QUESTIONS = 200
 
 
@@ -69,19 +72,21 @@ def fill(library: Library, texts: Iterator[str], blocks: Iterator[Vectors]) -> N
     """Documents of `_PER_DOCUMENT` passages each, as an ingest stores them; those that are there already are left."""
     number, there = 0, len(library.documents())
     for block in blocks:
-        for start in range(0, len(block), _PER_DOCUMENT):
-            vectors = block[start : start + _PER_DOCUMENT]
-            pieces, body = [], ""
-            for text in itertools.islice(texts, len(vectors)):
-                pieces.append(Chunk(len(body), len(body) + len(text), "", text))
-                body += text + "\n\n"
-            name, number = f"/bench/{number:06}.txt", number + 1
-            if number <= there:
-                continue
+        for start in range(0, len(block), _PER_COMMIT):
             with writing(library.engine) as db:
                 library.claim_embedder(db)
-                extraction = Extraction(body, "", "text/plain", (), None, {})
-                documents.put(db, "main", File(name, len(body), 0, name), name, extraction, name, pieces, vectors, ())
+                for first in range(start, min(start + _PER_COMMIT, len(block)), _PER_DOCUMENT):
+                    vectors = block[first : first + _PER_DOCUMENT]
+                    pieces, body = [], ""
+                    for text in itertools.islice(texts, len(vectors)):
+                        pieces.append(Chunk(len(body), len(body) + len(text), "", text))
+                        body += text + "\n\n"
+                    name, number = f"/bench/{number:06}.txt", number + 1
+                    if number <= there:
+                        continue
+                    extraction = Extraction(body, "", "text/plain", (), None, {})
+                    file = File(name, len(body), 0, name)
+                    documents.put(db, "main", file, name, extraction, name, pieces, vectors, ())
         print("passages", number * _PER_DOCUMENT, file=sys.stderr, flush=True)
 
 
