@@ -114,6 +114,11 @@ class NativeModel:
         params.n_gpu_layers = placement.gpu_layers
         params.use_extra_bufts = not wants_plain_buffers()
         kept: list[Any] = []  # what the library reads while it loads
+        if not placement.gpu_layers:
+            # Told of no devices: it would compute prompts on GPUs all the same, and take memory there for it.
+            none = (ctypes.c_void_p * 1)(None)
+            params.devices = ctypes.cast(none, ctypes.c_void_p)
+            kept.append(none)
         if sum(placement.layers_of_gpus):
             shares = (ctypes.c_float * native.llama_max_devices())(*map(float, placement.layers_of_gpus))
             params.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))

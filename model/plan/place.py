@@ -97,7 +97,7 @@ def place_as_told(
     first = len(shape.layers) + 1 - count
     routed = [one for one in range(first, len(shape.layers)) if shape.layers[one].experts.bytes]
     spilled = routed[: 0 if host_experts == "auto" else host_experts]
-    copies = shape.largest_experts if spilled else 0
+    copies = _copies(shape, Placement(count, host_experts=tuple(spilled)))
     rooms = [max(free - _fixed(shape, window, copies), 1) for free in gpus]
     return _placed(shape, window, Placement(count, tuple(_shares(rooms, count)), tuple(spilled)), gpus)
 
@@ -155,7 +155,7 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
     """What each device holds by a placement."""
     first = len(shape.layers) + 1 - placement.gpu_layers
     spilled = set(placement.host_experts)
-    copies = shape.largest_experts if spilled else 0
+    copies = _copies(shape, placement)
     uses, at = [], first
     for own in placement.layers_of_gpus:
         if not own:
@@ -188,6 +188,13 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
     )
     cache = len(own_layers) * _cache(shape, window)
     return Placed(placement, tuple(uses), Use(weights, cache, compute + output_bytes(shape.dims)))
+
+
+def _copies(shape: Shape, placement: Placement) -> int:
+    """What long prompts need on a GPU to bring experts there, those of layers that the host computes, too."""
+    first = len(shape.layers) + 1 - placement.gpu_layers
+    left = any(layer.experts.bytes for layer in shape.layers[:first])
+    return shape.largest_experts if left or placement.host_experts else 0
 
 
 def _fixed(shape: Shape, window: Window, copies: int) -> int:

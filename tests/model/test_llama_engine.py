@@ -1,5 +1,6 @@
 """What the engine of GGUF models does beyond one answer: drafts, shelves, adapters, rotary settings, placement."""
 
+import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ gguf = pytest.importorskip("gguf", reason="the gguf package is not installed (ex
 from model.gguf import export  # noqa: E402  after the skips
 from model.llama_engine import LlamaEngine  # noqa: E402
 from model.llama_library import host_overrides, library  # noqa: E402
+from model.llama_native import NativeModel  # noqa: E402
+from model.plan.place import Placement  # noqa: E402
 
 Make = Callable[..., tuple[Path, Any]]
 SETTINGS = ModelSettings(threads=1, cache_type="f32", gpu_layers=0)
@@ -179,13 +182,26 @@ def test_experts_are_kept_in_host_memory_by_name(file: Path) -> None:
     native = library()
     rows = host_overrides(native, [r"blk\.1\.ffn_up_exps"])
     assert len(rows) == 2 and rows[0].pattern == rb"blk\.1\.ffn_up_exps" and rows[0].buft and rows[1].pattern is None
-    from model.llama_native import NativeModel
-    from model.plan.place import Placement
-
     # Without a GPU everything is there already; that the library takes the list and loads is what can be seen.
     model = NativeModel(file, context=256, placement=Placement(4, (4,), (1, 2)), cache_type="f16", threads=1)
     assert model.decode([1, 2, 3], 0).shape == (1, model.vocabulary)
     model.close()
+
+
+def test_a_model_without_layers_on_gpus_is_told_of_no_gpu(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = library()
+    load, told = native.llama_model_load_from_file, []
+
+    def seen(path: bytes, params: Any) -> Any:
+        told.append(params.devices and ctypes.cast(params.devices, ctypes.POINTER(ctypes.c_void_p))[0] is None)
+        return load(path, params)
+
+    monkeypatch.setattr(native, "llama_model_load_from_file", seen)
+    for placement in (Placement(), Placement(4, (4,))):
+        model = NativeModel(file, context=256, placement=placement, cache_type="f16", threads=1)
+        assert model.decode([1, 2, 3], 0).shape == (1, model.vocabulary)
+        model.close()
+    assert told == [True, None]  # an empty list, and llama.cpp's own choice
 
 
 def test_a_closed_stream_leaves_no_drafts(opened: Callable[..., LlamaEngine]) -> None:

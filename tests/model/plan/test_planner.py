@@ -140,6 +140,9 @@ def test_the_settings_decide_where_layers_and_experts_go(lite: Shape) -> None:
     assert plan_gguf("lite", lite, roomy, ModelSettings(gpu_layers=0)).layers_of_gpus == ()
     told = plan_gguf("lite", lite, roomy, ModelSettings(gpu_layers=10, host_experts=4))
     assert (told.gpu_layers, told.host_experts, told.host_layers) == (10, (18, 19, 20, 21), 18)
+    whole, fewer = (plan_gguf("lite", lite, roomy, ModelSettings(gpu_layers=n, context=4096)) for n in (28, 14))
+    # Prompts bring experts over from layers of the host's, too.
+    assert fewer.devices[0].compute - whole.devices[0].compute == lite.largest_experts > 0
     tight = plan_gguf("lite", lite, machine(1, 8, 64), ModelSettings(gpu_layers=28, host_experts=0))
     assert tight.refusal is not None and "GPU 0" in tight.refusal.reason
 
