@@ -83,13 +83,14 @@ def predict(
         missed = min(unheld / max(placed.host.weights, 1), 1.0) * expert_read
         reading += missed / (machine.disk_bandwidth or 1e9)
 
-    # Prompts: host layers compute there; experts of GPU layers are computed by the host or brought over, the quicker.
-    host_rate = machine.cores * machine.core_rate(core_rates)
-    seconds += len(host_layers) * per_token / host_rate
-    if spilled:
-        bytes_there = sum(shape.layers[one].experts.bytes for one in spilled)
-        numbers = sum(shape.layers[one].experts.numbers * share for one in spilled)
-        seconds += min(bytes_there / _BUS / at_once, 2.0 * numbers / host_rate)
+    # Prompts: beside a GPU, what is kept on the host is brought over for every step; without one it is computed there.
+    if placed.placement.gpu_layers:
+        kept = sum(shape.layers[one].core.bytes for one in host_layers)
+        kept += sum(shape.layers[one].experts.bytes for one in {*host_layers, *spilled})
+        seconds += kept / _BUS / at_once
+        seconds += len(host_layers) * per_token / (machine.gpus[0].matrix * _GPU_COMPUTES)
+    else:
+        seconds += len(host_layers) * per_token / (machine.cores * machine.core_rate(core_rates))
     if unheld:
         seconds += unheld / (machine.disk_bandwidth or 1e9) / at_once
     return Speed(1 / max(seconds, 1e-9), 1 / max(reading, 1e-9), depth)

@@ -154,6 +154,14 @@ def test_a_prompt_shorter_than_a_step_pays_for_all_experts_that_are_brought_over
     assert 0.5 < plan.prefill * brought / (1024 * 2e10) < 1  # a PCIe 4.0 bus, and the rest of the layers
 
 
+def test_layers_of_the_host_are_brought_over_for_a_prompt_where_there_is_a_gpu(lite: Shape) -> None:
+    some, none = (plan_gguf("lite", lite, machine(1, 80, 128), ModelSettings(gpu_layers=n)) for n in (14, 0))
+    brought = sum(layer.core.bytes + layer.experts.bytes for layer in lite.layers[:14])
+    assert some.host_layers == 14 and none.host_layers == 27
+    assert 0.5 < some.prefill * brought / (1024 * 2e10) < 1
+    assert some.prefill > 5 * none.prefill and none.decode < some.decode  # answers are computed where the weights are
+
+
 def test_a_plan_says_what_went_where_and_what_would_be_faster(lite: Shape) -> None:
     plan = plan_gguf("lite", lite, machine(1, 8, 64), ModelSettings(context=16384))
     assert any("GPU 0 (NVIDIA GeForce RTX 4090) holds attention" in one for one in plan.where)
