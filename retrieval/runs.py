@@ -24,10 +24,11 @@ _MARKS = re.compile("[\u0300-\u036f]+")
 _GAPS = re.compile(r"[\W_]+")
 
 
-def share_of_runs(query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+def share_of_runs(query: str, texts: Sequence[str], b: float = _B) -> NDArray[np.float64]:
     """How much of the runs of `query` each text has: [N], BM25 as a share of the most there could be.
 
     A run counts by how few of `texts` have it, so that they are told from each other and from nothing else.
+    The more `b`, up to 1, the more of them a longer text must have for the same share.
     """
     runs = list(dict.fromkeys(_runs(_folded(query))))
     if not runs or not texts:
@@ -37,7 +38,7 @@ def share_of_runs(query: str, texts: Sequence[str]) -> NDArray[np.float64]:
     having = (counts > 0).sum(axis=0)  # [R]
     weights = np.maximum(np.log((len(texts) - having + 0.5) / (having + 0.5)), 1e-6)  # [R]
     lengths = np.array([len(text) for text in folded], dtype=np.float64)[:, None]
-    longer = _K1 * (1 - _B + _B * lengths / lengths.mean())  # [N, 1]
+    longer = _K1 * (1 - b + b * lengths / lengths.mean())  # [N, 1]
     shares: NDArray[np.float64] = (counts / (counts + longer)) @ weights / weights.sum()
     return shares
 

@@ -206,7 +206,8 @@ class Searcher:
         """`ranked` anew: the first ones by the runs that they and their neighbours share with the query, too."""
         share = weight_of_runs(pieces)
         depth = _COMPARED if pieces < INFLECTED else self._settings.candidates
-        runs = share_of_runs(query, _surroundings(db, [id for id, _ in ranked[:depth]]))
+        # How long passage and neighbours are tells of where a document was cut, nothing of how much they say.
+        runs = share_of_runs(query, _surroundings(db, [id for id, _ in ranked[:depth]]), b=1)
         # The others share none for all we know, which leaves them behind the first ones.
         kept = [(id, (1 - share) * score) for id, score in ranked]
         first = [(id, score + share * float(run)) for (id, score), run in zip(kept[:depth], runs, strict=True)]

@@ -26,7 +26,8 @@ def test_scripts_without_spaces_are_compared_by_shorter_runs() -> None:
     assert np.argmax(share_of_runs("港口谁修建", ["市场每天开放。", "他们修建了一座港口。", "港湾很深。"])) == 1
 
 
-def test_the_share_is_that_of_the_formula() -> None:
+@pytest.mark.parametrize("b", [0.75, 1.0])
+def test_the_share_is_that_of_the_formula(b: float) -> None:
     texts = ["the red ferry", "the blue boats", "a red boat"]
     asked = " red ferry "
     runs = dict.fromkeys(asked[i : i + 5] for i in range(len(asked) - 4))
@@ -34,8 +35,8 @@ def test_the_share_is_that_of_the_formula() -> None:
     mean = sum(map(len, padded)) / 3
     having = Counter(run for run in runs for text in padded if run in text)
     weight = {run: max(log((3 - having[run] + 0.5) / (having[run] + 0.5)), 1e-6) for run in runs}
-    for text, share in zip(padded, share_of_runs("red ferry", texts), strict=True):
-        saturated = (text.count(run) / (text.count(run) + 1.2 * (0.25 + 0.75 * len(text) / mean)) for run in runs)
+    for text, share in zip(padded, share_of_runs("red ferry", texts, b), strict=True):
+        saturated = (text.count(run) / (text.count(run) + 1.2 * (1 - b + b * len(text) / mean)) for run in runs)
         plain = sum(one * weight[run] for one, run in zip(saturated, runs, strict=True)) / sum(weight.values())
         assert share == pytest.approx(plain)
 
