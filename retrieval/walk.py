@@ -78,7 +78,7 @@ def _rules_above(folder: Path) -> _Rules:
 
 
 def _rules_of(folder: Path) -> _Rules:
-    from pathspec import GitIgnoreSpec
+    from retrieval.ignore_rules import ignore_rules
 
     rules: _Rules = []
     for name in _IGNORE_FILES:
@@ -89,7 +89,7 @@ def _rules_of(folder: Path) -> _Rules:
             lines = file.read_text("utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        rules.append((folder.absolute(), GitIgnoreSpec.from_lines(lines)))
+        rules.append((folder.absolute(), ignore_rules(lines)))
     return rules
 
 
