@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from memory.cache import Columns
-from retrieval.fulltext import fts_terms
+from retrieval.fulltext import both_ends, fts_terms
 
 _SATURATION = 1.2
 _LENGTH = 0.5
@@ -45,7 +45,7 @@ def postings(connection: Connection, query: str) -> list[Ids]:
     """For each word of `query` the ids of the active memories that hold it, of every scope."""
     rows = connection.exec_driver_sql("SELECT count(*) FROM memories_fts_docsize").scalar_one()
     limit = max(_FEW, int(_COMMON * rows))
-    terms = fts_terms(query)
+    terms = fts_terms(both_ends(query))
     telling = terms if rows <= limit else [term for term in terms if _frequency(connection, term, limit + 1) <= limit]
     return [_holding(connection, term) for term in telling or terms[:1]]
 

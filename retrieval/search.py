@@ -16,7 +16,7 @@ from retrieval.allowed import allowed_ids
 from retrieval.bounds import holding
 from retrieval.documents import as_of, epoch_of, listed, vectors_of
 from retrieval.foreign import language_of
-from retrieval.fulltext import fts_beginnings, fts_ends, fts_terms
+from retrieval.fulltext import both_ends, fts_beginnings, fts_ends, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.postings import Postings
@@ -112,6 +112,7 @@ class Searcher:
         :raises LibraryChanged: pinned to an `epoch` whose passages are not all there any more.
         """
         settings = self._settings
+        query = both_ends(query)
         with reading(self._engine) as db:
             known = self._renewed(db)
             allowed = self._allowed_ids(db, known, collections, wanted, epoch)

@@ -1,6 +1,7 @@
 """The store on a real file: writing, recall, scopes, conversations, feedback, in and out."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,16 @@ def test_what_is_told_is_recalled_and_what_is_unrelated_is_not(store: MemoryStor
     assert found.lexical is not None
     assert store.recall("tide tables of Oslo", scopes=["main"]) == []
     assert store.recall("  ", scopes=["main"]) == []
+
+
+def test_of_a_long_question_both_ends_are_sought(store: MemoryStore) -> None:
+    store.add("My office is in B12", source=TOLD)
+    pasted = "... " * 1500
+    for question in (f"Where is my office? {pasted}", f"{pasted} Where is my office?"):
+        assert store.recall(question, scopes=["main"])[0].lexical is not None
+    start = time.process_time()
+    store.recall("".join(chr(point) for point in range(0x30000) if not 0xD800 <= point < 0xE000), scopes=["main"])
+    assert time.process_time() - start < 1.5
 
 
 def test_nothing_of_one_scope_is_found_in_another(store: MemoryStore) -> None:

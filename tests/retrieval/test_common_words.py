@@ -1,5 +1,6 @@
 """The words of a query in a library where they are common; bounds are lowered here, so that dozens of passages do."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_only_the_rarest_words_are_ranked_as_many_as_name_few_passages(library: 
     assert by_words(library, "whimbrel ochre quoin") == {"07", "30", "31", "32", "33"}
     library.remove("00.txt")
     assert by_words(library, "whimbrel ochre ferry") == {"01", "02", "03", "04", "07"}
+    library.close()
+
+
+def test_of_a_long_query_both_ends_are_sought(library: Library) -> None:
+    pasted = "and so on, " * 400
+    assert by_words(library, f"whimbrel {pasted}") == by_words(library, f"{pasted} whimbrel") == {"07"}
+    start = time.process_time()
+    by_words(library, "".join(chr(point) for point in range(0x30000) if not 0xD800 <= point < 0xE000))
+    assert time.process_time() - start < 4
     library.close()
 
 
