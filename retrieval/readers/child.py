@@ -27,6 +27,7 @@ def main() -> None:
     gone."""
     memory, seconds, parent, scan_seconds = (int(argument) for argument in sys.argv[1:5])
     languages = sys.argv[5]
+    sys.setrecursionlimit(2_500)  # pages are walked element in element, up to 2,048 levels
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -10,7 +10,7 @@ from retrieval.errors import UnreadableDocument
 from retrieval.readers.archive import open_archive, parse_xml, part
 from retrieval.readers.encoding import decode
 from retrieval.readers.extraction import Builder, Extraction
-from retrieval.readers.html import add_html
+from retrieval.readers.html import add_html, parse_html
 
 _OPF = "{http://www.idpf.org/2007/opf}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -68,10 +68,8 @@ def _encrypted(archive: Any, names: set[str]) -> set[str]:
 
 def _tree(data: bytes) -> Any:
     """A chapter as XML, which it should be, or as HTML, which it often is."""
-    from lxml import html as lxml_html
-
     try:
         return parse_xml(data)
     except UnreadableDocument:
         text = re.sub(r"^\s*<\?xml[^>]*\?>", "", decode(data, declared=True))
-        return lxml_html.document_fromstring(text if text.strip() else "<p></p>")
+        return parse_html(text if text.strip() else "<p></p>")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from retrieval.errors import UnreadableDocument
 from retrieval.types import Locator
 
-VERSION = "3"
+VERSION = "4"
 """Part of an extraction's identity: raised when any reader gives other text for the same file."""
 
 MAX_CHARACTERS = 50_000_000

@@ -91,7 +91,6 @@ _PILCROW = "\u00b6"
 def read_html(path: Path) -> Extraction:
     """Raises UnreadableDocument when no text can be found in it."""
     from lxml import etree
-    from lxml import html as lxml_html
 
     text = decode(path.read_bytes(), declared=True)
     # An encoding declaration inside a string is refused by lxml, though it no longer means anything.
@@ -99,7 +98,7 @@ def read_html(path: Path) -> Extraction:
     if not text.strip():
         raise UnreadableDocument("It is empty.")
     try:
-        root = lxml_html.document_fromstring(text)
+        root = parse_html(text)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
         raise UnreadableDocument(f"It is not HTML: {error}.") from error
     builder = Builder()
@@ -107,6 +106,19 @@ def read_html(path: Path) -> Extraction:
     builder.title = inline_text(heads[0]) if heads else ""
     add_html(builder, root)
     return builder.build("text/html")
+
+
+def parse_html(source: str | bytes, encoding: str | None = None) -> Any:
+    """The tree of a page. Raises UnreadableDocument where elements stand in each other deeper than 2,048 levels, at
+    which the parser drops all that follows."""
+    from lxml import html as lxml_html
+
+    # Without `huge_tree` it does so at 256, which a few hundred tags that were never closed reach.
+    parser = lxml_html.HTMLParser(huge_tree=True, encoding=encoding)
+    root = lxml_html.document_fromstring(source, parser=parser)
+    if any("Excessive depth" in entry.message for entry in parser.error_log):
+        raise UnreadableDocument("It is nested too deeply.")
+    return root
 
 
 def add_html(builder: Builder, root: Any, *, level: int = 0) -> None:

@@ -185,11 +185,7 @@ def _add_table(builder: Builder, name: str, data: Callable[[], bytes]) -> None:
 
 
 def _add_html_body(builder: Builder, body: str) -> None:
-    from lxml import html as lxml_html
-
-    from retrieval.readers.html import add_html
+    from retrieval.readers.html import add_html, parse_html
 
     if body.strip():
-        add_html(
-            builder, lxml_html.document_fromstring(body.encode("utf-8"), parser=lxml_html.HTMLParser(encoding="utf-8"))
-        )
+        add_html(builder, parse_html(body.encode("utf-8"), "utf-8"))

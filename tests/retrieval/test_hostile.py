@@ -35,6 +35,7 @@ _SAYS = {
     "nul.txt": "binary",
     "noise.txt": "binary",
     "halves.txt": "binary",
+    "deep.html": "nested too deeply",
     "deeper.eml": "nested too deeply",
     "bomb.pdf": "no text",
     "loop.pdf": "broken",
