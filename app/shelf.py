@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -145,17 +146,38 @@ class Shelf:
         """All of an attachment as passages, in order."""
         name, text = self._attached[document]
         sha256 = self.sha256(document)
-        found: list[Passage] = []
-        line, counted = 1, 0
-        for start, end, section in sections(text, _PIECE):
-            line += text.count("\n", counted, start)
-            counted = start
-            place = Locator(section=section or None)
-            own = text[start:end]
-            found.append(
-                Passage(-1, document, name, name, None, line, start, end, place, own, sha256, "", 0.0, None, None)
+        return [
+            Passage(
+                -1,
+                document,
+                name,
+                name,
+                None,
+                line,
+                start,
+                end,
+                Locator(section=section or None),
+                text[start:end],
+                sha256,
+                "",
+                0.0,
+                None,
+                None,
             )
-        return found
+            for start, end, line, section in _cut(text)
+        ]
+
+
+@lru_cache(maxsize=4)  # the next question asks of the same texts; half a second a megabyte
+def _cut(text: str) -> list[tuple[int, int, int, str]]:
+    """The passages of an attachment: start, end, line and section."""
+    found: list[tuple[int, int, int, str]] = []
+    line, counted = 1, 0
+    for start, end, section in sections(text, _PIECE):
+        line += text.count("\n", counted, start)
+        counted = start
+        found.append((start, end, line, section))
+    return found
 
 
 def pieces(text: str, start: int = 0, end: int | None = None) -> list[Range]:

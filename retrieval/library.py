@@ -46,6 +46,9 @@ from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
+_VECTORS = 2048
+"""Vectors of questions and of what was handed over with them that are kept, about 2 kB each."""
+
 
 class Library:
     """`library.db` in `folder`, with its vector cache in `cache`. Safe to use from several threads and processes.
@@ -73,6 +76,7 @@ class Library:
         self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
         self.second_look = SecondLook(settings.reranker, settings.rerank)
         self._searcher = Searcher(self.engine, settings)
+        self._embedded: dict[str, NDArray[np.float32]] = {}
         self._listed: tuple[tuple[Any, ...], list[Listed]] | None = None
 
     def close(self) -> None:
@@ -121,13 +125,18 @@ class Library:
         return self.second_look.order(asked.words, found)[:limit]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed with the library's embedder: [N, D], rows of length 1.
+        """Embed with the library's embedder: [N, D], rows of length 1. The next question mostly asks of the same texts.
 
         :raises EmbedderMismatch: the library's vectors are another embedder's.
         """
         with reading(self.engine) as db:
             self.check_embedder(db)
-        return self.embedder.encode(texts)
+        known = self._embedded  # never changed, since other threads read it
+        new = [one for one in dict.fromkeys(texts) if one not in known]
+        if new:
+            known = known | dict(zip(new, self.embedder.encode(new), strict=True))
+            self._embedded = known if len(known) <= _VECTORS else {one: known[one] for one in texts}
+        return np.array([known[one] for one in texts], dtype=np.float32).reshape(len(texts), self.embedder.dimension)
 
     def match(
         self, question: str, parts: Sequence[tuple[int, int]], texts: Sequence[str]

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from app.outline import sections
 from app.shelf import Shelf
 from tests.app.fakes_engine import FakeLibrary
 
@@ -23,3 +25,14 @@ def test_of_a_large_attachment_the_best_by_words_are_compared_by_meaning() -> No
     best = shelf.attached("Who is the skipper of the Curlew?", embed, 5)
     assert "Ana Brandt" in best[0].text and best[0].line == text.count("\n", 0, best[0].start) + 1
     assert len(best) == 5 and len(embedded) < 300 < len(shelf.whole("a1"))
+
+
+def test_an_attachment_is_cut_once_for_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[str] = []
+    monkeypatch.setattr("app.shelf.sections", lambda text, longest: cut.append(text) or sections(text, longest))
+    text = "# Boats\n\nThe ferry leaves at nine.\n\n# Birds\n\nGulls nest everywhere.\n"
+    first, second = (Shelf(FakeLibrary(), (("trip.md", text),)).whole("a1") for _ in range(2))
+    assert first == second == Shelf(FakeLibrary(), (("trip.md", text),)).whole("a1")
+    assert cut == [text]
+    other = Shelf(FakeLibrary(), (("trip.md", f"{text}\nOwls do not.\n"),)).whole("a1")
+    assert other[-1].text.endswith("Owls do not.") and other[0].text_sha256 != first[0].text_sha256

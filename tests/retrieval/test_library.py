@@ -207,6 +207,20 @@ def test_a_document_is_named_by_id_path_or_a_unique_end(library: Library, files:
         library.document("oats.md")
 
 
+def test_a_text_that_is_compared_with_several_questions_is_embedded_once(tmp_path: Path) -> None:
+    embedder = FakeEmbedder()
+    library = opened(tmp_path, embedder)
+    texts = ["The ferry leaves at nine.", "Gulls nest everywhere.", "The ferry leaves at nine."]
+    for question in ("When does the ferry leave?", "Where do gulls nest?"):
+        assert np.array_equal(library.embed([question, *texts]), FakeEmbedder().encode([question, *texts]))
+    assert embedder.encoded == 4
+    assert library.embed([]).shape == (0, 64)
+    for number in range(3000):
+        library.embed([f"question {number}"])
+    assert len(library._embedded) <= 2048
+    library.close()
+
+
 def test_another_embedder_is_refused_by_name_until_reindexed(tmp_path: Path, files: Path) -> None:
     first = opened(tmp_path)
     ingest(first, [files])
