@@ -5,8 +5,9 @@ Answers go to `say`, all else to `note`; nothing is drawn over, and no sign stan
 
 from collections.abc import Callable
 from contextlib import closing
+from threading import Timer
 
-from app.answer import Ask, Begun, Completed, Packed, Started, Text, TurnEvent
+from app.answer import Ask, Begun, Completed, Packed, Stage, Started, Text, TurnEvent
 from tui.backend import Backend
 from tui.failures import failure_of
 from tui.keymap import BY_SLASH
@@ -18,6 +19,8 @@ from tui.words import STAGE_WORDS, clipped
 
 TITLE_WIDTH = 60
 """Characters of the first question that name a session."""
+LONG = 1.0
+"""Seconds from which it is said what a turn is doing."""
 
 
 class PlainChat(PlainCommands):
@@ -35,9 +38,12 @@ class PlainChat(PlainCommands):
         asked: Callable[[str], None] = lambda question: None,
         stages: bool = False,
     ) -> None:
-        """`asked` is told each question that was stored; `stages`: say what a turn is doing."""
+        """`asked` is told each question that was stored; `stages`: say what a turn is doing, where that takes
+        long."""
         super().__init__(backend, Plain(scope, session, off=incognito), say, note)
         self._asked, self._stages = asked, stages
+        self._stage: Stage | None = None
+        self._saying = Timer(LONG, note)
 
     def run(self, read: Callable[[], str]) -> None:
         """Take lines from `read` until it raises EOFError or one says /quit.
@@ -111,15 +117,28 @@ class PlainChat(PlainCommands):
             self.say(self._came)
             self.note("Stopped. What came before is kept.")
             return
+        finally:
+            self._enter(None)
         if store:
             self._asked(question)
+
+    def _enter(self, stage: Stage | None) -> None:
+        """Say what the turn is doing once it has been doing it for long."""
+        if stage == self._stage:
+            return
+        self._stage = stage
+        self._saying.cancel()
+        if stage is not None:
+            self._saying = Timer(LONG, self.note, [f"{STAGE_WORDS[stage]}."])
+            self._saying.daemon = True
+            self._saying.start()
 
     def _take(self, event: TurnEvent) -> None:
         match event:
             case Begun():
                 self._turn.id = event.turn
             case Started() if self._stages:
-                self.note(f"{STAGE_WORDS[event.stage]}.")
+                self._enter(event.stage)
             case Packed():
                 self.state.window = event.context
             case Text() if not event.reasoning:

@@ -1,6 +1,7 @@
 """The chat without a screen: the same commands, in lines of words."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from chat_fakes import QUESTION, FakeBackend
 
 from app.answer import Ask, Started, Text, TurnEvent
-from tui import plain_commands
+from tui import plain, plain_commands
 from tui.keymap import BY_SLASH
 from tui.plain import PlainChat
+from tui.words import STAGE_WORDS
 
 
 class Talk:
@@ -47,7 +49,7 @@ class Talk:
 def test_an_answer_its_sources_and_its_window_are_said_in_words(backend: FakeBackend) -> None:
     talk = Talk(backend)
     told = talk(QUESTION)
-    assert "Searching the library." in told and "every six months" in told
+    assert "Searching the library." not in told and "every six months" in told
     assert "Source 1, verified: Yard handbook.pdf, page 12, Lifting gear: “The slipway crane" in told
     assert "Source 3, not found: Costs 2026.xlsx" in told and "Remembered as 12" in told
     assert not re.search("[✓✗~█░·]", told), "no sign stands for a word"
@@ -97,6 +99,28 @@ def test_memories_and_documents_are_changed_and_every_change_undone(backend: Fak
     assert "2 added, 1 failed (9 passages)" in told and "changed since they were read: 2. Gone: 1." in told
     told = talk("/model", "/model large", "/model large yes")
     assert "812 MB RAM" in told and "/model large yes loads it." in told and "Answers from here on: Large" in told
+
+
+def test_what_takes_long_is_said_once_and_nothing_else_of_what_a_turn_does(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "LONG", 0.2)
+    written = backend.script
+
+    def slow(ask: Ask) -> Iterator[TurnEvent]:
+        yield Started("recall")
+        for done in range(3):
+            yield Started("retrieve", done, 3)
+            time.sleep(0.15)
+        yield from written(ask)
+
+    backend.script = slow
+    talk = Talk(backend)
+    told = talk(QUESTION)
+    assert [words for words in STAGE_WORDS.values() if words in told] == ["Searching the library"]
+    assert told.count("Searching the library.") == 1 and told.index("Searching") < told.index("every six months")
+    time.sleep(0.3)
+    assert "\n".join(talk.said) == told, "the last stage ends with the turn"
 
 
 def test_ctrl_c_stops_an_answer_and_errors_are_said(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
