@@ -179,7 +179,9 @@ class PaneActions(Jobs):
         elif citation is not None:
             self.open_source(citation, focus=True)
         else:
-            side.open("source")
+            if side.showing == "source":
+                self.action_close_side()  # left open beside an answer that had sources
+            self.notify("No source: the last answer cites none." if self.state.talk.answer else "No source yet.")
 
     def open_source(self, citation: Citation, focus: bool) -> None:
         side = self.query_one(SidePane)

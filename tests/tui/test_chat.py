@@ -114,6 +114,15 @@ async def test_f2_shows_the_source_with_the_quote_highlighted_and_steps_through_
         assert app.focused is app.query_one(Composer)
 
 
+async def test_f2_without_a_source_says_so_and_leaves_the_keys_to_the_input_line(backend: FakeBackend) -> None:
+    app = LociChat(backend)
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.press("f2", "n", "p")
+        await until(pilot, lambda: app.query_one(Composer).text == "np")
+        assert app.query_one(SidePane).showing is None and app.focused is app.query_one(Composer)
+        assert [toast.message for toast in app._notifications] == ["No source yet."]
+
+
 async def test_on_a_wide_terminal_the_first_source_stands_beside_the_answer_until_it_is_closed(
     backend: FakeBackend,
 ) -> None:
