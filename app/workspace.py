@@ -124,7 +124,14 @@ class Workspace:
         return reader(self.engine())
 
     def use_model(self, settings: "ModelSettings") -> None:
-        """Have another model answer, or the same run otherwise; the one that is loaded makes room."""
+        """Have another model answer, or the same run otherwise; the one that is loaded makes room.
+
+        :raises ModelError: it cannot be found, and the one that is loaded stays.
+        """
+        if self._engine is not None:
+            from model.open import describe_reference
+
+            describe_reference(settings.reference, settings)
         self.settings = self.settings.model_copy(update={"model": settings})
         if self._engine is not None:
             engine, self._engine = self._engine, None

@@ -68,6 +68,7 @@ class ModelActions(PaneActions):
         self.job("model", lambda: self.backend.use_model(reference, self._model_loading), loaded, self._kept_model)
 
     async def _kept_model(self, failure: Failure) -> None:
-        """The other model could not be loaded; the one before answers as before."""
+        """The other model could not be loaded; the one before answers as before, and no question need wait for it."""
         self.query_one(StatusLine).show_model(self.state.model)
         await self.show_failure(failure)
+        self.load_model()

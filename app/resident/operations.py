@@ -133,8 +133,8 @@ class Operations:
         """Take the model that the door means; another one's place is freed first."""
         model = _at(frame["cwd"], self._settings, frame.get("model"))
         if model != self._workspace.settings.model:
-            self._assistant = None
             self._workspace.use_model(model)
+            self._assistant = None
 
     def _look_at_profile(self) -> None:
         """Open the stores anew if the profile's folder is another than it was: a restore puts a new one in place."""

@@ -180,6 +180,7 @@ class FakeBackend:
         self.page_error: Exception | None = None
         self.model_error: Exception | None = None
         self.model_gate: threading.Event | None = None
+        self.using, self.loads = MODEL, 0
         self.add_gate: threading.Event | None = None
         self.known = [
             MemoryRow(3, MEMORIES[0].text, "fact", "active", True, "told 2026-03-01"),
@@ -197,7 +198,8 @@ class FakeBackend:
         if self.model_gate is not None:
             loading("1.0/4.0 GB, 900 MB/s")
             self.model_gate.wait()
-        return MODEL
+        self.loads += 1
+        return self.using
 
     def held(self) -> tuple[int | None, int]:
         return 812_000_000, 0
@@ -211,7 +213,8 @@ class FakeBackend:
     def use_model(self, reference: str, loading: Callable[[str], None]) -> ModelRow:
         if "broken" in reference:
             raise BadInput("The file is damaged.", "Fetch it again.")
-        return replace(MODEL, name="Large", reference=reference, writes_prose=True)
+        self.using = replace(MODEL, name="Large", reference=reference, writes_prose=True)
+        return self.using
 
     def library(self, scope: Sequence[str]) -> LibraryRow:
         return LibraryRow(self.documents_count if "main" in scope else 0, ("main",), ("Duties.docx",))

@@ -261,6 +261,8 @@ async def test_another_model_is_planned_asked_for_and_loaded_in_the_same_chat(ba
         await pilot.press("y")
         await until(pilot, lambda: "The file is damaged." in notices(app))
         assert "Large" in words(app, "#model-line"), "the one before goes on"
+        await until(pilot, lambda: backend.loads == 2)  # behind the prompt, where it had made room for the broken one
+        assert "Large" in words(app, "#model-line")
 
 
 async def test_slash_commands(backend: FakeBackend) -> None:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
+import model.open
 from app.workspace import Workspace
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
-from model.errors import PromptTooLong
+from model.errors import PromptTooLong, UnknownModel
+from model.settings import ModelSettings
 from tests.app.fakes import FakeEmbedder
 
 WORD = 0.02
@@ -73,9 +75,17 @@ def engine(self: Any) -> Talker:
     return self._engine  # type: ignore[no-any-return]
 
 
+def describe_reference(reference: str, settings: ModelSettings) -> EngineInfo:
+    """In place of `model.open.describe_reference`: all but the model `missing` are there."""
+    if reference == "missing":
+        raise UnknownModel("There is no model 'missing'.", "Check the name.")
+    return Talker(reference).describe()
+
+
 def talk(patch: Any = setattr) -> None:
     """Have every workspace of this process use the stand-ins."""
     patch(Workspace, "engine", engine)
+    patch(model.open, "describe_reference", describe_reference)
     patch(Workspace, "embedder", property(lambda self: FakeEmbedder()))
 
 

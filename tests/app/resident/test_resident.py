@@ -24,7 +24,7 @@ from app.resident.server import Server
 from app.resident.wire import pack, unpack
 from app.resident.workspace import ResidentWorkspace
 from memory.errors import NoSuchSession
-from model.errors import PromptTooLong
+from model.errors import PromptTooLong, UnknownModel
 from retrieval.ingest import ingest
 from retrieval.types import Locator, Passage
 from tests.app.cli_run import Run
@@ -70,6 +70,17 @@ def test_a_door_goes_on_with_another_model(server: Server, door: Door) -> None:
     assert chat.load().reference == chat.settings.model.reference == "other"
     list(chat.assistant().turn(plain("write hello")))
     assert talker.loads == ["embedded", "other"]
+
+
+def test_a_model_that_is_not_there_costs_the_loaded_one_nothing(server: Server, door: Door) -> None:
+    chat = door()
+    chat.load()
+    chat.choose_model("missing")
+    with pytest.raises(UnknownModel):
+        chat.load()
+    chat.choose_model("embedded")
+    assert ask(chat, "write hello").answer == "Yes."
+    assert talker.loads == ["embedded"]
 
 
 def test_every_door_that_waits_is_told_how_far_the_model_is(server: Server, door: Door, profile: Profile) -> None:
