@@ -17,7 +17,7 @@ from retrieval.types import DocumentInfo
 from tests.app.cli_run import Run
 from tests.app.fakes import FakeAssistant
 from tests.app.fakes_engine import FakeEngine, FakeLibrary, embed
-from tests.retrieval.test_library import opened
+from tests.retrieval.libraries import opened
 
 LEASE = (
     "Lease of the yard\n\n"

@@ -18,7 +18,7 @@ from retrieval.tables.grid import Table, tables_of
 from retrieval.tables.run import Sheet, table_name
 from retrieval.tables.values import Value, typed, without_unit
 from tests.fakes import FakeEmbedder
-from tests.retrieval.test_library import opened
+from tests.retrieval.libraries import opened
 from tests.retrieval.test_readers_office import odf
 
 HARBOUR = (
