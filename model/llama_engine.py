@@ -50,6 +50,7 @@ from model.llama_shelves import LlamaShelves
 from model.plan.check import record_allocation
 from model.plan.make import plan_file
 from model.plan.place import Placement
+from model.plan.result import Plan
 from model.settings import ModelSettings
 from model.streaming import Detokenizer, TextStream
 from model.tokenizer import THINK
@@ -129,9 +130,7 @@ class LlamaEngine:
             form = f"{plan.cache_type} {settings.rope_base} {settings.rope_scale} {adapter}"
             per_token = plan.cache_per_token[plan.cache_type]
             self._shelves = LlamaShelves(shelves, settings.shelf_gib, f"llama {self._mark} {form}", per_token)
-        # A step that takes seconds could not be cancelled: where prompts are read slowly, less is read at a time.
-        step = max(_LEAST_STEP, min(plan.batch, int(plan.prefill)))
-        self._sequence = LlamaSequence(self._native, step, self._shelves)
+        self._sequence = LlamaSequence(self._native, _step(plan), self._shelves)
 
     @property
     def allocated(self) -> dict[tuple[str, str], int]:
@@ -293,6 +292,17 @@ class LlamaEngine:
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return b"".join(self._native.piece(token) for token in tokens).decode(errors="replace")
+
+
+def _step(plan: Plan) -> int:
+    """Tokens of a prompt that are read at once.
+
+    A step that takes seconds could not be cancelled: where prompts are read slowly, less is read at a time. A step for
+    which weights are brought to a GPU takes as long whatever is read in it.
+    """
+    if plan.gpu_layers and (plan.host_experts or plan.host_layers):
+        return plan.batch
+    return max(_LEAST_STEP, min(plan.batch, int(plan.prefill)))
 
 
 def _fingerprint(file: Path) -> list[int]:

@@ -94,7 +94,7 @@ def record_checks(plan: Plan, checked: list[Checked], notes: Path | None) -> Non
     found = {one.what: one.measured for one in checked}
     prefill, decode = plan.raw_speed
     if prefill and decode and {"prompt", "answer"} <= found.keys():
-        Notes(notes).record(plan.key, prefill=found["prompt"] / prefill, decode=found["answer"] / decode)
+        Notes(notes).record(plan.speed_key, prefill=found["prompt"] / prefill, decode=found["answer"] / decode)
 
 
 def _check_llama(plan: Plan, allocated: Mapping[tuple[str, str], int]) -> list[Checked]:

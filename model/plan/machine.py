@@ -71,7 +71,7 @@ class Machine:
 
 
 def this_machine(measured: bool = True) -> Machine:
-    """What is free and how fast it is now; without being `measured`, which takes .2 s, host memory counts as slow."""
+    """What is free and how fast it is now; without being `measured`, which takes .3 s, host memory counts as slow."""
     total, free = host_memory()
     cores = physical_cores()
     return Machine(
@@ -150,13 +150,13 @@ def disk_rate(file: Path) -> float:
 
 
 def _copy_rate(cores: int) -> float:
-    """bytes/s that all cores together read and write in a copy; the best of three."""
+    """bytes/s that all cores together read and write in a copy; the best of six, as the first takes its memory."""
     threads = min(cores, 16)
     sources = [np.ones(_TRIED // 8) for _ in range(threads)]
     targets = [np.empty_like(one) for one in sources]
     best = float("inf")
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(3):
+        for _ in range(6):
             started = time.perf_counter()
             list(pool.map(np.copyto, targets, sources))
             best = min(best, time.perf_counter() - started)

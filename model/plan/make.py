@@ -48,8 +48,7 @@ def make_plan(
     from model.plan.torch_plan import plan_torch  # torch, 2 s
 
     shape = read_shape(target)
-    key = note_key(shape)
-    return plan_torch(reference, target, shape, machine or this_machine(), settings, Notes(notes).errors(key), key)
+    return plan_torch(reference, target, shape, machine or this_machine(), settings, Notes(notes), note_key(shape))
 
 
 def _plan_published(
@@ -88,9 +87,8 @@ def _by_llama(
     reference: str, shape: Shape, settings: ModelSettings, notes: Path | None, machine: Machine, real: bool
 ) -> Plan:
     """On a `real` machine, as the library that is installed can use it."""
-    key = note_key(shape)
     here = usable(machine, settings) if real else machine
-    plan = plan_gguf(reference, shape, here, settings, Notes(notes).errors(key), key)
+    plan = plan_gguf(reference, shape, here, settings, Notes(notes), note_key(shape))
     if here == machine:
         return plan
     if plan.refusal is not None:

@@ -1,7 +1,7 @@
 """What plans got wrong: real over planned, of intermediate results and of speeds, kept for the next plan.
 
-One small JSON file, by model, engine and form. A file that cannot be read counts as empty: it holds nothing that
-cannot be measured again.
+One small JSON file, by model, engine and form; speeds by where its parts went, too. A file that cannot be read counts
+as empty: it holds nothing that cannot be measured again.
 """
 
 import json

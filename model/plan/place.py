@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.plan.memory import cache_layer_bytes, compute_bytes, host_input_bytes, output_bytes
+from model.plan.memory import Last, cache_layer_bytes, compute_bytes, host_input_bytes, output_bytes
 from model.plan.shape import Shape
 
 _GIB = 1 << 30
 GPU_RUNTIME = _GIB // 2
 """What the driver's context and libraries take of a GPU."""
+GPU_KERNELS = 13 * _GIB // 64
+"""What llama.cpp's kernels, loaded when they are first launched, and their buffers take beside: 192 to 216 MiB on an
+H100."""
 GPU_MARGIN = _GIB // 4
 """Left free on each GPU: allocators round up, and a screen may be on it."""
 
@@ -156,6 +159,7 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
     first = len(shape.layers) + 1 - placement.gpu_layers
     spilled = set(placement.host_experts)
     copies = _copies(shape, placement)
+    last: Last = "brought" if len(shape.layers) - 1 in spilled else "gpu"
     uses, at = [], first
     for own in placement.layers_of_gpus:
         if not own:
@@ -169,8 +173,8 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
             Use(
                 weights=weights,
                 cache=len(layers) * _cache(shape, window),
-                compute=_compute(shape, window, head=head) + copies,
-                runtime=GPU_RUNTIME + GPU_MARGIN,
+                compute=_compute(shape, window, last if head else None, copies),
+                runtime=GPU_RUNTIME + GPU_KERNELS + GPU_MARGIN,
             )
         )
         at += own
@@ -180,11 +184,12 @@ def _placed(shape: Shape, window: Window, placement: Placement, gpus: Sequence[i
     weights += sum(shape.layers[one].experts.bytes for one in {*own_layers, *spilled})
     if placement.gpu_layers == 0:
         weights += shape.of("output").bytes
+    # Experts that the host keeps take nothing there: for a prompt they are brought over, an answer's are one token's.
     all_there = bool(gpus) and not own_layers and placement.gpu_layers > 0
     compute = (
         host_input_bytes(shape.dims, window.context, window.batch, flash=window.flash)
-        if all_there and not spilled
-        else _compute(shape, window, head=not placement.gpu_layers)
+        if all_there
+        else _compute(shape, window, None if placement.gpu_layers else "host")
     )
     cache = len(own_layers) * _cache(shape, window)
     return Placed(placement, tuple(uses), Use(weights, cache, compute + output_bytes(shape.dims)))
@@ -199,7 +204,7 @@ def _copies(shape: Shape, placement: Placement) -> int:
 
 def _fixed(shape: Shape, window: Window, copies: int) -> int:
     """What a GPU holds beside layers."""
-    return _compute(shape, window, head=True) + copies + GPU_RUNTIME + GPU_MARGIN
+    return _compute(shape, window, "gpu", copies) + GPU_RUNTIME + GPU_KERNELS + GPU_MARGIN
 
 
 def _layer_bytes(shape: Shape, window: Window, number: int, experts: bool = True) -> int:
@@ -211,8 +216,8 @@ def _cache(shape: Shape, window: Window) -> int:
     return cache_layer_bytes(shape.dims, window.context, window.cache_type)
 
 
-def _compute(shape: Shape, window: Window, head: bool) -> int:
-    needed = compute_bytes(shape.dims, window.context, window.batch, flash=window.flash, head=head)
+def _compute(shape: Shape, window: Window, last: Last | None, copies: int = 0) -> int:
+    needed = compute_bytes(shape.dims, window.context, window.batch, flash=window.flash, last=last, brought=copies)
     return round(needed * window.compute_scale)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from model.plan.machine import GIB, Machine
 from model.plan.memory import CACHE_BYTES
-from model.plan.notes import Errors
+from model.plan.notes import Notes
 from model.plan.place import EMBEDDER, Placed, Window, place, place_as_told, with_process
 from model.plan.result import DevicePlan, Plan, Refusal
 from model.plan.shape import Shape, scaled
@@ -45,11 +45,15 @@ class _Choice:
 
 
 def plan_gguf(
-    reference: str, shape: Shape, machine: Machine, settings: ModelSettings, errors: Errors | None = None, key: str = ""
+    reference: str, shape: Shape, machine: Machine, settings: ModelSettings, notes: Notes | None = None, key: str = ""
 ) -> Plan:
-    """The best way to run the model of `shape` on `machine` as far as `settings` leave it open."""
-    errors = errors or Errors()
-    planner = _Planner(shape, machine, settings, errors.compute)
+    """The best way to run the model of `shape` on `machine` as far as `settings` leave it open.
+
+    `notes` has under `key` what earlier plans of it got wrong.
+    """
+    notes = notes or Notes(None)
+    compute_scale = notes.errors(key).compute
+    planner = _Planner(shape, machine, settings, compute_scale)
     chosen = planner.choose()
     refusal = None
     if chosen is None:
@@ -76,8 +80,8 @@ def plan_gguf(
             DevicePlan(name, free, use.weights, use.cache, use.compute, use.runtime + own)
             for (name, use), free, own in zip(uses, available, shares, strict=True)
         ),
-        prefill=speed.prefill * errors.prefill,
-        decode=speed.decode * errors.decode,
+        prefill=speed.prefill,
+        decode=speed.decode,
         depth=speed.depth,
         streamed=chosen.streamed,
         gpu_layers=placed.placement.gpu_layers,
@@ -86,12 +90,19 @@ def plan_gguf(
         host_layers=min(len(shape.layers) + 1 - placed.placement.gpu_layers, len(shape.layers)),
         refusal=refusal,
         key=key,
-        raw_compute=round(sum(use.compute for _, use in uses) / errors.compute),
+        raw_compute=round(sum(use.compute for _, use in uses) / compute_scale),
         raw_speed=(speed.prefill, speed.decode),
     )
+    plan = corrected(plan, notes)
     if refusal is None:
         plan = replace(plan, where=where(plan, shape), faster=faster(plan, planner.better()))
     return plan
+
+
+def corrected(plan: Plan, notes: Notes) -> Plan:
+    """With the speed that a model placed like this was measured to have."""
+    errors = notes.errors(plan.speed_key)
+    return replace(plan, prefill=plan.raw_speed[0] * errors.prefill, decode=plan.raw_speed[1] * errors.decode)
 
 
 def cache_per_token(shape: Shape) -> dict[str, int]:

@@ -85,7 +85,7 @@ class Plan:
     """what would make it faster, in sentences"""
     refusal: Refusal | None = None
     key: str = field(default="", repr=False)
-    """under which errors of this plan are noted"""
+    """under which errors of its memory are noted"""
     raw_compute: int = field(default=0, repr=False)
     """bytes of intermediate results before recorded errors corrected them"""
     raw_speed: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
@@ -94,6 +94,15 @@ class Plan:
     @property
     def fits(self) -> bool:
         return self.refusal is None
+
+    @property
+    def speed_key(self) -> str:
+        """Under which errors of its speed are noted: what is true of one placement is not of another."""
+        if not self.host_layers:
+            where = "experts on the host" if self.host_experts else "whole"
+        else:
+            where = "layers on the host" if self.gpu_layers else "host"
+        return f"{self.key} {where}"
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)

@@ -5,28 +5,63 @@ GPU. The shares of a device's rates that are reached were measured (docs/LOG.md)
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.plan.machine import Machine
 from model.plan.memory import CACHE_BYTES
 from model.plan.place import Placed
-from model.plan.shape import Shape
+from model.plan.shape import Shape, Weights
 
-_GPU_READS, _GPU_COMPUTES = 0.65, 0.35
-_HOST_READS = 0.65
-_GPU_LAYER, _HOST_LAYER = 3e-5, 1e-4
-"""Seconds of a layer and token beside reading: launches, threads that wait for each other."""
-_GPU_TOKEN, _GPU_STEP = 5e-4, 1.5e-3
-"""Seconds of a token beside its layers (the host samples it), and of a layer in a step of a prompt."""
-_BUS = 2.0e10
-"""bytes/s from host memory to a GPU."""
+_GPU_READS, _HOST_READS = 0.65, 0.65
+_HOST_LAYER = 1e-4
+"""Seconds of a layer and token beside reading: threads that wait for each other."""
+_MATRICES = 3
+"""of an expert"""
 _CORE_READS = 9e9
 """bytes/s of weights that a core multiplies at best, by whatever instructions."""
-LLAMA_CORE = {"avx512f": 2.5e10, "avx2": 1.5e10, "asimd": 1.5e10}
-"""operations/s that a core reaches in llama.cpp's products of prompts, by instruction set; AMX is not used (see
-llama_library.py)."""
-TORCH_CORE = {"amx_tile": 1.2e11, "avx512_bf16": 6e10, "avx512f": 4e10, "avx2": 2e10, "asimd": 2e10}
-"""The same in torch; float32 does not have the first two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What an engine reaches, and what it spends beside reading and computing."""
+
+    core: Mapping[str, float]
+    """operations/s of a core in the products of prompts, by instruction set, the best first"""
+    computes: float
+    """share of a GPU's rate that the products of prompts reach"""
+    layer: float
+    """seconds of a GPU's layer and token of an answer: launches"""
+    step: float
+    """seconds of a GPU's layer in a step of a prompt"""
+    bus: float
+    """bytes/s from host memory to a GPU"""
+    token: float = 0.0
+    """seconds of an answer's token beside its layers"""
+    drawn: float = 0.0
+    """seconds of an answer's token for each of the vocabulary, from which the host draws"""
+    product: float = 0.0
+    """seconds of each product of an expert in a step of a prompt, where they are not quantised"""
+
+
+LLAMA = Rates(
+    core={"avx512f": 2.5e10, "avx2": 1.5e10, "asimd": 1.5e10},  # AMX is not used (see llama_library.py)
+    computes=0.1,  # eight-bit products of about 100 rows an expert, with attention: 74e12 a second on an H100
+    layer=1e-4,  # about 45 kernels, recorded as a graph
+    step=1.5e-3,
+    bus=8e9,  # mapped files are pageable, so that the driver copies them on the way: 7.6 and 8.8e9 by PCIe 5.0
+    drawn=7e-9,
+    product=5e-5,  # the host sorts rows by expert, waits, and launches one product after the other
+)
+TORCH = Rates(
+    core={"amx_tile": 1.2e11, "avx512_bf16": 6e10, "avx512f": 4e10, "avx2": 2e10, "asimd": 2e10},
+    computes=0.35,
+    layer=3e-5,
+    step=1.5e-3,
+    bus=2e10,  # pinned memory
+    token=5e-4,
+)
+_NARROW = ("amx_tile", "avx512_bf16")
+TORCH_FLOAT32 = replace(TORCH, core={name: rate for name, rate in TORCH.core.items() if name not in _NARROW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +84,7 @@ def predict(
     batch: int,
     depth: int,
     unheld: int = 0,
-    core_rates: Mapping[str, float] = LLAMA_CORE,
+    rates: Rates = LLAMA,
 ) -> Speed:
     """`unheld`: bytes of host weights that memory does not hold, so that they come from the disk each time."""
     spilled = set(placed.placement.host_experts)
@@ -67,11 +102,13 @@ def predict(
         read = sum(shape.layers[one].core.bytes + cached for one in layers)
         read += sum(shape.layers[one].experts.bytes * share for one in layers if one not in spilled)
         read += shape.head if own and at > len(shape.layers) else 0
-        reading += read / (device.bandwidth * _GPU_READS) + len(layers) * _GPU_LAYER
-        seconds += len(layers) * per_token / (device.matrix * _GPU_COMPUTES)
-        seconds += len(layers) * _GPU_STEP / at_once
+        reading += read / (device.bandwidth * _GPU_READS) + len(layers) * rates.layer
+        seconds += len(layers) * per_token / (device.matrix * rates.computes)
+        wide = sum(_unquantised(shape.layers[one].experts) for one in layers)
+        seconds += (len(layers) * rates.step + wide * _MATRICES * shape.dims.experts * rates.product) / at_once
 
-    reading += _GPU_TOKEN if placed.placement.layers_of_gpus else 0.0
+    if placed.placement.layers_of_gpus:
+        reading += rates.token + shape.dims.vocabulary * rates.drawn
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
     host_read = sum(shape.layers[one].core.bytes + cached for one in host_layers)
     expert_read = sum(shape.layers[one].experts.bytes * share for one in {*host_layers, *spilled})
@@ -87,10 +124,14 @@ def predict(
     if placed.placement.gpu_layers:
         kept = sum(shape.layers[one].core.bytes for one in host_layers)
         kept += sum(shape.layers[one].experts.bytes for one in {*host_layers, *spilled})
-        seconds += kept / _BUS / at_once
-        seconds += len(host_layers) * per_token / (machine.gpus[0].matrix * _GPU_COMPUTES)
+        seconds += kept / rates.bus / at_once
+        seconds += len(host_layers) * per_token / (machine.gpus[0].matrix * rates.computes)
     else:
-        seconds += len(host_layers) * per_token / (machine.cores * machine.core_rate(core_rates))
+        seconds += len(host_layers) * per_token / (machine.cores * machine.core_rate(rates.core))
     if unheld:
         seconds += unheld / (machine.disk_bandwidth or 1e9) / at_once
     return Speed(1 / max(seconds, 1e-9), 1 / max(reading, 1e-9), depth)
+
+
+def _unquantised(experts: Weights) -> bool:
+    return experts.bytes >= 2 * experts.numbers > 0

@@ -13,12 +13,12 @@ from model.errors import ModelError, NotEnoughMemory, UnfitSetting
 from model.layout import Layout, choose_layout, rank_bytes
 from model.placement import choose_chunk, choose_dtype, count_parameters
 from model.plan.machine import GIB, Machine
-from model.plan.notes import Errors
+from model.plan.notes import Notes
 from model.plan.place import EMBEDDER, GPU_RUNTIME, Placed, Placement, Use
-from model.plan.planner import largest_quantization
+from model.plan.planner import corrected, largest_quantization
 from model.plan.result import DevicePlan, Plan, Refusal
 from model.plan.shape import Layer, Shape, Weights
-from model.plan.speed import TORCH_CORE, Speed, predict
+from model.plan.speed import TORCH, TORCH_FLOAT32, Speed, predict
 from model.settings import ModelSettings
 
 PROCESS = GIB
@@ -33,14 +33,15 @@ def plan_torch(
     shape: Shape,
     machine: Machine,
     settings: ModelSettings,
-    errors: Errors | None = None,
+    notes: Notes | None = None,
     key: str = "",
 ) -> Plan:
     """Layout, window and memory as the engine chooses them, with what it would refuse."""
-    errors = errors or Errors()
+    notes = notes or Notes(None)
+    compute_scale = notes.errors(key).compute
     config = shape.config
     assert config is not None  # the shape is of a folder
-    planner = _Planner(folder, config, shape, machine, settings, errors.compute)
+    planner = _Planner(folder, config, shape, machine, settings, compute_scale)
     refusal = None
     try:
         layout, context, uses = planner.layout(settings)
@@ -65,15 +66,16 @@ def plan_torch(
         batch=choose_chunk(shape.active.numbers, planner.device),
         threads=settings.threads or machine.cores,
         devices=tuple(uses),
-        prefill=speed.prefill * errors.prefill,
-        decode=speed.decode * errors.decode,
+        prefill=speed.prefill,
+        decode=speed.decode,
         depth=speed.depth,
         ranks=len(layout.devices),
         refusal=refusal,
         key=key,
-        raw_compute=round(sum(use.compute for use in uses) / errors.compute),
+        raw_compute=round(sum(use.compute for use in uses) / compute_scale),
         raw_speed=(speed.prefill, speed.decode),
     )
+    plan = corrected(plan, notes)
     return plan if refusal else replace(plan, where=_where(plan, layout), faster=_faster(plan, layout, config))
 
 
@@ -172,11 +174,9 @@ class _Planner:
             moe = [number for number, layer in enumerate(shape.layers) if layer.experts.bytes]
             spilled = tuple(moe[: round(len(moe) * (1 - share))])
             placed = Placed(Placement(layers + 1, (layers + 1,), spilled), (), Use())
-        kind = "f32" if self.dtype == torch.float32 else "f16"
+        kind, rates = ("f32", TORCH_FLOAT32) if self.dtype == torch.float32 else ("f16", TORCH)
         chunk = choose_chunk(shape.active.numbers, self.device)
-        narrow = ("amx_tile", "avx512_bf16")
-        rates = {name: rate for name, rate in TORCH_CORE.items() if kind == "f16" or name not in narrow}
-        return predict(shape, placed, machine, kind, chunk, min(_DEPTH, context), core_rates=rates)
+        return predict(shape, placed, machine, kind, chunk, min(_DEPTH, context), rates=rates)
 
     def _as_held(self, routed: int, others: int) -> Shape:
         """The shape with its weights as they lie in memory."""

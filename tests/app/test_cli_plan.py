@@ -45,8 +45,8 @@ def test_a_check_sets_what_was_measured_beside_the_plan(loci: Run, home: Path) -
     speeds = {one["what"]: one["measured"] for one in plan["checked"]}
     assert min(speeds["prompt"], speeds["answer"]) > 0
     notes = next(home.rglob("plans.json"))
-    key = next(iter(json.loads(notes.read_text("utf-8"))))
-    assert Notes(notes).errors(key).decode != 1.0
+    keys = json.loads(notes.read_text("utf-8"))
+    assert any(Notes(notes).errors(key).decode != 1.0 for key in keys)
 
 
 def test_models_that_fit_are_suggested(loci: Run) -> None:

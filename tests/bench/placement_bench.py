@@ -31,7 +31,7 @@ from model.llama_engine import LlamaEngine
 from model.plan.check import check_memory, check_speed
 from model.plan.machine import visible_gpus
 from model.plan.make import make_plan
-from model.plan.place import GPU_RUNTIME
+from model.plan.place import GPU_KERNELS, GPU_RUNTIME
 from model.plan.shape import read_shape
 from model.settings import ModelSettings
 
@@ -169,7 +169,8 @@ def measured(file: Path, way: str, prompt: int, context: int | None) -> dict[str
     except Exception as error:  # what was measured until then is worth keeping
         row["error"] = "".join(traceback.format_exception(error))[-2000:]
     used = [one for one in plan.devices if one.device != "host"][:1]
-    row["gpu_planned"] = sum(one.weights + one.cache + one.compute + GPU_RUNTIME for one in used if one.weights)
+    beside = GPU_RUNTIME + GPU_KERNELS
+    row["gpu_planned"] = sum(one.weights + one.cache + one.compute + beside for one in used if one.weights)
     return row
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (extr
 gguf = pytest.importorskip("gguf", reason="the gguf package is not installed (extra gguf)")
 
 from model.gguf import export  # noqa: E402  after the skips
-from model.llama_engine import LlamaEngine  # noqa: E402
+from model.llama_engine import LlamaEngine, _step  # noqa: E402
 from model.llama_library import host_overrides, library  # noqa: E402
 from model.llama_native import NativeModel  # noqa: E402
 from model.plan.place import Placement  # noqa: E402
@@ -202,6 +203,16 @@ def test_a_model_without_layers_on_gpus_is_told_of_no_gpu(file: Path, monkeypatc
         assert model.decode([1, 2, 3], 0).shape == (1, model.vocabulary)
         model.close()
     assert told == [True, None]  # an empty list, and llama.cpp's own choice
+
+
+def test_a_slow_prompt_is_read_in_short_steps_unless_each_brings_weights_to_a_gpu(
+    opened: Callable[..., LlamaEngine],
+) -> None:
+    slow = replace(opened(context=256).plan, batch=2048, prefill=100.0)
+    assert _step(slow) == 100 and _step(replace(slow, prefill=1.0)) == 32 and _step(replace(slow, prefill=5e4)) == 2048
+    assert _step(replace(slow, gpu_layers=3, host_layers=0)) == 100
+    brought = replace(slow, gpu_layers=3, host_layers=0, host_experts=(1,)), replace(slow, gpu_layers=2, host_layers=1)
+    assert [_step(one) for one in brought] == [2048, 2048]
 
 
 def test_a_closed_stream_leaves_no_drafts(opened: Callable[..., LlamaEngine]) -> None:

@@ -42,7 +42,14 @@ def test_what_differs_is_noted(tmp_path: Path) -> None:
     record_allocation(PLAN, ALLOCATED, notes)
     assert Notes(notes).errors("k").compute == pytest.approx(55 / 50)
     record_checks(PLAN, [Checked("prompt", "tokens/s", 100, 300), Checked("answer", "tokens/s", 10, 10)], notes)
-    assert Notes(notes).errors("k") == Errors(compute=pytest.approx(1.1), prefill=1.5, decode=0.5)
+    assert Notes(notes).errors(PLAN.speed_key) == Errors(prefill=1.5, decode=0.5)
+    elsewhere = (
+        replace(PLAN, host_experts=(3, 4)),
+        replace(PLAN, host_layers=9),
+        replace(PLAN, gpu_layers=0, host_layers=27),
+    )
+    assert [Notes(notes).errors(one.speed_key) for one in elsewhere] == [Errors()] * 3
+    assert len({one.speed_key for one in elsewhere}) == 3
     full = Checked("GPU 0 (A) at its fullest", "bytes", 490 * MIB, 475 * MIB)
     record_checks(replace(PLAN, engine="torch"), [full], notes)
     assert Notes(notes).errors("k").compute == pytest.approx(25 / 50)

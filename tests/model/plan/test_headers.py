@@ -9,7 +9,7 @@ import pytest
 from model.errors import BadCheckpoint
 from model.plan.gguf_header import BLOCKS, parts, read_gguf
 from model.plan.machine import Machine, disk_rate, this_machine, visible_gpus
-from model.plan.memory import cache_layer_bytes, compute_bytes
+from model.plan.memory import Last, cache_layer_bytes, compute_bytes, host_input_bytes
 from model.plan.notes import Errors, Notes
 from model.plan.shape import Dims, read_shape
 from model.random_weights import SHAPES
@@ -83,6 +83,25 @@ V3 = Dims(
 def test_intermediate_results_are_those_of_llama_cpp(dims: Dims, context: int, flash: bool, mebibytes: float) -> None:
     # Measured: its dry allocations (no_alloc) for headers of these shapes, 512 tokens at once.
     assert compute_bytes(dims, context, 512, flash=flash) == pytest.approx(mebibytes * (1 << 20), rel=0.13)
+
+
+@pytest.mark.parametrize(
+    ("last", "context", "brought", "mebibytes"),
+    [("gpu", 131072, 0, 1025.5), ("gpu", 16384, 187, 1041.5), ("brought", 16384, 187, 833.5)],
+)
+def test_on_a_gpu_what_is_brought_for_a_layer_has_room_in_what_the_logits_need(
+    last: Last, context: int, brought: int, mebibytes: float
+) -> None:
+    # Measured: V2-Lite in Q8_0 on an H100, 2,048 tokens at once, experts of all or half of the layers on the host.
+    needed = compute_bytes(LITE, context, 2048, flash=True, last=last, brought=brought << 20)
+    assert needed == pytest.approx(mebibytes * (1 << 20), rel=0.02)
+    many = compute_bytes(LITE, context, 2048, flash=True, last=last, brought=2 << 30)
+    assert (2 << 30) < many < (3 << 30)
+
+
+def test_inputs_reach_a_gpu_through_pinned_memory() -> None:
+    for context, mebibytes in ((131072, 544.04), (16384, 96.04)):  # measured
+        assert host_input_bytes(LITE, context, 2048, flash=True) == pytest.approx(mebibytes * (1 << 20), rel=1e-4)
 
 
 def test_this_machine_is_described() -> None:
