@@ -1,4 +1,4 @@
-"""Runs of characters that a query and a text share: inflected words, and words in a row. Pure functions.
+"""Runs of characters that a query and a text share: inflected words, and words in a row; and numbers. Pure functions.
 
 A run goes across the spaces between words, so that it holds the end of one and the beginning of the next: what stands
 side by side in both tells more than what is only somewhere in both. Of scripts without spaces it is a word or so.
@@ -22,6 +22,7 @@ _K1, _B = 1.2, 0.75
 """Those of BM25 (Robertson and Zaragoza, 2009)."""
 _MARKS = re.compile("[\u0300-\u036f]+")
 _GAPS = re.compile(r"[\W_]+")
+_NUMBER = re.compile(r"\d+")
 
 
 def share_of_runs(query: str, texts: Sequence[str], b: float = _B) -> NDArray[np.float64]:
@@ -41,6 +42,12 @@ def share_of_runs(query: str, texts: Sequence[str], b: float = _B) -> NDArray[np
     longer = _K1 * (1 - b + b * lengths / lengths.mean())  # [N, 1]
     shares: NDArray[np.float64] = (counts / (counts + longer)) @ weights / weights.sum()
     return shares
+
+
+def share_of_numbers(query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """How many of the numbers of `query` each text has: [N], from 0 to 1. Most are too short for a run of their own."""
+    asked = set(_NUMBER.findall(query))
+    return np.array([len(asked & set(_NUMBER.findall(text))) / max(len(asked), 1) for text in texts])
 
 
 def _folded(text: str) -> str:

@@ -21,7 +21,7 @@ from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.postings import Postings
 from retrieval.repeats import repeats
-from retrieval.runs import share_of_runs
+from retrieval.runs import share_of_numbers, share_of_runs
 from retrieval.scans import certainty_of
 from retrieval.schema import chunks
 from retrieval.settings import RetrievalSettings
@@ -37,6 +37,10 @@ _SPARE = 2
 
 _QUOTED = 0.15
 """Of what a passage's score lacks to 1, the part it gains if it holds all that a question quotes."""
+
+_NUMBERED = 0.03
+"""The part of it that a passage gains if it or a neighbour has all numbers of the query. From .02 to .05 there is no
+difference of more than a question in XQuAD."""
 
 _COMPARED = 20
 """Passages, the best first, that are compared with the query by runs of characters: about .2 ms each. In a language
@@ -204,14 +208,17 @@ class Searcher:
     def _compared(
         self, db: Connection, query: str, ranked: Sequence[tuple[int, float]], pieces: float
     ) -> list[tuple[int, float]]:
-        """`ranked` anew: the first ones by the runs that they and their neighbours share with the query, too."""
+        """`ranked` anew: the first by the runs and numbers, too, that they and their neighbours share with `query`."""
         share = weight_of_runs(pieces)
         depth = _COMPARED if pieces < INFLECTED else self._settings.candidates
+        texts = _surroundings(db, [id for id, _ in ranked[:depth]])
         # How long passage and neighbours are tells of where a document was cut, nothing of how much they say.
-        runs = share_of_runs(query, _surroundings(db, [id for id, _ in ranked[:depth]]), b=1)
+        runs, numbers = share_of_runs(query, texts, b=1), share_of_numbers(query, texts)
         # The others share none for all we know, which leaves them behind the first ones.
         kept = [(id, (1 - share) * score) for id, score in ranked]
-        first = [(id, score + share * float(run)) for (id, score), run in zip(kept[:depth], runs, strict=True)]
+        scores = np.array([score for _, score in kept[:depth]]) + share * runs
+        scores += _NUMBERED * numbers * (1 - scores)
+        first = [(id, score) for (id, _), score in zip(kept[:depth], scores.tolist(), strict=True)]
         return sorted(first, key=lambda item: (-item[1], item[0])) + kept[depth:]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from retrieval.ingest import ingest
 from retrieval.library import Library
-from retrieval.runs import share_of_runs
+from retrieval.runs import share_of_numbers, share_of_runs
 from retrieval.settings import RetrievalSettings
 from tests.fakes import FakeEmbedder
 
@@ -49,6 +49,12 @@ def test_any_text_has_a_share_between_nothing_and_all(query: str, texts: list[st
     assert np.all((shares >= 0) & (shares <= 1))
 
 
+def test_a_number_is_shared_whole_or_not_at_all() -> None:
+    texts = ["Pier 12 takes 1,840 tonnes.", "Pier 120 takes 1.840 tonnes.", "The pier takes ships."]
+    assert share_of_numbers("Does pier 12 take 1 840 tonnes?", texts).tolist() == [1.0, pytest.approx(2 / 3), 0.0]
+    assert share_of_numbers("Which pier?", texts).tolist() == [0.0, 0.0, 0.0]
+
+
 class Indifferent(FakeEmbedder):
     """Finds all texts alike."""
 
@@ -68,4 +74,18 @@ def test_a_passage_is_found_by_what_its_neighbours_say_and_by_no_other_document(
     assert Path(found[0].path).stem == "a"
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     assert all(0 <= one.score <= 1 for one in found)
+    library.close()
+
+
+def test_of_passages_that_are_about_as_good_the_one_with_the_number_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/a.txt").write_text("The pilot Brandt takes care of berth 9 on Sundays.")
+    (tmp_path / "files/b.txt").write_text("Berth 8 belongs to the pilot Holm, who takes care.")
+    for number in range(3):
+        (tmp_path / f"files/{number}.txt").write_text(f"Gulls nest on cliff {number + 3}.")
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), lambda: Indifferent())
+    ingest(library, [tmp_path / "files"])
+    found = library.search("Which pilot takes care of berth 8 on Mondays?", collections=["main"])
+    assert [Path(one.path).stem for one in found[:2]] == ["b", "a"]
+    assert found[0].score > found[1].score
     library.close()
