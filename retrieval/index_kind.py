@@ -18,6 +18,10 @@ PROBES = 10.0
 Recall at ten of real questions among 100,000: .954 with 4, .980 with 8, .987 with 12, for 0.7, 0.9 and 1.2 ms.
 """
 
+MOST_PROBES = 640
+"""More are not needed, however many lists there are: 600, 450 and 300 of 8,192 lists, of ten million rows, find .998,
+.991 and .987 of what 905 find, in 31, 23 and 16 ms in place of 44."""
+
 _SAMPLES_PER_LIST = 32
 """Rows that k-means sees for each list; FAISS warns below 39, but recall does not tell them apart."""
 
@@ -41,7 +45,8 @@ class Kind:
 
     def probes(self, share: float) -> int:
         """Lists to look into where only `share` of the rows may be found: the fewer may, the farther they lie."""
-        return min(self.lists, math.ceil(PROBES * math.sqrt(self.lists) / max(share, 1e-9)))
+        whole = min(PROBES * math.sqrt(self.lists), MOST_PROBES)
+        return min(self.lists, math.ceil(whole / max(share, 1e-9)))
 
 
 def kind_for(rows: int) -> Kind:

@@ -67,6 +67,7 @@ def test_the_kind_follows_the_size(rows: int) -> None:
     assert kind.exact == (rows <= 500)
     assert kind.exact or 2.8 <= kind.lists / rows**0.5 <= 5.7
     assert kind.probes(1.0) <= kind.probes(0.1) <= kind.lists
+    assert kind.probes(1.0) <= index_kind.MOST_PROBES
 
 
 def test_an_estimating_epoch_finds_nearly_what_numpy_finds_and_nothing_deleted(tmp_path: Path) -> None:
