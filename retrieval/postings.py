@@ -73,6 +73,19 @@ class Postings:
         scores = np.bincount(place, rarity * share, len(ids)).astype(np.float64, copy=False)
         return _best(ids, scores, allowed, wanted)
 
+    def best_with_all(
+        self, db: Connection, together: str, frequencies: Mapping[str, int], rows: int, allowed: Ids, wanted: int
+    ) -> dict[int, float]:
+        """As `best`, of the passages that match `together`, which have all of the terms: as if each had them once.
+
+        How often they have common terms takes a look at all of their postings, 300 ms among ten million passages.
+        """
+        query = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?"
+        ids = np.fromstring(db.exec_driver_sql(query, (together,)).scalar_one() or "", np.int64, sep=" ")
+        longer = self.lengths[np.minimum(ids, len(self.lengths) - 1)] / self.mean
+        share = (K1 + 1) / (1 + K1 * (1 - _B + _B * longer))
+        return _best(ids, share * sum(idf(n, rows) for n in frequencies.values()), allowed, wanted)
+
 
 def _best(ids: Ids, scores: Scores, allowed: Ids, wanted: int) -> dict[int, float]:
     """The best `wanted` of `ids` [N], ascending, that are `allowed`, by `scores` [N], equal ones by id."""

@@ -55,6 +55,9 @@ _SMALL = 1000
 _POSTINGS = 20_000
 """Passages that the terms of one search may name together, rarest terms first: each costs .2 us."""
 
+_TOGETHER = 20_000
+"""Where so many passages have all terms of a search, these tell nothing."""
+
 _FOUND = """
     SELECT c.id, c.document, c.start, c."end", c.line, c.page, c.section, c.sheet, c.cells, c.slide, c.text,
            d.path, d.title, d.collection, d.metadata, e.sha256
@@ -190,20 +193,11 @@ class Searcher:
             return {}, best
         if rare or known.rows < _POSTINGS:
             return known.postings.best(db, used, known.rows, allowed, self._settings.candidates), best
-        # Where every term is common, what has all of them is few enough to rank.
-        statement = text(
-            "SELECT rowid, -bm25(chunks_fts) AS score FROM chunks_fts WHERE chunks_fts MATCH :terms "
-            "ORDER BY score DESC, rowid LIMIT :depth"
-        )
-        # Go deeper until enough of what may be found is there: the same as filtering first, at a part of the cost.
-        wanted = depth = self._settings.candidates
-        while True:
-            rows = db.execute(statement, {"terms": " AND ".join(used), "depth": depth}).all()
-            keep = contained(np.array([row.rowid for row in rows], dtype=np.int64), allowed)
-            if keep.sum() >= wanted or len(rows) < depth:
-                kept = [row for row, allowed_row in zip(rows, keep, strict=True) if allowed_row]
-                return {row.rowid: row.score for row in kept[:wanted]}, best
-            depth *= 8
+        # Where every term is common, what has all of them is few enough to rank, or they tell nothing.
+        together = " AND ".join(used)
+        if known.frequency(db, together, _TOGETHER) >= _TOGETHER:
+            return {}, best
+        return known.postings.best_with_all(db, together, used, known.rows, allowed, self._settings.candidates), best
 
     def _compared(
         self, db: Connection, query: str, ranked: Sequence[tuple[int, float]], pieces: float

@@ -50,6 +50,10 @@ def test_of_a_long_query_both_ends_are_sought(library: Library) -> None:
     library.close()
 
 
-def test_where_every_word_is_common_passages_that_have_all_of_them_are_found(library: Library) -> None:
+def test_where_every_word_is_common_passages_that_have_all_of_them_are_found_unless_they_are_too_many(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_TOGETHER", 18)
     assert by_words(library, "teal barge") == {f"{number:02}" for number in range(6, 40, 2)}
+    assert by_words(library, "barge") == by_words(library, "teal") == set()
     library.close()
