@@ -240,7 +240,7 @@ class Assistant:
         if turn.kind == "summary" or (turn.kind == "plain" and self._writes):
             return
         with turn.timed("retrieve"):
-            found: list[Passage] = turn.shelf.attached(turn.query, self._library.embed, limit)
+            found: list[Passage] = turn.shelf.attached(turn.query, limit)
             if ask.use_library:
                 if ask.documents:
                     found += self._search(turn, turn.query, ask.documents)

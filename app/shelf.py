@@ -1,7 +1,7 @@
 """Where cited text comes from: the library's documents and the attachments of one turn, under one interface."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -44,6 +44,7 @@ class Library(Protocol):
         self, collections: Sequence[str] | None = None, filters: Query | None = None
     ) -> list[DocumentInfo]: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
     def sections(self, document: str) -> list[Section]: ...
     def tables(
         self, collections: Sequence[str], documents: Sequence[str] | None = None, epoch: int | None = None
@@ -118,9 +119,7 @@ class Shelf:
             status,
         )
 
-    def attached(
-        self, question: str, embed: Callable[[Sequence[str]], NDArray[np.float32]], limit: int
-    ) -> list[Passage]:
+    def attached(self, question: str, limit: int) -> list[Passage]:
         """The passages of the attachments nearest to the question, best first."""
         found = [passage for id in self._attached for passage in self.whole(id)]
         if not found:
@@ -131,10 +130,10 @@ class Shelf:
         total = sum(weight.values()) or 1.0
         lexical = [sum(weight[word] for word in asks if word in own) / total for own in words]
         best = sorted(range(len(found)), key=lambda n: -lexical[n])[: max(_EMBEDDED, limit)]
-        vectors = embed([question, *(found[n].text for n in best)])
+        asked = self.library.embed([question])[0]
         scored = []
-        for n, vector in zip(best, vectors[1:], strict=True):
-            dense = float(vector @ vectors[0])
+        for n, vector in zip(best, self.library.embed_kept([found[n].text for n in best]), strict=True):
+            dense = float(vector @ asked)
             scored.append(replace(found[n], score=dense + lexical[n], dense=dense, lexical=lexical[n]))
         return sorted(scored, key=lambda passage: -passage.score)[:limit]
 
@@ -146,26 +145,13 @@ class Shelf:
         """All of an attachment as passages, in order."""
         name, text = self._attached[document]
         sha256 = self.sha256(document)
-        return [
-            Passage(
-                -1,
-                document,
-                name,
-                name,
-                None,
-                line,
-                start,
-                end,
-                Locator(section=section or None),
-                text[start:end],
-                sha256,
-                "",
-                0.0,
-                None,
-                None,
+        found: list[Passage] = []
+        for start, end, line, section in _cut(text):
+            place, own = Locator(section=section or None), text[start:end]
+            found.append(
+                Passage(-1, document, name, name, None, line, start, end, place, own, sha256, "", 0.0, None, None)
             )
-            for start, end, line, section in _cut(text)
-        ]
+        return found
 
 
 @lru_cache(maxsize=4)  # the next question asks of the same texts; half a second a megabyte

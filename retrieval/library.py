@@ -46,8 +46,8 @@ from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
-_VECTORS = 2048
-"""Vectors of questions and of what was handed over with them that are kept, about 2 kB each."""
+_KEPT = 2048
+"""Vectors of what was handed over with questions that are kept, about 2 kB each."""
 
 
 class Library:
@@ -76,7 +76,7 @@ class Library:
         self._load_embedder = embedder or (lambda: load_embedder(settings.embedder))
         self.second_look = SecondLook(settings.reranker, settings.rerank)
         self._searcher = Searcher(self.engine, settings)
-        self._embedded: dict[str, NDArray[np.float32]] = {}
+        self._kept: dict[str, NDArray[np.float32]] = {}
         self._listed: tuple[tuple[Any, ...], list[Listed]] | None = None
 
     def close(self) -> None:
@@ -125,17 +125,27 @@ class Library:
         return self.second_look.order(asked.words, found)[:limit]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed with the library's embedder: [N, D], rows of length 1. The next question mostly asks of the same texts.
+        """Embed with the library's embedder: [N, D], rows of length 1.
 
         :raises EmbedderMismatch: the library's vectors are another embedder's.
         """
         with reading(self.engine) as db:
             self.check_embedder(db)
-        known = self._embedded  # never changed, since other threads read it
+        return self.embedder.encode(texts)
+
+    def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed`, of texts that the next question is likely to ask of, too: their vectors are kept.
+
+        A text's vector differs in the third digit by how many are embedded at once (bfloat16), and so, here, by what
+        was asked before. A question is none of them: it is always embedded alike.
+
+        :raises EmbedderMismatch: the library's vectors are another embedder's.
+        """
+        known = self._kept  # never changed, since other threads read it
         new = [one for one in dict.fromkeys(texts) if one not in known]
         if new:
-            known = known | dict(zip(new, self.embedder.encode(new), strict=True))
-            self._embedded = known if len(known) <= _VECTORS else {one: known[one] for one in texts}
+            known = known | dict(zip(new, self.embed(new), strict=True))
+            self._kept = known if len(known) <= _KEPT else {one: known[one] for one in texts}
         return np.array([known[one] for one in texts], dtype=np.float32).reshape(len(texts), self.embedder.dimension)
 
     def match(

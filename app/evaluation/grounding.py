@@ -236,7 +236,7 @@ def _top_cosine(questions: Sequence[Question], library: Library) -> float:
     scores: dict[bool, list[float]] = {True: [], False: []}
     for question in questions:
         assert question.attachment is not None
-        found = Shelf(library, (question.attachment,)).attached(question.text, library.embed, 100)
+        found = Shelf(library, (question.attachment,)).attached(question.text, 100)
         scores[bool(question.gold)].append(max((p.dense or 0.0 for p in found), default=0.0))
     return auroc(scores[True], scores[False])
 

@@ -86,6 +86,8 @@ class FakeLibrary:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed(texts)
 
+    embed_kept = embed
+
     def sections(self, document: str) -> list[Section]:
         return [(0, len(self.texts[document][1]), "")]
 

@@ -14,17 +14,24 @@ from tests.app.fakes_engine import FakeLibrary
 def test_of_a_large_attachment_the_best_by_words_are_compared_by_meaning() -> None:
     lines = [f"Line {number} tells of nets and ropes. " * 20 for number in range(1000)]
     lines[700] = "The skipper of the Curlew is Ana Brandt. " * 20
-    embedded: list[str] = []
+    alone: list[str] = []
+    kept: list[str] = []
 
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        embedded.extend(texts)
-        return np.ones((len(texts), 2), np.float32)
+    class Indifferent(FakeLibrary):
+        def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            alone.extend(texts)
+            return np.ones((len(texts), 2), np.float32)
 
-    text = "\n\n".join(lines)
-    shelf = Shelf(FakeLibrary(), (("log.txt", text),))
-    best = shelf.attached("Who is the skipper of the Curlew?", embed, 5)
+        def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            kept.extend(texts)
+            return np.ones((len(texts), 2), np.float32)
+
+    text, question = "\n\n".join(lines), "Who is the skipper of the Curlew?"
+    shelf = Shelf(Indifferent(), (("log.txt", text),))
+    best = shelf.attached(question, 5)
     assert "Ana Brandt" in best[0].text and best[0].line == text.count("\n", 0, best[0].start) + 1
-    assert len(best) == 5 and len(embedded) < 300 < len(shelf.whole("a1"))
+    assert len(best) == 5 and len(kept) < 300 < len(shelf.whole("a1"))
+    assert alone == [question], "among many texts it would have another vector, by which the library is searched"
 
 
 def test_an_attachment_is_cut_once_for_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
