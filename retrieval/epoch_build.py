@@ -199,10 +199,7 @@ class _Build:
                     base.merge_from(faiss.read_index(str(self._part(last))), 0)
                 self._swap(base, kind, trained_for, version, highest)
                 return True
-            if kind.exact:
-                empty.add_with_ids(vectors, part_ids)
-            else:
-                gpu_lists.add(empty, gpu, vectors, part_ids)
+            gpu_lists.add(empty, gpu, vectors, part_ids)
             highest = int(part_ids[-1])
             write_index(self._part(highest), empty)
             empty.reset()

@@ -17,14 +17,18 @@ _BYTES = 256 << 20
 
 
 def on_gpu(means: Any) -> Any | None:
-    """A copy on a GPU of `means`, the flat index of the L lists' means [L, D]; None where FAISS has no GPU."""
+    """A copy on a GPU of `means`, the flat index of the L lists' means [L, D]; None where FAISS has no GPU, or a model
+    has left no room there."""
     import faiss  # 0.2 s
 
     if not faiss.get_num_gpus():
         return None
     resources = faiss.StandardGpuResources()
     resources.setTempMemory(_BYTES)
-    return faiss.index_cpu_to_gpu(resources, 0, means)
+    try:
+        return faiss.index_cpu_to_gpu(resources, 0, means)
+    except RuntimeError:  # what FAISS raises where memory cannot be had
+        return None
 
 
 def train(index: Any, rows: NDArray[np.float32]) -> None:

@@ -235,3 +235,21 @@ def test_an_epoch_whose_lists_a_gpu_finds_is_the_same_and_finds_the_same(
     monkeypatch.setattr(gpu_lists, "_MOST", 1)
     assert (index.search(queries, 10, rows.all_ids())[1] == plain_ids).all()
     assert asked == [2000, 40]
+
+
+def test_without_room_on_the_gpu_the_processor_finds_the_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Resources:
+        def setTempMemory(self, size: int) -> None: ...
+
+    def full(resources: Resources, device: int, means: Any) -> Any:
+        raise RuntimeError("Failed to cudaMalloc 268435456 bytes on device 0")
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", full, raising=False)
+    rows = Clustered(500).vectors
+    index = faiss.index_factory(rows.shape[1], "IVF8,RaBitQ", faiss.METRIC_INNER_PRODUCT)
+    gpu_lists.train(index, rows)
+    gpu = gpu_lists.on_gpu(index.quantizer)
+    gpu_lists.add(index, gpu, rows, np.arange(500))
+    assert gpu is None and index.ntotal == 500
