@@ -1,6 +1,6 @@
 """How fast a placed model will be: what must be read, computed and sent for a token, over what devices reach.
 
-Decoding is bound by reading the active weights and the cache once; prompts by arithmetic, or by bringing experts to a
+Decoding is bound by reading the active weights and the cache once; prompts by arithmetic, or by bringing weights to a
 GPU. The shares of a device's rates that are reached were measured (docs/LOG.md). Pure functions of numbers.
 """
 
@@ -16,7 +16,7 @@ _GPU_READS, _HOST_READS = 0.65, 0.65
 _HOST_LAYER = 1e-4
 """Seconds of a layer and token beside reading: threads that wait for each other."""
 _MATRICES = 3
-"""of an expert"""
+"""Of an expert: gate, up and down."""
 _CORE_READS = 9e9
 """bytes/s of weights that a core multiplies at best, by whatever instructions."""
 
@@ -107,7 +107,7 @@ def predict(
         wide = sum(_unquantised(shape.layers[one].experts) for one in layers)
         seconds += (len(layers) * rates.step + wide * _MATRICES * shape.dims.experts * rates.product) / at_once
 
-    if placed.placement.layers_of_gpus:
+    if placed.placement.gpu_layers:
         reading += rates.token + shape.dims.vocabulary * rates.drawn
     host_layers = [one for one in range(len(shape.layers)) if one < first or not placed.placement.gpu_layers]
     host_read = sum(shape.layers[one].core.bytes + cached for one in host_layers)

@@ -150,7 +150,7 @@ def read_recipe(file: Path) -> Recipe:
     for number, stage in enumerate(stages):
         if missing := sorted(set(stage.of) - {one.name for one in stages[:number]}):
             raise BadRecipe(
-                f"{file}: stage {stage.name} is of {', '.join(missing)}, which comes not before it.", "Name others."
+                f"{file}: stage {stage.name} is of {', '.join(missing)}, which does not come before it.", "Name others."
             )
     recipe.config(str(file))
     return recipe

@@ -133,6 +133,7 @@ class Trainer:
         elif done := [number for number, stage in enumerate(recipe.stages) if self._kept(stage.name).exists()]:
             self._become(load_model(self._kept(recipe.stages[done[-1]].name), torch.float32, torch.device("cpu")))
             self.stage = done[-1] + 1
+            self._forget_later()
 
     def run(self, until: float | None = None) -> bool:
         """Train, and return whether all stages are done; not so where the monotonic clock passed `until` before."""
@@ -320,6 +321,10 @@ class Trainer:
         self.saved = state["work"]
         self.stage, self.step, self.seconds = state["position"]
         torch.set_rng_state(state["random"].cpu())
+        self._forget_later()
+
+    def _forget_later(self) -> None:
+        """What the log holds beyond the step from which this run goes on."""
         if self.group.first:
             self.log.go_back([stage.name for stage in self.recipe.stages], self.stage, self.step)
 

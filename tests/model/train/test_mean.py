@@ -59,6 +59,8 @@ def test_without_a_checkpoint_a_run_goes_on_after_the_last_stage_whose_weights_a
     recipe = replace(RECIPE, stages=(TEXT, replace(TEXT, name="again")))
     Trainer(replace(recipe, stages=recipe.stages[:1]), data, tmp_path, torch.device("cpu")).run()
     (tmp_path / "checkpoint.pt").unlink()
+    with (tmp_path / "log.jsonl").open("a") as log:  # of a stage that was cut off
+        log.write(json.dumps({"event": "step", "stage": "again", "step": 7, "loss": 99.0}) + "\n")
     trainer = Trainer(recipe, data, tmp_path, torch.device("cpu"))
     kept = named_tensors(load_model(tmp_path / "stages" / "text", torch.float32, torch.device("cpu")))
     for name, tensor in named_tensors(trainer.model).items():
@@ -66,6 +68,7 @@ def test_without_a_checkpoint_a_run_goes_on_after_the_last_stage_whose_weights_a
     trainer.run()
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["stage"] for entry in entries if entry["event"] == "stage"] == ["text", "again"]
+    assert 99.0 not in [entry.get("loss") for entry in entries]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_without_a_checkpoint_a_run_goes_on_after_the_last_stage_whose_weights_a
     [
         ('name = "a"\ndata = "mean"', "names stages in `of`"),
         ('name = "a"\ndata = "text"\nsteps = 1\nof = ["b"]', "names stages in `of`"),
-        ('name = "a"\ndata = "mean"\nof = ["b"]', "is of b, which comes not before it"),
+        ('name = "a"\ndata = "mean"\nof = ["b"]', "is of b, which does not come before it"),
     ],
 )
 def test_a_mean_needs_stages_before_it(stage: str, said: str, tmp_path: Path) -> None:
