@@ -180,7 +180,7 @@ class PaneActions(Jobs):
             self.open_source(citation, focus=True)
         else:
             if side.showing == "source":
-                self.action_close_side()  # left open beside an answer that had sources
+                side.close()  # left open beside an answer that had sources; the next one's are opened again
             self.notify("No source: the last answer cites none." if self.state.talk.answer else "No source yet.")
 
     def open_source(self, citation: Citation, focus: bool) -> None:

@@ -29,14 +29,13 @@ from typing import Any
 
 from model.llama_engine import LlamaEngine
 from model.plan.check import check_memory, check_speed
-from model.plan.machine import visible_gpus
+from model.plan.machine import GIB, visible_gpus
 from model.plan.make import make_plan
 from model.plan.place import GPU_KERNELS, GPU_RUNTIME
 from model.plan.shape import read_shape
 from model.settings import ModelSettings
 
 WAYS = ("gpu", "experts", "half", "tight", "layers", "host")
-GIB = 1 << 30
 _TAKES = """
 import sys, torch
 free, _ = torch.cuda.mem_get_info()
