@@ -15,6 +15,9 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 _STAR = "[^/]*"
 _FOLDERS = "(?:/.+)?"
 
+_LONGEST = 4096
+"""Characters of a line, as many as a path may have: a million of stars would take a gigabyte to compile."""
+
 
 class _Rule(GitIgnoreSpecPattern):
     """A line of the file; one that means nothing holds no rule, as in git."""
@@ -32,8 +35,8 @@ class _Rule(GitIgnoreSpecPattern):
 
 
 def ignore_rules(lines: Sequence[str]) -> GitIgnoreSpec:
-    """The rules that `lines` hold."""
-    return GitIgnoreSpec.from_lines(lines, _Rule, backend="simple")
+    """The rules that `lines` hold; one that is longer than any path holds none."""
+    return GitIgnoreSpec.from_lines([line for line in lines if len(line) <= _LONGEST], _Rule, backend="simple")
 
 
 def _without_retries(regex: str) -> str:

@@ -46,11 +46,25 @@ def _walk_all(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _walk_folder(folder: Path, rules: _Rules) -> Iterator[Path]:
+    """With what is left of each folder on the way down in a list: a tree may be deeper than Python's stack."""
+    left = [_entries(folder, rules)]
+    while left:
+        path, inner = next(left[-1], (None, None))
+        if path is None:
+            left.pop()
+        elif inner is None:
+            yield path
+        else:
+            left.append(_entries(path, inner))
+
+
+def _entries(folder: Path, rules: _Rules) -> Iterator[tuple[Path, _Rules | None]]:
+    """What is taken of a folder: files, and folders with the rules that hold beside their own."""
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError:
-        yield folder
+        yield folder, None
         return
     rules = rules + _rules_of(folder)
     base = folder.absolute()
@@ -61,9 +75,9 @@ def _walk_folder(folder: Path, rules: _Rules) -> Iterator[Path]:
         if _ignored(base / entry.name, is_folder, rules):
             continue
         if is_folder:
-            yield from _walk_folder(folder / entry.name, rules)
+            yield folder / entry.name, rules
         elif entry.is_file(follow_symlinks=False):
-            yield folder / entry.name
+            yield folder / entry.name, None
 
 
 def _rules_above(folder: Path) -> _Rules:

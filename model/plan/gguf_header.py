@@ -3,11 +3,11 @@
 Format: ggml's docs/gguf.md, versions 2 and 3, little-endian. Knows nothing about what the tensors are for.
 """
 
+import math
 import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,7 +64,7 @@ class GgufHeader:
         value = self.metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, tuple):
             value = max(value, default=None)
-        return int(value) if isinstance(value, int | float) else default
+        return int(value) if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def read_gguf(file: Path) -> GgufHeader:
@@ -129,7 +129,7 @@ class _Reader:
         if number not in BLOCKS:
             raise self._damaged(f"{name} is of type {number}, which is not known here")
         kind, block, size = BLOCKS[number]
-        elements = prod(shape)
+        elements = math.prod(shape)
         return GgufTensor(name, shape, kind, elements, -(-elements // block) * size)
 
     def _value(self, kind: int) -> object:
@@ -142,6 +142,8 @@ class _Reader:
         inner, length = self._number("I"), self._number("Q")
         if length > _MOST:
             raise self._damaged(f"a list has {length} entries")
+        if inner == _ARRAY:
+            raise self._damaged("a list holds lists")
         if inner in _NUMBERS and length <= _SHORT:
             return tuple(self._number(_NUMBERS[inner]) for _ in range(length))
         if inner in _NUMBERS:

@@ -184,10 +184,12 @@ def shape_of_header(header: GgufHeader, file: Path) -> Shape:
     number = header.number
     heads, hidden = number("attention.head_count"), number("embedding_length")
     count, predictors = number("block_count"), number("nextn_predict_layers")
-    if not (heads and hidden and count):
+    if min(heads, hidden, count - predictors) < 1:
         raise BadCheckpoint(
             f"{file} says neither its layers, nor its width and heads.", "Only language models can be planned for."
         )
+    if count > sum(one.elements > 0 for one in header.tensors):
+        raise BadCheckpoint(f"{file} lacks the weights of its layers.", "Name a file that holds them.")
     embedding = next((one for one in header.tensors if one.name == "token_embd.weight"), None)
     latent = number("attention.kv_lora_rank")
     dims = Dims(
@@ -215,7 +217,7 @@ def shape_of_header(header: GgufHeader, file: Path) -> Shape:
         form="gguf",
         quantization=max(kinds, key=lambda kind: kinds[kind]),
         dims=dims,
-        trained_context=number("context_length", 4096),
+        trained_context=max(number("context_length"), 0) or 4096,
         layers=layers,
         classes=classes,
     )

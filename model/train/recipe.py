@@ -1,5 +1,6 @@
 """A training recipe: the model's dimensions and its stages, read from TOML. Unknown keys are refused."""
 
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -165,6 +166,8 @@ def _stage(values: dict[str, Any], where: str) -> Stage:
             terms["rewards"] = _build(RewardWeights, terms["rewards"], f"{where}: rewards")
         values = values | {"policy": _build(Policy, terms, f"{where}: policy")}
     stage: Stage = _build(Stage, values, f"{where}: stage")
+    if not re.fullmatch(r"\w[\w .-]*", stage.name):
+        raise BadRecipe(f"{where}: a stage is named {stage.name!r}.", "Use letters, digits, '-', '_', '.' and spaces.")
     if (stage.data == "mean") != bool(stage.of):
         raise BadRecipe(f"{where}: stage {stage.name} names stages in `of`, or is a mean, and not both.", "Mend it.")
     if stage.data != "mean" and bool(stage.steps) == bool(stage.seconds):

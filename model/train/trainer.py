@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.checkpoint import load_model
 from model.deepseek import DeepseekForCausalLM, parameter_counts
+from model.errors import BadRecipe
 from model.mtp import MultiTokenPredictor
 from model.saving import save_model
 from model.train.ahead import Ahead
@@ -112,7 +113,7 @@ class Trainer:
         self.model = DeepseekForCausalLM(recipe.config(), torch.bfloat16 if device.type == "cuda" else None)
         self.model.init_weights(torch.Generator().manual_seed(recipe.seed))
         if initial is not None:
-            self._become(load_model(initial, torch.float32, torch.device("cpu")))
+            self._begin_with(initial)
         self.model.to(device)
         self.optimizer = Optimizer(self.model)
         self.piece: Piece = piece
@@ -131,9 +132,16 @@ class Trainer:
         if (out / "checkpoint.pt").exists():
             self.restore()
         elif done := [number for number, stage in enumerate(recipe.stages) if self._kept(stage.name).exists()]:
-            self._become(load_model(self._kept(recipe.stages[done[-1]].name), torch.float32, torch.device("cpu")))
+            self._begin_with(self._kept(recipe.stages[done[-1]].name))
             self.stage = done[-1] + 1
             self._forget_later()
+        wanted = {name for stage in recipe.stages[self.stage :] for name in stage.of}
+        passed = [stage.name for stage in recipe.stages[: self.stage]]
+        if lost := [name for name in passed if name in wanted and not self._kept(name).exists()]:
+            raise BadRecipe(
+                f"A later stage is the mean of {', '.join(lost)}, which {out / 'stages'} has not kept.",
+                "Put the weights back, or train in another folder.",
+            )
 
     def run(self, until: float | None = None) -> bool:
         """Train, and return whether all stages are done; not so where the monotonic clock passed `until` before."""
@@ -155,7 +163,7 @@ class Trainer:
     def _run_stage(self, stage: Stage, until: float | None) -> bool:
         self._extend()
         if stage.data == "mean":
-            self._become(mean_model([self._kept(name) for name in stage.of]))
+            self._load(mean_model([self._kept(name) for name in stage.of]).state_dict(), self._kept(stage.of[0]))
             self.optimizer = Optimizer(self.model)
             if self.group.first:
                 self._log({"event": "stage", "stage": stage.name, "step": 0, "seconds": 0.0} | self.validate())
@@ -296,8 +304,16 @@ class Trainer:
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
 
-    def _become(self, model: DeepseekForCausalLM) -> None:
-        self.model.load_state_dict(model.state_dict())
+    def _begin_with(self, folder: Path) -> None:
+        self._load(load_model(folder, torch.float32, torch.device("cpu")).state_dict(), folder)
+
+    def _load(self, weights: dict[str, Any], source: Path) -> None:
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise BadRecipe(
+                f"{source} holds a model of another shape than the recipe's.", "Name another folder, or that shape."
+            ) from error
 
     def save(self) -> None:
         """Everything that the next step depends on, written so that a kill leaves the old or the new file."""
@@ -316,7 +332,7 @@ class Trainer:
 
     def restore(self) -> None:
         state = torch.load(self.out / "checkpoint.pt", map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        self._load(state["model"], self.out / "checkpoint.pt")
         self.optimizer.load(state["optimizer"])
         self.saved = state["work"]
         self.stage, self.step, self.seconds = state["position"]

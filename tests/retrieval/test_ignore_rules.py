@@ -31,6 +31,7 @@ def test_a_line_speaks_of_what_pathspec_alone_says(line: str, path: str, end: st
         pytest.param("*a" * 5 + "b", "a" * 150, id="stars of a name"),
         pytest.param("**/a/" * 5 + "b", "a/" * 150 + "c", id="folders"),
         pytest.param("*a?[a-z]" * 5 + "/b", "a" * 150, id="stars with other wildcards"),
+        pytest.param("*" * 5000, "a", id="a line that is longer than a path"),
         pytest.param("*a" * 30 + "/**/" + "*a" * 30 + "b", "a" * 100 + "/" + "a" * 100, id="both"),
     ],
 )

@@ -1,6 +1,7 @@
 """Which files an ingest takes."""
 
 import os
+import sys
 from pathlib import Path
 from threading import Thread
 
@@ -70,6 +71,18 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert found(tmp_path, "tree") == ["tree/a.txt", "tree/sub/b.txt"]
     (tmp_path / "named").symlink_to(tmp_path / "tree")
     assert found(tmp_path, "named") == ["named/a.txt", "named/sub/b.txt"]
+
+
+def test_folders_may_stand_in_each_other_deeper_than_pythons_stack(tmp_path: Path) -> None:
+    deepest = tmp_path / "/".join("a" * 600)
+    os.makedirs(deepest)  # noqa: PTH103  as deep as pytest can remove; Path.mkdir cannot make it
+    (deepest / "deep.txt").write_text("text")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(500)
+    try:
+        assert [path.name for path in walk([tmp_path])] == ["deep.txt"]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Headers of GGUF files and of safetensors, and what a machine and earlier plans tell."""
 
 import json
+import math
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,45 @@ def test_a_damaged_or_cut_header_is_named(tmp_path: Path) -> None:
             read_gguf(file)
     with pytest.raises(BadCheckpoint, match="Finish the download"):
         parts(tmp_path / "x-00001-of-00002.gguf")
+
+
+@pytest.mark.parametrize(
+    ("said", "tensors", "reason"),
+    [
+        pytest.param({}, 0, "lacks the weights of its layers", id="a vocabulary alone"),
+        pytest.param({"block_count": 3_000_000}, 2, "lacks the weights of its layers", id="more layers than tensors"),
+        pytest.param({"block_count": math.inf}, 2, "says neither its layers", id="no number"),
+        pytest.param({"embedding_length": -64}, 2, "says neither its layers", id="less than nothing"),
+        pytest.param({"nextn_predict_layers": 9}, 2, "says neither its layers", id="predictors alone"),
+        pytest.param({"list": b"\x09\0\0\0" + b"\x09\0\0\0\1\0\0\0\0\0\0\0" * 2000}, 2, "lists", id="lists in lists"),
+    ],
+)
+def test_a_header_that_describes_no_model_is_named(
+    said: dict[str, float | bytes], tensors: int, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadCheckpoint, match=reason):
+        read_shape(_header(tmp_path / "odd.gguf", said, tensors))
+
+
+@pytest.mark.parametrize("context", [0, -5])
+def test_a_window_of_no_tokens_is_as_good_as_none(context: int, tmp_path: Path) -> None:
+    assert read_shape(_header(tmp_path / "odd.gguf", {"context_length": context}, 2)).trained_context == 4096
+
+
+def _header(file: Path, said: dict[str, float | bytes], tensors: int) -> Path:
+    """A header of version 3 with so many tensors, one a layer; `said` goes over what a model of two layers says."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    sizes = {"block_count": 2, "embedding_length": 64, "attention.head_count": 4} | said
+    pairs = [text("general.architecture") + struct.pack("<I", 8) + text("llama")]
+    for key, value in sizes.items():
+        kind = value if isinstance(value, bytes) else struct.pack("<Id", 12, value)
+        pairs.append(text(f"llama.{key}") + kind)
+    infos = [text(f"blk.{number}.attn_q.weight") + struct.pack("<IQQIQ", 2, 64, 64, 0, 0) for number in range(tensors)]
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, len(pairs)) + b"".join(pairs + infos))
+    return file
 
 
 def test_a_folder_without_all_its_files_is_named(tmp_path: Path) -> None:

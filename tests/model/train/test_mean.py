@@ -1,6 +1,7 @@
 """The mean of models: every tensor of it, and what has no mean."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,15 +72,36 @@ def test_without_a_checkpoint_a_run_goes_on_after_the_last_stage_whose_weights_a
     assert 99.0 not in [entry.get("loss") for entry in entries]
 
 
+def test_what_is_left_of_a_run_of_another_shape_is_named(data: Path, tmp_path: Path) -> None:
+    Trainer(replace(RECIPE, stages=(TEXT,)), data, tmp_path, torch.device("cpu")).run()
+    other = replace(RECIPE, model=MODEL | {"intermediate_size": 96})
+    with pytest.raises(BadRecipe, match=r"checkpoint\.pt holds a model of another shape"):
+        Trainer(other, data, tmp_path, torch.device("cpu"))
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(BadRecipe, match=r"stages/text holds a model of another shape"):
+        Trainer(other, data, tmp_path, torch.device("cpu"))
+
+
+def test_a_run_that_could_not_make_its_mean_at_the_end_does_not_begin(data: Path, tmp_path: Path) -> None:
+    stages = (TEXT, replace(TEXT, name="again"), Stage("mean", "mean", of=("text", "again")))
+    Trainer(replace(RECIPE, stages=stages[:2]), data, tmp_path, torch.device("cpu")).run()
+    shutil.rmtree(tmp_path / "stages" / "text")
+    with pytest.raises(BadRecipe, match=r"the mean of text, which .* has not kept"):
+        Trainer(replace(RECIPE, stages=stages), data, tmp_path, torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
+        ('name = ".."\ndata = "text"\nsteps = 1', "a stage is named '..'"),
+        ('name = ""\ndata = "text"\nsteps = 1', "a stage is named ''"),
+        ('name = "/tmp/a"\ndata = "text"\nsteps = 1', "a stage is named '/tmp/a'"),
         ('name = "a"\ndata = "mean"', "names stages in `of`"),
         ('name = "a"\ndata = "text"\nsteps = 1\nof = ["b"]', "names stages in `of`"),
         ('name = "a"\ndata = "mean"\nof = ["b"]', "is of b, which does not come before it"),
     ],
 )
-def test_a_mean_needs_stages_before_it(stage: str, said: str, tmp_path: Path) -> None:
+def test_stages_have_names_and_a_mean_needs_some_before_it(stage: str, said: str, tmp_path: Path) -> None:
     dimensions = "\n".join(f"{name} = {json.dumps(value)}" for name, value in MODEL.items())
     (tmp_path / "recipe.toml").write_text(f"[model]\n{dimensions}\n[[stage]]\n{stage}\n")
     with pytest.raises(BadRecipe, match=said):
