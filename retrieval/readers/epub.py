@@ -72,4 +72,4 @@ def _tree(data: bytes) -> Any:
         return parse_xml(data)
     except UnreadableDocument:
         text = re.sub(r"^\s*<\?xml[^>]*\?>", "", decode(data, declared=True))
-        return parse_html(text if text.strip() else "<p></p>")
+        return parse_html(text)

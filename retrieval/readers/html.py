@@ -99,7 +99,7 @@ def read_html(path: Path) -> Extraction:
         raise UnreadableDocument("It is empty.")
     try:
         root = parse_html(text)
-    except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
+    except (etree.XMLSyntaxError, ValueError) as error:
         raise UnreadableDocument(f"It is not HTML: {error}.") from error
     builder = Builder()
     heads = root.xpath("//head/title | //title[not(ancestor::svg)]")
@@ -109,13 +109,17 @@ def read_html(path: Path) -> Extraction:
 
 
 def parse_html(source: str | bytes, encoding: str | None = None) -> Any:
-    """The tree of a page. Raises UnreadableDocument where elements stand in each other deeper than 2,048 levels, at
-    which the parser drops all that follows."""
+    """The tree of a page; an empty paragraph for one of comments alone. Raises UnreadableDocument where elements stand
+    in each other deeper than 2,048 levels, at which the parser drops all that follows."""
+    from lxml import etree
     from lxml import html as lxml_html
 
     # Without `huge_tree` it does so at 256, which a few hundred tags that were never closed reach.
     parser = lxml_html.HTMLParser(huge_tree=True, encoding=encoding)
-    root = lxml_html.document_fromstring(source, parser=parser)
+    try:
+        root = lxml_html.document_fromstring(source, parser=parser)
+    except etree.ParserError:
+        return lxml_html.document_fromstring("<p></p>")
     if any("Excessive depth" in entry.message for entry in parser.error_log):
         raise UnreadableDocument("It is nested too deeply.")
     return root

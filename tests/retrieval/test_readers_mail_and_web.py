@@ -92,6 +92,11 @@ def test_deeply_nested_html_is_read_or_said_to_be_too_deep(tmp_path: Path) -> No
     assert "nested too deeply" in str(found[tmp_path / "deeper.html"])
 
 
+def test_a_mail_whose_page_is_a_comment_alone_keeps_its_headers(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_text("Subject: Lease\nContent-Type: text/html\n\n<!-- nothing -->\n")
+    assert "Lease" in read(tmp_path / "a.eml").text
+
+
 # --- EPUB
 
 
