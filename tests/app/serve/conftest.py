@@ -1,6 +1,8 @@
 """The endpoint on a port of its own, with an assistant that says what it is told."""
 
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -78,8 +80,9 @@ class Stage:
         for _, made, _ in self._running.values():
             made.should_exit = True
         for _, _, thread in self._running.values():
-            thread.join(10)
-            assert not thread.is_alive()
+            thread.join(30)
+            stack = sys._current_frames().get(thread.ident or 0)
+            assert not thread.is_alive(), "".join(traceback.format_stack(stack))
 
 
 @pytest.fixture(scope="session")
