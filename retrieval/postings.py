@@ -23,6 +23,8 @@ Scores = NDArray[np.float64]
 _B = 0.75
 """FTS5's own, as `K1` is."""
 
+_MATCHING = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?"
+
 _TOKENS = threading.Lock()
 
 
@@ -66,7 +68,7 @@ class Postings:
         postings = _postings(db, list(frequencies))
         ids, place = np.unique(np.concatenate([found for found, _ in postings]), return_inverse=True)  # [N]
         # 2. the sum over the terms of rarity, times a share that grows with how often and falls with the length
-        longer = self.lengths[np.minimum(ids, len(self.lengths) - 1)] / self.mean
+        longer = self._longer(ids)
         often = np.concatenate([often for _, often in postings])
         rarity = np.repeat([idf(n, rows) for n in frequencies.values()], [len(found) for found, _ in postings])
         share = often * (K1 + 1) / (often + K1 * (1 - _B + _B * longer[place]))
@@ -80,11 +82,14 @@ class Postings:
 
         How often they have common terms takes a look at all of their postings, 300 ms among ten million passages.
         """
-        query = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?"
-        ids = np.fromstring(db.exec_driver_sql(query, (together,)).scalar_one() or "", np.int64, sep=" ")
-        longer = self.lengths[np.minimum(ids, len(self.lengths) - 1)] / self.mean
-        share = (K1 + 1) / (1 + K1 * (1 - _B + _B * longer))
+        ids = _ids(db, _MATCHING, together)
+        share = (K1 + 1) / (1 + K1 * (1 - _B + _B * self._longer(ids)))
         return _best(ids, share * sum(idf(n, rows) for n in frequencies.values()), allowed, wanted)
+
+    def _longer(self, ids: Ids) -> Scores:
+        """How many times as long as the mean the passages `ids` [N] are."""
+        longer: Scores = self.lengths[np.minimum(ids, len(self.lengths) - 1)] / self.mean
+        return longer
 
 
 def _best(ids: Ids, scores: Scores, allowed: Ids, wanted: int) -> dict[int, float]:
@@ -111,16 +116,19 @@ def _postings(db: Connection, terms: Sequence[str]) -> list[tuple[Ids, Ids]]:
     values: tuple[str, ...]
     for term, tokens in zip(terms, _tokens(terms), strict=True):
         if len(tokens) != 1:  # letters that SQLite's older Unicode divides words at
-            query, values = "SELECT group_concat(rowid, ' ') FROM chunks_fts WHERE chunks_fts MATCH ?", (term,)
+            query, values = _MATCHING, (term,)
         elif term.endswith("*"):
             query = "SELECT group_concat(doc, ' ') FROM temp.instances WHERE term BETWEEN ? AND ?"
             values = (tokens[0], tokens[0] + "\U0010ffff")
         else:
             query, values = "SELECT group_concat(doc, ' ') FROM temp.instances WHERE term = ?", (tokens[0],)
-        # One text: to hand over a row for each passage takes SQLite and Python three times as long.
-        ids = db.exec_driver_sql(query, values).scalar_one()
-        found.append(np.unique(np.fromstring(ids or "", np.int64, sep=" "), return_counts=True))
+        found.append(np.unique(_ids(db, query, *values), return_counts=True))
     return found
+
+
+def _ids(db: Connection, query: str, *values: str) -> Ids:
+    """What `query` finds as one text: to hand over a row for each takes SQLite and Python three times as long."""
+    return np.fromstring(db.exec_driver_sql(query, values).scalar_one() or "", np.int64, sep=" ")
 
 
 @cache

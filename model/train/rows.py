@@ -32,8 +32,8 @@ LONGEST = 2048
 """Tokens; longer rows are dropped."""
 UNANSWERABLE = 0.33
 _NEAR = 0.5
-"""Share of the questions without an answer that stand before the rest of the gold passage: the right subject alone is
-no answer."""
+"""Of the questions without an answer about whole passages, the share that stand before the rest of the gold one: the
+right subject alone is no answer."""
 _HELD_OUT = 33
 """One group of questions in so many is held out for measuring."""
 _FRESH = 3

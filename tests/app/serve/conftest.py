@@ -80,7 +80,7 @@ class Stage:
         for _, made, _ in self._running.values():
             made.should_exit = True
         for _, _, thread in self._running.values():
-            thread.join(30)
+            thread.join(10)
             stack = sys._current_frames().get(thread.ident or 0)
             assert not thread.is_alive(), "".join(traceback.format_stack(stack))
 
