@@ -2,7 +2,9 @@
 
 Three sources: real questions about real passages, questions that `rephrase` makes from sentences of the corpus, and
 `invented` records. Gold passages stand among others that resemble them; in a third of the rows the gold passage is
-missing, or has lost the sentence that answers, and the answer is `NOT_FOUND`.
+missing, or has lost the sentence that answers, or is asked about something else, and the answer is `NOT_FOUND`. Half of
+the rows show single sentences, the likest ones of other passages, as a search finds them. Answers and subjects of real
+questions are exchanged at times (`exchange`): else they are learned by heart.
 
 A rows folder holds `N.tokens` (uint16, flat) and `N.index.npy` (int64 [rows, 3]: start, start of the answer, end).
 """
@@ -12,7 +14,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -23,6 +25,7 @@ from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
 from model.train import invented, rephrase
 from model.train.contexts import Contexts, window
 from model.train.corpus import corpus_files, documents, questions, read_dropped
+from model.train.exchange import Exchange, asks_for, holds, replaced
 from model.train.tokenizer import END_ID
 
 HELD_OUT, FRESH = "held_out", "fresh"
@@ -34,6 +37,14 @@ UNANSWERABLE = 0.33
 _NEAR = 0.5
 """Of the questions without an answer about whole passages, the share that stand before the rest of the gold one: the
 right subject alone is no answer."""
+_OTHER = 0.5
+"""Of the questions without an answer that name something, the share whose gold passage stands there: another thing is
+asked for."""
+_SINGLE = 0.5
+_EXCHANGED = 0.4
+"""Of the real questions whose answer is a name or a number, the share that get another one."""
+_RENAMED = 0.15
+"""Of the real questions that name something, the share about another thing, which the passages speak of as well."""
 _HELD_OUT = 33
 """One group of questions in so many is held out for measuring."""
 _FRESH = 3
@@ -72,6 +83,16 @@ class _Question:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Gold:
+    """Sentences of the gold passage, which of them answers, with what, and with what before it was exchanged."""
+
+    sentences: Sequence[str]
+    keep: int
+    answer: str
+    before: str
+
+
 class Builder:
     """Draws rows without end; the same seed draws the same ones."""
 
@@ -102,6 +123,7 @@ class Builder:
                 known[key] = self.real.add(rephrase.sentences(context) or [context], group, title)
             asked = _Question(row["question"], known[key], row["start"], row["answer"])
             self.by_source[row["source"]].append(asked)
+        self.exchange = Exchange((one.text, one.answer) for own in self.by_source.values() for one in own)
         self.text = Contexts()
         for number, document in enumerate(documents(part, dropped)[:documents_limit]):
             title, _, body = document.partition("\n")
@@ -135,8 +157,17 @@ class Builder:
             added = [one for one in dict.fromkeys(added) if asked.answer not in one]
             keep = random.randint(0, len(added))
             sentences = [*added[:keep], " ".join(sentences), *added[keep:]]
-        question = rephrase.vary(asked.text.strip(), random)
-        return self._assemble(self.real, question, asked.context, sentences, keep, asked.answer, random)
+        question, answer = asked.text.strip(), asked.answer
+        other = self.exchange.answer(question, answer, random) if random.random() < _EXCHANGED else None
+        if other is not None and holds(sentences[keep], answer) and not holds(question, answer):
+            sentences, answer = [replaced(one, answer, other) for one in sentences], other
+        subject = self.exchange.subject(question, random) if random.random() < _RENAMED else None
+        if subject is not None and subject[0] not in answer and holds(sentences[keep], subject[0]):
+            question, *sentences = (replaced(one, *subject) for one in (question, *sentences))
+        if answer not in sentences[keep]:
+            return None
+        row = self._assemble(self.real, question, asked.context, _Gold(sentences, keep, answer, asked.answer), random)
+        return None if row is None else replace(row, question=rephrase.vary(row.question, random))
 
     def _from_text(self, random: Random) -> Row | None:
         context = random.randrange(len(self.text.sentences))
@@ -145,21 +176,13 @@ class Builder:
         made = rephrase.make_question(sentences[keep], self.text.titles[context], random)
         if made is None:
             return None
-        return self._assemble(self.text, made[0], context, sentences, keep, made[1], random)
+        return self._assemble(self.text, made[0], context, _Gold(sentences, keep, made[1], made[1]), random)
 
-    def _assemble(
-        self,
-        contexts: Contexts,
-        question: str,
-        context: int,
-        sentences: Sequence[str],
-        keep: int,
-        answer: str,
-        random: Random,
-    ) -> Row | None:
+    def _assemble(self, contexts: Contexts, question: str, context: int, found: _Gold, random: Random) -> Row | None:
         """The gold passage among distractors, as paragraphs or as single sentences."""
-        single = random.random() < 0.3
-        count = random.randint(3, 9) if single else random.choice((1, 1, 2, 3, 4, 4, 5, 6))
+        sentences, keep, answer = found.sentences, found.keep, found.answer
+        single = random.random() < _SINGLE
+        count = random.choice((3, 4, 5, 6, 7, 8, 9, 9, 9)) if single else random.choice((1, 1, 2, 3, 4, 4, 5, 6))
         longest = random.choice((250, 500, 800, 1200, 6000 // count)) if not single else 0
         unanswerable = random.random() < UNANSWERABLE
 
@@ -169,31 +192,40 @@ class Builder:
 
         use_title = random.random() < 0.3
         passages: list[str] = []
+        rest = [one for number, one in enumerate(sentences) if number != keep]
         if single:
-            rest = [one for number, one in enumerate(sentences) if number != keep]
             passages += [titled(one, context) for one in random.sample(rest, min(len(rest), random.randint(0, count)))]
-        group = contexts.groups[contexts.group_of[context]]
+        group, alike = contexts.groups[contexts.group_of[context]], contexts.similar(question)
         for _ in range(4 * count):
             if len(passages) >= count:
                 break
             draw = random.random()
-            other = random.choice(group) if draw < 0.45 else contexts.similar(question, random) if draw < 0.85 else None
-            if other is None:
+            if draw < 0.9:
+                other = random.choice(group if draw < 0.4 or not alike else alike)
+            else:
                 other = random.randrange(len(contexts.sentences))
             if other == context:
                 continue
-            text = titled(window(contexts.sentences[other], None, random, longest)[0], other)
+            nearest = contexts.nearest(other, question) if single else None
+            text = titled(window(contexts.sentences[other], nearest, random, longest)[0], other)
             if text not in passages:
                 passages.append(text)
-        passages = [one for one in passages if answer.lower() not in one.lower()][:count]
+        right = answer.lower(), found.before.lower()
+        passages = [one for one in passages if not any(own in one.lower() for own in right)][:count]
+        gold = titled(window(sentences, keep, random, longest)[0], context)
         if unanswerable:
-            rest = [one for number, one in enumerate(sentences) if number != keep and answer.lower() not in one.lower()]
+            subject = self.exchange.subject(question, random) if random.random() < _OTHER else None
+            if subject is not None and (holds(gold, subject[0]) or asks_for(question, subject[0])):
+                question = replaced(question, *subject)
+                passages = [one for one in passages if not holds(one, subject[1])][: count - 1]
+                passages.insert(random.randint(0, len(passages)), gold)
+                return Row(question, tuple(passages), 0, "")
+            rest = [one for one in rest if answer.lower() not in one.lower()]
             if rest and not single and random.random() < _NEAR:
                 passages = passages[: count - 1]
                 near = titled(window(rest, None, random, longest)[0], context)
                 passages.insert(random.randint(0, len(passages)), near)
             return Row(question, tuple(passages), 0, "") if passages else None
-        gold = titled(window(sentences, keep, random, longest)[0], context)
         place = random.randint(0, min(len(passages), count - 1))
         passages = passages[: count - 1]
         passages.insert(place, gold)

@@ -22,7 +22,7 @@ from model.train.evaluate import auroc
 from model.train.export import export
 from model.train.optimizer import AdamW, orthogonalize
 from model.train.recipe import Stage, read_recipe
-from model.train.rows import Builder, Row, encode_rows, load_rows, rows
+from model.train.rows import Builder, Row, _Gold, encode_rows, load_rows, rows
 from model.train.tokenizer import BEGIN_ID, END_ID
 from model.train.trainer import Trainer, schedule
 from tests.model.train.conftest import RECIPE, TEXT
@@ -143,7 +143,8 @@ def test_the_right_subject_alone_is_no_answer(corpus: Path) -> None:
     context = builder.real.add(sentences, "Ada")
     random, refused = Random(1), []
     for _ in range(400):
-        row = builder._assemble(builder.real, "When was Ada born?", context, sentences, 1, "1901", random)
+        gold = _Gold(sentences, 1, "1901", "1901")
+        row = builder._assemble(builder.real, "When was Ada born?", context, gold, random)
         if row is not None and not row.gold:
             refused.append(" ".join(row.passages))
     assert not any("1901" in passages for passages in refused)
