@@ -30,7 +30,7 @@ def test_a_model_is_measured_beside_its_ceiling(loci: Run, tmp_path: Path) -> No
     told = loci(*words, "--batches", "1,2", "--json", "--plot", drawn).json
     assert [(row["context"], row["batch"]) for row in told["rows"]] == [(8, 1), (16, 1), (8, 2), (16, 2)]
     assert all(row["decode"] > 0 and row["decode_ceiling"] > 0 for row in told["rows"])
-    assert told["cache_bytes_per_token"] == 7 * 160 * 4 and told["device"]["measured"]
+    assert told["cache_bytes_per_token"] == 8 * 160 * 4 and told["device"]["measured"]
     assert drawn.read_text("utf-8").startswith("<?xml") and "batch 2" in drawn.read_text("utf-8")
     shown = loci("model", "bench", "embedded", "--tokens", "2", "--repeats", "1", "--contexts", "8")
     assert "decode tok/s" in shown.out and len(shown.out.splitlines()) == 2 and "GB/s" in shown.err
@@ -49,7 +49,7 @@ def test_experts_are_mapped_by_kind_of_text(loci: Run, tmp_path: Path) -> None:
     drawn = tmp_path / "experts.png"
     told = loci(*words, "--thresholds", "0,0.2", "--plot", drawn, "--json").json
     assert [domain["domain"] for domain in told["domains"]] == ["code", "prose"]
-    assert all(len(domain["counts"]) == 6 and len(domain["counts"][0]) == 11 for domain in told["domains"])
+    assert all(len(domain["counts"]) == 7 and len(domain["counts"][0]) == 16 for domain in told["domains"])
     assert told["specialists"][0]["lift"] > 1 and min(one["layer"] for one in told["specialists"]) >= 1
     assert [one["threshold"] for one in told["thresholds"]] == [0, 0.2] and told["thresholds"][1]["skipped"] > 0.1
     assert drawn.read_bytes().startswith(b"\x89PNG")

@@ -224,7 +224,7 @@ def test_a_tiny_checkpoint_is_measured_and_reads_a_shared_beginning_once(tmp_pat
     from model.torch_engine import TorchEngine
 
     config = Config(
-        "deepseek_v3", 8192, 32, 32, 16, 2, 2, 16, 8, 8, 8, 4, 2, max_position_embeddings=1024, eos_token_ids=(1,)
+        "deepseek_v3", 16_256, 32, 32, 16, 2, 2, 16, 8, 8, 8, 4, 2, max_position_embeddings=1024, eos_token_ids=(1,)
     )
     save_model(random_model(config, torch.float32, torch.device("cpu")), tmp_path, torch.float32)
     for name in ("tokenizer.json", "tokenizer_config.json"):
