@@ -46,8 +46,9 @@ def draw(title: str, rows: Sequence["Row"], file: Path) -> None:
     figure.savefig(file)
 
 
-def draw_experts(title: str, shares: Mapping[str, Sequence[Sequence[float]]], file: Path) -> None:
-    """A heat map per domain, of each expert's share [layers][experts] in the choices of its layer."""
+def draw_experts(title: str, first: int, shares: Mapping[str, Sequence[Sequence[float]]], file: Path) -> None:
+    """A heat map per domain, of each expert's share [layers][experts] in the choices of its layer; layers are counted
+    from `first`, the first that has experts."""
     from matplotlib.figure import Figure  # 0.5 s
 
     columns = min(len(shares), 3)
@@ -57,8 +58,9 @@ def draw_experts(title: str, shares: Mapping[str, Sequence[Sequence[float]]], fi
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     most = max(max(layer) for layers in shares.values() for layer in layers)
     for one, (domain, layers) in zip(axes, shares.items(), strict=False):
-        image = one.imshow(layers, aspect="auto", vmin=0.0, vmax=most, cmap="viridis")
-        one.set(title=domain, xlabel="expert", ylabel="routed layer")
+        edges = -0.5, len(layers[0]) - 0.5, first + len(layers) - 0.5, first - 0.5
+        image = one.imshow(layers, aspect="auto", vmin=0.0, vmax=most, cmap="viridis", extent=edges)
+        one.set(title=domain, xlabel="expert", ylabel="layer")
     for unused in axes[len(shares) :]:
         unused.set_axis_off()
     figure.colorbar(image, ax=axes.tolist(), label="share of the choices of a layer")

@@ -97,7 +97,8 @@ def bench_experts(
     if plot is not None:
         from app.bench_plot import draw_experts
 
-        draw_experts(settings.reference, {use.domain: use.shares.tolist() for use in uses}, plot)
+        first = model.config.first_k_dense_replace
+        draw_experts(settings.reference, first, {use.domain: use.shares.tolist() for use in uses}, plot)
         note(f"Drawn into {plot}.")
 
 

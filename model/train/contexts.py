@@ -11,6 +11,7 @@ _WORD = re.compile(r"\w{4,}")
 _COMMON = 2000
 """Contexts with a word, above which it tells nothing of a question."""
 _FOUND = 12
+"""Contexts that a search brings."""
 
 
 class Contexts:
@@ -37,7 +38,7 @@ class Contexts:
     def similar(self, question: str) -> list[int]:
         """Contexts that share words with the question, those that share most and rarest first; `_FOUND` at most."""
         score: dict[int, float] = defaultdict(float)
-        for word in {one.lower() for one in _WORD.findall(question)}:
+        for word in dict.fromkeys(one.lower() for one in _WORD.findall(question)):
             where = self._words.get(word, ())
             if 0 < len(where) <= _COMMON:
                 weight = math.log(len(self.sentences) / len(where))

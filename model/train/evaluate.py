@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.deepseek import DeepseekForCausalLM
-from model.train.corpus import corpus_files
+from model.train.corpus import read_dropped
 from model.train.needles import NeedleStream
 from model.train.rows import KINDS, Builder, Row, encode_rows, load_rows, rows
 
@@ -98,7 +98,7 @@ def evaluate_rows(
 ) -> dict[str, dict[str, float]]:
     """Per kind of row: right passage (among those shown, where one answers), the answer as greedy decoding would give
     it word for word, nats of the whole answer, and how well P(0) tells unanswerable from answerable rows."""
-    builder = Builder(corpus, corpus_files(corpus)[0], held_out=True, documents_limit=400)
+    builder = Builder(corpus, corpus / "validation.txt.xz", held_out=True, dropped=read_dropped(tokenizer))
     kinds = {
         "real questions": builder._real,
         "made from sentences": builder._from_text,

@@ -6,7 +6,7 @@ memory against what they read), and a question about another subject has none th
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 
 _LEAD = re.compile(
@@ -16,14 +16,14 @@ _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
 _NOUN = re.compile(
     r"(?<=\b(?:the|her|his|its) )[a-z]{4,}(?= (?:at|by|for|from|had|has|have|in|is|of|on|that|to|was|were|with)\b|\?)"
 )
-_KIND = re.compile(r"(?<=^[Ww]hat )[a-z]{4,}|(?<=^[Ww]hich )[a-z]{4,}")
-_NO_KIND = frozenset(
-    {
-        *("could", "does", "have", "kind", "made", "might", "must", "other", "part", "parts", "should", "sort"),
-        *("thing", "things", "type", "types", "were", "will", "would"),
-    }
+_KIND = re.compile(
+    r"(?:(?<=^[Ww]hat )|(?<=^[Ww]hich ))[a-z]{4,}"
+    r"(?= (?:is|are|was|were|do|does|did|has|have|had|can|could|will|would)\b)"
 )
-"""Words after "what" that are no kind of thing."""
+_NO_KIND = frozenset(
+    {"else", "happened", "kind", "name", "nation", "part", "parts", "place", "sort", "thing", "things", "type"}
+)
+"""Words after "what" that are no kind of thing, or for which another word is often right as well."""
 _FEWEST = 8
 """Others of a form, without which the same few would come again and again."""
 _WORD = re.compile(r"\S+")
@@ -45,7 +45,7 @@ class Exchange:
     def answer(self, question: str, answer: str, random: Random) -> str | None:
         """Another answer of the same form, to a question of the same kind; only names and numbers have such."""
         form = _answer_form(question, answer)
-        return None if form is None else _other(self._answers[form], answer, random)
+        return None if form is None else _other(self._answers.get(form, ()), answer, random)
 
     def subject(self, question: str, random: Random) -> tuple[str, str] | None:
         """A name or noun of the question, or the kind of thing that it asks for; and another that could stand there."""
@@ -53,13 +53,13 @@ class Exchange:
         if not found:
             return None
         chosen = random.choice(found)
-        other = _other(self._subjects[_subject_form(question, chosen)], chosen.group(), random)
+        other = _other(self._subjects.get(_subject_form(question, chosen), ()), chosen.group(), random)
         return None if other is None else (chosen.group(), other)
 
 
 def replaced(text: str, old: str, new: str) -> str:
-    """`text` with `new` wherever `old` stands as whole words."""
-    return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text)
+    """`text` with `new` wherever `old` stands as whole words, in any case."""
+    return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text, flags=re.IGNORECASE)
 
 
 def asks_for(question: str, kind: str) -> bool:
@@ -68,11 +68,11 @@ def asks_for(question: str, kind: str) -> bool:
 
 
 def holds(text: str, words: str) -> bool:
-    """Whether `words` stand in `text` as whole words."""
-    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+    """Whether `words` stand in `text` as whole words, in any case."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _other(pool: list[str], own: str, random: Random) -> str | None:
+def _other(pool: Sequence[str], own: str, random: Random) -> str | None:
     if len(pool) < _FEWEST:
         return None
     drawn = random.choice(pool)

@@ -41,10 +41,11 @@ _OTHER = 0.5
 """Of the questions without an answer that name something, the share whose gold passage stands there: another thing is
 asked for."""
 _SINGLE = 0.5
+"""The share of rows about whole passages' sentences, one a passage."""
 _EXCHANGED = 0.4
-"""Of the real questions whose answer is a name or a number, the share that get another one."""
+"""Of the real questions whose answer is a name or a number, the share for which another one is drawn."""
 _RENAMED = 0.15
-"""Of the real questions that name something, the share about another thing, which the passages speak of as well."""
+"""Of the real questions that name something, the share about another thing, which the gold passage then speaks of."""
 _HELD_OUT = 33
 """One group of questions in so many is held out for measuring."""
 _FRESH = 3
@@ -85,12 +86,13 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Gold:
-    """Sentences of the gold passage, which of them answers, with what, and with what before it was exchanged."""
+    """Sentences of the gold passage, which of them answers, and with what."""
 
     sentences: Sequence[str]
     keep: int
     answer: str
-    before: str
+    others: tuple[str, ...] = ()
+    """What no other passage may hold: the answer before it was exchanged, and a subject that is real elsewhere."""
 
 
 class Builder:
@@ -157,17 +159,24 @@ class Builder:
             added = [one for one in dict.fromkeys(added) if asked.answer not in one]
             keep = random.randint(0, len(added))
             sentences = [*added[:keep], " ".join(sentences), *added[keep:]]
-        question, answer = asked.text.strip(), asked.answer
+        question, gold = self._exchanged(asked.text.strip(), _Gold(sentences, keep, asked.answer), random)
+        if gold.answer not in gold.sentences[keep]:
+            return None
+        row = self._assemble(self.real, question, asked.context, gold, random)
+        return None if row is None else replace(row, question=rephrase.vary(row.question, random))
+
+    def _exchanged(self, question: str, gold: _Gold, random: Random) -> tuple[str, _Gold]:
+        """At times with another answer, and about another subject."""
+        sentences, keep, answer = gold.sentences, gold.keep, gold.answer
+        others: tuple[str, ...] = ()
         other = self.exchange.answer(question, answer, random) if random.random() < _EXCHANGED else None
         if other is not None and holds(sentences[keep], answer) and not holds(question, answer):
-            sentences, answer = [replaced(one, answer, other) for one in sentences], other
+            others, sentences, answer = (answer,), [replaced(one, answer, other) for one in sentences], other
         subject = self.exchange.subject(question, random) if random.random() < _RENAMED else None
         if subject is not None and subject[0] not in answer and holds(sentences[keep], subject[0]):
             question, *sentences = (replaced(one, *subject) for one in (question, *sentences))
-        if answer not in sentences[keep]:
-            return None
-        row = self._assemble(self.real, question, asked.context, _Gold(sentences, keep, answer, asked.answer), random)
-        return None if row is None else replace(row, question=rephrase.vary(row.question, random))
+            others = (*others, subject[1])
+        return question, _Gold(sentences, keep, answer, others)
 
     def _from_text(self, random: Random) -> Row | None:
         context = random.randrange(len(self.text.sentences))
@@ -176,7 +185,7 @@ class Builder:
         made = rephrase.make_question(sentences[keep], self.text.titles[context], random)
         if made is None:
             return None
-        return self._assemble(self.text, made[0], context, _Gold(sentences, keep, made[1], made[1]), random)
+        return self._assemble(self.text, made[0], context, _Gold(sentences, keep, made[1]), random)
 
     def _assemble(self, contexts: Contexts, question: str, context: int, found: _Gold, random: Random) -> Row | None:
         """The gold passage among distractors, as paragraphs or as single sentences."""
@@ -210,21 +219,25 @@ class Builder:
             text = titled(window(contexts.sentences[other], nearest, random, longest)[0], other)
             if text not in passages:
                 passages.append(text)
-        right = answer.lower(), found.before.lower()
-        passages = [one for one in passages if not any(own in one.lower() for own in right)][:count]
+
+        def neutral(text: str) -> bool:
+            return answer.lower() not in text.lower() and not any(holds(text, one) for one in found.others)
+
+        passages = [one for one in passages if neutral(one)][:count]
         gold = titled(window(sentences, keep, random, longest)[0], context)
         if unanswerable:
             subject = self.exchange.subject(question, random) if random.random() < _OTHER else None
-            if subject is not None and (holds(gold, subject[0]) or asks_for(question, subject[0])):
+            near = subject is not None and (holds(gold, subject[0]) or asks_for(question, subject[0]))
+            if subject is not None and near and not holds(gold, subject[1]):
                 question = replaced(question, *subject)
                 passages = [one for one in passages if not holds(one, subject[1])][: count - 1]
                 passages.insert(random.randint(0, len(passages)), gold)
                 return Row(question, tuple(passages), 0, "")
-            rest = [one for one in rest if answer.lower() not in one.lower()]
+            rest = [one for one in rest if neutral(one)]
             if rest and not single and random.random() < _NEAR:
                 passages = passages[: count - 1]
-                near = titled(window(rest, None, random, longest)[0], context)
-                passages.insert(random.randint(0, len(passages)), near)
+                part = titled(window(rest, None, random, longest)[0], context)
+                passages.insert(random.randint(0, len(passages)), part)
             return Row(question, tuple(passages), 0, "") if passages else None
         place = random.randint(0, min(len(passages), count - 1))
         passages = passages[: count - 1]

@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the tokenizer on a sample of the corpus.")
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
-    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--vocabulary", type=int, default=16_256)
     parser.add_argument("--characters", type=int, default=40_000_000)
     arguments = parser.parse_args()
     train_tokenizer(sample(arguments.corpus, arguments.characters), arguments.vocabulary).save(str(arguments.out))

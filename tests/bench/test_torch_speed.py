@@ -1,4 +1,4 @@
-"""Speed of the torch engine on a random checkpoint of the embedded model's size.
+"""Speed of the torch engine on a random checkpoint of the first embedded model's size.
 
 `python tests/bench/test_torch_speed.py [THREADS]`, or `make bench`.
 """

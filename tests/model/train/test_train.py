@@ -143,7 +143,7 @@ def test_the_right_subject_alone_is_no_answer(corpus: Path) -> None:
     context = builder.real.add(sentences, "Ada")
     random, refused = Random(1), []
     for _ in range(400):
-        gold = _Gold(sentences, 1, "1901", "1901")
+        gold = _Gold(sentences, 1, "1901")
         row = builder._assemble(builder.real, "When was Ada born?", context, gold, random)
         if row is not None and not row.gold:
             refused.append(" ".join(row.passages))
