@@ -22,6 +22,8 @@ _CHARACTERS = 2400
 """Of all passages of a prompt together, about 600 tokens: reading them takes most of the time of an answer."""
 _LONGEST = 700
 """Characters of one passage; what comes after is not read."""
+_ASKED = 1200
+"""Characters of a question, which stands in the prompt twice; of a longer one its beginning and its end are read."""
 _DANGLING = frozenset(
     ["a", "an", "and", "at", "by", "for", "from", "in", "is", "of", "or", "the", "to", "with", "was", "were", "are"]
 )
@@ -110,6 +112,8 @@ class Reading:
             taken.append(body)
         self.count = len(taken)
         self._judge = judge
+        if len(question) > _ASKED:
+            question = f"{question[: _ASKED // 2]} ... {question[-_ASKED // 2 :]}"
         self.prompt = span_prompt(question, taken)
         self._opening: list[Score] = []
 

@@ -118,6 +118,11 @@ def _input(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
             piped = sys.stdin.read()
         except UnicodeDecodeError as error:
             raise BadInput(f"Standard input is not UTF-8: {error}.", "Convert it, or ingest the file.") from None
+        if not piped.isascii() and any("\udc80" <= letter <= "\udcff" for letter in piped):
+            # Bytes that are not UTF-8, kept as they are: read as those of a file would be.
+            from retrieval.readers.encoding import decode
+
+            piped = decode(piped.encode("utf-8", "surrogateescape"))
     if question == "-":
         question, piped = piped.strip(), ""
     if not question.strip():

@@ -1,5 +1,6 @@
 """The command line: what goes to stdout, what to stderr, the shapes of --json, and the exit codes."""
 
+import io
 import json
 import os
 import stat
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.cli import door
+from app.cli.ask import _input
 from app.cli.chat import has_screen
 from app.workspace import Workspace
 from tests.app import schemas
@@ -391,3 +393,11 @@ def test_numbers_beyond_sqlite_closed_streams_and_names_of_two_lines(
         assert ran.code == 2 and "too large" in ran.err
     monkeypatch.setattr(sys, "stdout", None)
     assert loci("library", "list").code == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_what_is_piped_is_read_in_its_own_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = "Wann öffnet das Café am Äußeren Tor? Es öffnet früh, sagt die Wirtin."
+    kept = written.encode(encoding).decode("utf-8", "surrogateescape")  # as the interpreter reads it in a C locale
+    monkeypatch.setattr("sys.stdin", io.StringIO(kept))
+    assert _input("-") == (written, ())

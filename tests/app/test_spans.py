@@ -212,6 +212,13 @@ def test_a_prompt_stays_short_however_long_the_passages_are() -> None:
     assert 1 <= reading.count < 9 and len(reading.prompt) < 4000
 
 
+def test_a_prompt_stays_short_however_long_the_question_is() -> None:
+    asked = "Which mill " + "of the many that were built by the river " * 500 + "has a red door?"
+    prompt = Reading(asked, ["The upper mill has a red door."], FakeJudge("x", "y")).prompt
+    assert len(prompt) < 3000
+    assert prompt.count("Which mill") == prompt.count("has a red door?") == 2
+
+
 def test_the_shipped_weights_use_the_model() -> None:
     weights = shipped_weights()
     assert weights["model_unit"]["model"] > 0 and weights["model_confidence"]["odds"] > 0
