@@ -61,5 +61,8 @@ def find_document(db: Connection, reference: str) -> DocumentInfo:
         names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
         raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")
     if not found:
-        raise NoSuchDocument(f"No document {reference!r} in the library.", "`loci library list` shows what there is.")
+        raise NoSuchDocument(
+            f"No document {reference!r} in the library.",
+            "`loci library list` shows what there is, `loci ingest FILE` adds a file.",
+        )
     return document_info(found[0])
