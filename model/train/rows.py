@@ -41,7 +41,7 @@ _OTHER = 0.5
 """Of the questions without an answer that name something, the share whose gold passage stands there: another thing is
 asked for."""
 _SINGLE = 0.5
-"""The share of rows about whole passages' sentences, one a passage."""
+"""The share of rows whose passages are single sentences."""
 _EXCHANGED = 0.4
 """Of the real questions whose answer is a name or a number, the share for which another one is drawn."""
 _RENAMED = 0.15

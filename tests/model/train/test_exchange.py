@@ -149,10 +149,13 @@ def test_a_passage_on_both_subjects_is_not_said_to_lack_the_other(corpus: Path) 
     sentences = ["The bakery, the tannery, the brewery and the foundry in town belonged to Ada."]
     context = builder.real.add(sentences, "bakery")
     gold = _Gold(sentences, 0, "Ada")
+    asked = []
     for seed in range(300):
         row = builder._assemble(builder.real, "Who owned the bakery in town?", context, gold, Random(seed))
         if row is not None and not row.gold and any("Ada" in one for one in row.passages):
-            assert not any(one in row.question for one in ("bakery", "tannery", "brewery", "foundry"))
+            asked.append(row.question)
+    assert asked
+    assert not any(one in question for question in asked for one in ("bakery", "tannery", "brewery", "foundry"))
 
 
 def test_rows_ask_for_other_subjects(corpus: Path) -> None:
