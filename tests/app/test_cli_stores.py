@@ -2,10 +2,12 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -264,7 +266,7 @@ def test_a_watched_folder_is_read_again_when_it_changes(
         elif look == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.watch.time.sleep", later)
+    monkeypatch.setattr("retrieval.watch.time", SimpleNamespace(monotonic=time.monotonic, sleep=later))
     ran = loci("ingest", folder, "--watch", "--prune", "--json")
     counts = [json.loads(line)["counts"] for line in ran.out.splitlines()]
     assert counts == [{"added": 1}, {"unchanged": 1, "added": 1}, {"unchanged": 1, "removed": 1}]

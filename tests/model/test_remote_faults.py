@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ PLAIN = Request(HELLO)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits that were asked for; none is kept."""
     asked: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", asked.append)
+    monkeypatch.setattr(patience, "time", SimpleNamespace(monotonic=time.monotonic, sleep=asked.append))
     return asked
 
 

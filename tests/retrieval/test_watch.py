@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +30,7 @@ def test_a_change_is_told_once_and_only_when_it_has_settled(tmp_path: Path, monk
         elif looks == 16:
             folder.mkdir()
 
-    monkeypatch.setattr("time.sleep", later)
+    monkeypatch.setattr("retrieval.watch.time", SimpleNamespace(monotonic=time.monotonic, sleep=later))
     told = [(there, looks) for _, there in zip(range(5), watch.changes([folder]), strict=False)]
     assert told == [(True, 0), (True, 4), (True, 9), (False, 13), (True, 17)]
 
