@@ -24,7 +24,7 @@ from tui.backend import Backend
 from tui.controls import WithoutControls
 from tui.garbage import Garbage
 from tui.graphics import Graphics
-from tui.keymap import ACTIONS, BY_SLASH, bindings
+from tui.keymap import ACTIONS, BY_SLASH, bindings, near
 from tui.messages import (
     CitationChosen,
     Composed,
@@ -183,7 +183,9 @@ class LociChat(ChatActions):
             self.query_one(Composer).accept(message.text)
             await self.perform(BY_SLASH[word[1:].casefold()], argument.strip())
         elif is_command:
-            await self.say("No such command", f"{word}: /help lists them.", "error")
+            await self.say(
+                "No such command", f"{word}: there is none of that name. {near(word[1:].casefold())}", "error"
+            )
         elif self.state.run is not None:
             self.notify("Still answering. Esc stops it.", severity="warning")
         else:

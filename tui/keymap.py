@@ -3,7 +3,10 @@
 An action's `run` names the method `action_<run>(argument)` of the chat. Ids are stable: key maps refer to them.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from textual.binding import Binding, BindingType
 
@@ -83,7 +86,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("turn.stop", "Stop", "Stop answering or reading; keep what came", "stop", "escape"),
     Action("turn.earlier", "Mark an earlier turn", "Mark the turn before, for F6 to F9", "earlier_turn", "alt+up"),
     Action("turn.later", "Mark a later turn", "Mark the turn after, for F6 to F9", "later_turn", "alt+down"),
-    Action("turn.edit", "Edit the question", "Edit the question: a branch, what was stays", "edit", "f6", "edit"),
+    Action(
+        "turn.edit", "Edit the question", "Edit the question: a branch, what was stays", "edit", "f6", "edit", "[TEXT]"
+    ),
     Action("turn.again", "Answer again", "Ask the same again, in a branch", "again", "f7", "again"),
     Action("turn.version", "Next version", "Show another branch of this question", "version", "f8", "version"),
     Action("turn.copy", "Copy the answer", "Copy the answer, or its Nth code block", "copy", "f9", "copy", "[N]"),
@@ -164,7 +169,7 @@ ACTIONS: tuple[Action, ...] = (
         argument="[NAME]",
     ),
     Action("palette", "Command palette", "Every action by name", "command_palette", "ctrl+p", footer="Commands"),
-    Action("quit", "Quit", "Leave the chat; the session is kept", "quit", "ctrl+q", "quit"),
+    Action("quit", "Quit", "Exit the chat; the session is kept", "quit", "ctrl+q", "quit"),
 )
 
 BY_SLASH = {action.slash: action for action in ACTIONS if action.slash}
@@ -181,6 +186,8 @@ EDITING: tuple[tuple[str, str], ...] = (
 
 TEXT_AREA = frozenset({"f6", "f7"})
 """Function keys that the input line would take for itself."""
+_NEAR = 3
+"""Commands that are named to who gave another."""
 
 
 def bindings() -> list[BindingType]:
@@ -206,3 +213,12 @@ def commands_like(text: str) -> list[Action]:
     if " " in text:
         return [BY_SLASH[name]] if name in BY_SLASH else []
     return [action for slash, action in BY_SLASH.items() if slash.startswith(name)]
+
+
+def near(name: str, known: Collection[str] = BY_SLASH.keys()) -> str:
+    """What helps who gave a command that there is none of: those whose words have its name, and those spelt alike."""
+    told = {slash: f"{BY_SLASH[slash].title} {BY_SLASH[slash].tooltip}".casefold() for slash in known}
+    found = [slash for slash in known if name in re.findall(r"\w+", told[slash])]
+    found = list(dict.fromkeys([*found, *get_close_matches(name, known, _NEAR)]))[:_NEAR]
+    named = ", ".join(f"/{slash}" for slash in found)
+    return f"Near it: {named}. /help lists all." if found else "/help lists all."

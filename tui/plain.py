@@ -10,7 +10,7 @@ from threading import Timer
 from app.answer import Ask, Begun, Completed, Packed, Stage, Started, Text, TurnEvent
 from tui.backend import Backend
 from tui.failures import failure_of
-from tui.keymap import BY_SLASH
+from tui.keymap import BY_SLASH, near
 from tui.plain_commands import PlainCommands
 from tui.plain_state import Plain, Turn
 from tui.plain_words import answer_lines, remark_lines
@@ -36,12 +36,12 @@ class PlainChat(PlainCommands):
         say: Callable[[str], None],
         note: Callable[[str], None],
         asked: Callable[[str], None] = lambda question: None,
-        stages: bool = False,
+        typed: bool = False,
     ) -> None:
-        """`asked` is told each question that was stored; `stages`: say what a turn is doing, where that takes
-        long."""
-        super().__init__(backend, Plain(scope, session, off=incognito), say, note)
-        self._asked, self._stages = asked, stages
+        """`asked` is told each question that was stored; `typed`: somebody sits at a terminal, so that it is said what
+        a turn is doing, where that takes long, and an editor may open."""
+        super().__init__(backend, Plain(scope, session, off=incognito), say, note, typed=typed)
+        self._asked = asked
         self._stage: Stage | None = None
         self._saying = Timer(LONG, note)
 
@@ -78,8 +78,8 @@ class PlainChat(PlainCommands):
     def _perform(self, name: str, argument: str) -> None:
         command = self.commands.get(name)
         if command is None:
-            more = "it needs the full screen" if name in BY_SLASH else "/help lists the commands"
-            self.note(f"/{name}: {more}.")
+            unknown = f"there is no such command. {near(name, [*self.commands, 'quit'])}"
+            self.note(f"/{name}: {'it needs the full screen.' if name in BY_SLASH else unknown}")
         elif name in BY_SLASH and BY_SLASH[name].needs_argument and not argument:
             self.note(f"{BY_SLASH[name].usage}: {BY_SLASH[name].tooltip}")
         else:
@@ -137,7 +137,7 @@ class PlainChat(PlainCommands):
         match event:
             case Begun():
                 self._turn.id = event.turn
-            case Started() if self._stages:
+            case Started() if self.typed:
                 self._enter(event.stage)
             case Packed():
                 self.state.window = event.context

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from app.errors import BadInput
 from tui.backend import Backend, MemoryChange, Verdict
 from tui.keymap import BY_SLASH
 from tui.outside import edited, paged, viewed
@@ -34,8 +35,17 @@ OPPOSITE: dict[MemoryChange, MemoryChange] = {
 class PlainCommands:
     """Each takes the text after its name, and says what it did."""
 
-    def __init__(self, backend: Backend, state: Plain, say: Callable[[str], None], note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        state: Plain,
+        say: Callable[[str], None],
+        note: Callable[[str], None],
+        *,
+        typed: bool,
+    ) -> None:
         self.backend, self.state, self.say, self.note = backend, state, say, note
+        self.typed = typed
         self.commands: dict[str, Callable[[str], None]] = {
             name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")
         } | {"in": self._collection}
@@ -57,12 +67,22 @@ class PlainCommands:
 
     def do_edit(self, argument: str) -> None:
         """`/edit TEXT` asks that instead of the last question, in a branch; without it, the editor opens."""
-        if (last := self._last()) is not None:
-            self.ask(argument or edited(last.question), self._before())
+        if (last := self._last()) is not None and (question := argument or self._edited(last.question)):
+            self.ask(question, self._before())
 
     def do_editor(self, argument: str) -> None:
-        if question := edited(argument).strip():
+        if question := self._edited(argument):
             self.ask(question)
+
+    def _edited(self, text: str) -> str:
+        """Another text from the user's editor; empty where it was left empty or as it was."""
+        if not self.typed:  # it would read the lines that are still to come
+            raise BadInput("An editor needs a terminal.", "Give a line with the question, or /edit TEXT.")
+        question = edited(text).strip()
+        if question in ("", text):
+            self.note("Nothing was asked: there was no other question in the editor.")
+            return ""
+        return question
 
     def do_version(self, argument: str) -> None:
         last, versions, session = self._last(), self._versions(), self.state.session
@@ -213,7 +233,11 @@ class PlainCommands:
         self.note("\n".join([*lines, *([f"… and {len(rows) - LISTED} more"] if len(rows) > LISTED else [])]))
 
     def do_why(self, argument: str) -> None:
-        self.note("\n".join(self.backend.why(int(argument.removeprefix("#")))))
+        number = argument.removeprefix("#")
+        if not number.isdigit():
+            self.note("/why ID tells where a memory comes from; /memory lists them.")
+            return
+        self.note("\n".join(self.backend.why(int(number))))
 
     def do_remember(self, argument: str) -> None:
         row = self.backend.remember(argument, self.state.scope[0])

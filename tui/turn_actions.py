@@ -97,9 +97,12 @@ class TurnActions(PaneActions):
         self.aside(partial(self.query_one(Conversation).step, 1))
 
     async def action_edit(self, argument: str = "") -> None:
-        """Put a question into the input line, to be asked otherwise."""
+        """Put a question into the input line, to be asked otherwise; `/edit TEXT` asks that at once."""
         view = await self._meant()
         if view is None or self._answering():
+            return
+        if argument:
+            self.ask(argument, instead=view)
             return
         self.state.talk.editing = view
         composer = self.query_one(Composer)

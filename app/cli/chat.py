@@ -36,9 +36,9 @@ def chat(
     loci chat --in work --model ~/models/DeepSeek-V2-Lite-Chat
     printf 'Who signed it?\\nand when?\\n' | loci chat --plain
 
-    Off a terminal it is always plain; with --json it answers each line of stdin with one line of JSON.
-    The plain chat has the chat's commands (/help) and says all in lines of words, as screen readers need it. It ends at
-    the end of its input or at a line /quit.
+    Off a terminal it is always plain; with --json it answers each line of stdin with one line of JSON, and has no
+    commands: a line that begins with a slash is a question, too. The plain chat has the chat's commands (/help) and
+    says all in lines of words, as screen readers need it. It ends at the end of its input or at a line /quit.
     """
     names = scope(collections)
     with workspace(ctx, model__reference=model) as opened:
@@ -92,7 +92,7 @@ def _plain(opened: "Workspace", names: tuple[str, ...], session: int | None, *, 
         say=say,
         note=note,
         asked=lambda question: note_redacted(opened, question),
-        stages=typed,
+        typed=typed,
     )
     chat.run(lambda: input("> " if typed else ""))
 

@@ -51,6 +51,10 @@ async def test_an_earlier_question_is_edited_in_a_branch_and_no_version_is_lost(
         await pilot.press("alt+up", "alt+up", "alt+up", "alt+up", "f6", "y", "enter")
         await until(pilot, lambda: app.state.run is None)
         assert questions(app) == ["One?y"] and backend.asked[-1].after == 0
+        # 5. or asked otherwise at once
+        await send(pilot, "/edit One and a half?")
+        await until(pilot, lambda: app.state.run is None and questions(app) == ["One and a half?"])
+        assert backend.asked[-1].after == 0
 
 
 async def test_a_question_is_answered_again_otherwise(backend: FakeBackend) -> None:

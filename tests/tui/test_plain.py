@@ -10,7 +10,7 @@ from chat_fakes import QUESTION, FakeBackend
 
 from app.answer import Ask, Started, Text, TurnEvent
 from tui import plain, plain_commands
-from tui.keymap import BY_SLASH
+from tui.keymap import BY_SLASH, near
 from tui.plain import PlainChat
 from tui.words import STAGE_WORDS
 
@@ -18,7 +18,9 @@ from tui.words import STAGE_WORDS
 class Talk:
     """A plain chat that is given lines, and what it said to each."""
 
-    def __init__(self, backend: FakeBackend, session: int | None = None, incognito: bool = False) -> None:
+    def __init__(
+        self, backend: FakeBackend, session: int | None = None, incognito: bool = False, typed: bool = True
+    ) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
         self.chat = PlainChat(
@@ -29,7 +31,7 @@ class Talk:
             say=self.said.append,
             note=self.said.append,
             asked=self.asked.append,
-            stages=True,
+            typed=typed,
         )
 
     def __call__(self, *lines: str) -> str:
@@ -133,14 +135,15 @@ def test_ctrl_c_stops_an_answer_and_errors_are_said(backend: FakeBackend, monkey
     backend.script = stopped
     told = talk("/off", "Why?", "/off")
     assert "The crane is \nStopped." in told and backend.asked[-1].store and talk.asked == []
-    told = talk("/nonsense", "/theme", "/forget 99", "/rename", "/attach a.exe", "/good", "/change 7")
+    told = talk("/nonsense", "/theme", "/forget 99", "/rename", "/attach a.exe", "/good", "/change 7", "/why me")
     for words in (
-        "/help lists",
+        "/nonsense: there is no such command. /help lists all.",
         "needs the full screen",
         "no memory 99",
         "/rename TITLE",
         "cannot be read",
         "no answer",
+        "/why ID tells",
     ):
         assert words in told
     monkeypatch.setattr(plain_commands, "edited", lambda text: f"{text} now?")
@@ -151,6 +154,40 @@ def test_ctrl_c_stops_an_answer_and_errors_are_said(backend: FakeBackend, monkey
         ("And now? now?", 0),
     ]
     assert "letters: 0 documents" in talk("/in letters") and backend.judged == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("/context", "Near it: /window, "),
+        ("/Sources", "Near it: /source"),
+        ("/delete", "Near it: /sessions"),
+        ("/xyzzy", "command. /help lists all."),
+        ("/themes", "command. /help lists all."),  # /theme is of the screen
+    ],
+)
+def test_who_gives_no_command_is_told_those_near_it(backend: FakeBackend, given: str, named: str) -> None:
+    told = Talk(backend)(given)
+    assert named in told and told.endswith("/help lists all.") and backend.asked == []
+    assert near("exit").startswith("Near it: /quit, ")
+
+
+def test_an_editor_opens_at_a_terminal_alone_and_what_it_leaves_as_it_was_is_not_asked(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def left(text: str) -> str:
+        opened.append(text)
+        return text if len(opened) == 1 else " "
+
+    monkeypatch.setattr(plain_commands, "edited", left)
+    told = Talk(backend, typed=False)("One?", "/edit", "/editor", "Two?")
+    assert opened == [] and told.count("An editor needs a terminal. Give a line with the question, or /edit TEXT.") == 2
+    assert [one.question for one in backend.asked] == ["One?", "Two?"]
+    told = Talk(backend)("Three?", "/edit", "/edit", "/editor")
+    assert opened == ["Three?", "Three?", ""] and told.count("Nothing was asked") == 3
+    assert [one.question for one in backend.asked] == ["One?", "Two?", "Three?"]
 
 
 def test_all_commands_of_the_chat_but_those_of_its_screen_are_there(backend: FakeBackend) -> None:
