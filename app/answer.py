@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from app.passages import locator_json
 from model.engine import Usage
-from retrieval.types import Locator, Passage
+from retrieval.types import Drift, Locator, Passage
 
 Status = Literal["verified", "repaired", "misattributed", "not_found"]
 
@@ -30,6 +30,8 @@ class Citation:
     quote: str
     text_sha256: str
     status: Status
+    on_disk: Drift | None = None
+    """How the document's file differed, when the answer was given, from what the library had read of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class Answer:
         row = {"schema": 1, **asdict(self)}
         for cited, citation in zip(row["citations"], self.citations, strict=True):
             cited["locator"] = locator_json(citation.locator)
+            if citation.on_disk is None:
+                del cited["on_disk"]
         return row
 
 

@@ -321,6 +321,7 @@ class Assistant:
             raise
 
     def _finish(self, turn: Turn) -> Answer:
+        turn.citations = turn.shelf.held_to_disk(turn.citations)
         answer = turn.result()
         if self._memory is not None and turn.id is not None:
             self._memory.finish_turn(turn.id, answer.answer, json.dumps(answer.to_json(), ensure_ascii=False), True)

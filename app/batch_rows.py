@@ -109,9 +109,11 @@ def result(row: Row, answer: Answer | None, error: str | None, *, timings: bool)
         # A prompt read from the cache differs by 1e-9 from one read anew, as the first row of a resumed run is.
         if shape["confidence"] is not None:
             shape["confidence"] = round(shape["confidence"], 6)
-        if not timings:  # what varies between two runs: times, and how much of a prompt was still in the cache
+        if not timings:  # what varies between two runs: times, what was still in the cache, files that change
             timing = dict.fromkeys(timing, 0.0)
             shape["usage"]["cached_tokens"] = 0
+            for cited in shape["citations"]:
+                cited.pop("on_disk", None)
     hidden = {name: value for name, value in row.fields.items() if name in HIDING}
     passed = {name: value for name, value in row.fields.items() if name not in OWN and name not in HIDING}
     own |= shape | passed

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from app.answer import Citation
 from retrieval.scans import UNSURE
-from retrieval.types import Locator
+from retrieval.types import Drift, Locator
 
 MARKS = {"verified": "✓", "repaired": "~", "misattributed": "!", "not_found": "✗"}
 """One sign per status of a citation."""
+ON_DISK: dict[Drift, str] = {"changed": "changed on disk since it was read", "gone": "gone from disk"}
 _LINES = re.compile(rf"(?:\n+\[\d+\] [{''.join(MARKS.values())}] [^\n]*)+\s*$")
 
 
@@ -57,8 +58,11 @@ def place(path: str, page: int | None, line: int, locator: Locator) -> str:
 
 
 def citation_line(citation: Citation) -> str:
-    """`[1] ✓ verified  report.pdf, page 3: “…”`"""
+    """`[1] ✓ verified  report.pdf, page 3: “…”`, and before the quote what became of the file since."""
     where = place(citation.path, citation.page, citation.line, citation.locator)
+    if citation.on_disk is not None:
+        mend = "; `loci ingest` reads it again" if citation.on_disk == "changed" else ""
+        where += f" ({ON_DISK[citation.on_disk]}{mend})"
     quote = " ".join(citation.quote.split())
     cut = quote if len(quote) <= 200 else f"{quote[:200]} …"  # a quote that goes on must say so
     return f"[{citation.n}] {MARKS[citation.status]} {citation.status}  {where}: “{cut}”"

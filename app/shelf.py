@@ -1,7 +1,7 @@
 """Where cited text comes from: the library's documents and the attachments of one turn, under one interface."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -16,7 +16,7 @@ from app.units import idf
 from retrieval.query import Query
 from retrieval.tables.grid import Row
 from retrieval.tables.store import Listed
-from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
+from retrieval.types import DocumentInfo, Drift, Locator, Passage, Position, Section
 
 _PIECE = 900
 """Characters of one passage of an attachment, about what the library cuts."""
@@ -37,6 +37,7 @@ class Library(Protocol):
         documents: Sequence[str] | None = None,
         epoch: int | None = None,
     ) -> list[Passage]: ...
+    def drifted(self, documents: Iterable[str]) -> dict[str, Drift]: ...
     def text(self, document: str) -> str: ...
     def locate(self, document: str, start: int, end: int) -> Position: ...
     def document(self, reference: str) -> DocumentInfo: ...
@@ -118,6 +119,11 @@ class Shelf:
             passage.text_sha256,
             status,
         )
+
+    def held_to_disk(self, citations: Sequence[Citation]) -> tuple[Citation, ...]:
+        """`citations`, each with how its file differs from what was read; what was handed over has none."""
+        drifted = self.library.drifted({one.document for one in citations if one.document} - self._attached.keys())
+        return tuple(replace(one, on_disk=drifted.get(one.document)) for one in citations)
 
     def attached(self, question: str, limit: int) -> list[Passage]:
         """The passages of the attachments nearest to the question, best first."""

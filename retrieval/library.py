@@ -3,7 +3,7 @@
 Knows no files to read: `retrieval.ingest` brings them.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ from retrieval.sqlite import open_database, reading, writing
 from retrieval.tables.grid import Row as TableRow
 from retrieval.tables.renew import bring_up
 from retrieval.tables.store import Listed, listed, rows_of
-from retrieval.types import DocumentInfo, Passage, Position, Section
+from retrieval.types import DocumentInfo, Drift, Passage, Position, Section
+from retrieval.unchanged import drift_of
 from retrieval.vectors import VectorIndex
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -221,6 +222,14 @@ class Library:
         """
         with reading(self.engine) as db:
             return find_document(db, reference)
+
+    def drifted(self, documents: Iterable[str]) -> dict[str, Drift]:
+        """Those of `documents`, by id, whose files are not as they were when they were read (`drift_of`)."""
+        table = documents_table.c
+        ids = [int(one[1:]) for one in documents]
+        with reading(self.engine) as db:
+            rows = db.execute(select(table.id, table.path, table.bytes, table.mtime_ns).where(table.id.in_(ids))).all()
+        return {f"d{row.id}": drift for row in rows if (drift := drift_of(row)) is not None}
 
     def collections(self) -> list[str]:
         """Names of the collections that hold documents."""

@@ -1,6 +1,10 @@
 """The plain rows that leave this room. Offsets count code points in one extraction of a document, end exclusive."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+Drift = Literal["changed", "gone"]
+"""How a file differs from what it was when it was read: in size or time, or it is there no more."""
 
 
 @dataclass(frozen=True, slots=True)

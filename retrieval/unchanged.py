@@ -17,6 +17,9 @@ from retrieval.documents import File
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.ocr import installed
 from retrieval.schema import textless
+from retrieval.types import Drift
+
+_MAIL = frozenset({".eml", ".msg"})
 
 
 class Recognition:
@@ -59,6 +62,20 @@ def file_of(path: Path) -> File | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return File(name, found.st_size, found.st_mtime_ns, "")
+
+
+def drift_of(row: Row[*tuple[Any, ...]]) -> Drift | None:
+    """How the file of a document's `row` differs from what was read, by a look at its size and time; None where it does
+    not, or nobody can tell. Mail is not looked at: it is never edited, and programs file it elsewhere."""
+    if Path(row.path).suffix.lower() in _MAIL:
+        return None
+    try:
+        found = Path(row.path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "gone"
+    except OSError:
+        return None
+    return None if (found.st_size, found.st_mtime_ns) == (row.bytes, row.mtime_ns) else "changed"
 
 
 def is_current(row: Row[*tuple[Any, ...]] | None, file: File, ocr: Recognition) -> bool:

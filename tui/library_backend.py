@@ -162,7 +162,7 @@ class LibraryBackend:
             if sha256(text.encode()).hexdigest() != citation.text_sha256:
                 note = "The document has changed since. The quote is shown as it was."
             elif text[citation.start : citation.end] == citation.quote:
-                has_page = self._has_page(citation)
+                has_page, note = self._has_page(citation), self._since_read(citation)
                 before = text[max(citation.start - AROUND, 0) : citation.start]
                 after = text[citation.end : citation.end + AROUND]
             else:
@@ -180,6 +180,13 @@ class LibraryBackend:
             note=note,
             has_page=has_page,
         )
+
+    def _since_read(self, citation: Citation) -> str:
+        """What became of its file since it was read; empty where nothing did."""
+        drifted = {} if citation.text_sha256 in self._attached else self._library.drifted([citation.document])
+        if drifted.get(citation.document) == "changed":
+            return f"Its file has changed since it was read; /add {citation.path} reads it again."
+        return "Its file is gone from disk." if drifted else ""
 
     def _has_page(self, citation: Citation) -> bool:
         """Whether it is of a page of a PDF that is in the library, and not of a file that was handed over."""

@@ -6,7 +6,7 @@ from app.answer import Citation
 from tui.keymap import Action
 from tui.mathematics import readable
 from tui.rows import AnswerRow, DocumentRow, MemoryRow, SessionRow, SourceRow
-from tui.words import PARTS, STATUS_MEANS, STATUS_WORDS, citation_place, clipped, count, percent, used_tokens
+from tui.words import PARTS, STATUS_MEANS, STATUS_WORDS, clipped, count, listed_place, percent, used_tokens
 
 QUOTED = 200
 """Characters of a quote under an answer; /source tells all of it."""
@@ -24,7 +24,7 @@ def answer_lines(answer: AnswerRow) -> list[str]:
     for n in sorted(cited):
         one = cited[n]
         quote = f": “{clipped(one.quote, QUOTED)}”" if one.quote else ""
-        lines.append(f"Source {n}, {status(one)}: {one.title or one.path}, {citation_place(one)}{quote}")
+        lines.append(f"Source {n}, {status(one)}: {one.title or one.path}, {listed_place(one)}{quote}")
     return lines
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 
 from app.answer import Citation, Stage, Status, Window
-from app.places import beside_title
+from app.places import ON_DISK, beside_title
 from tui.rows import AddedRow, ModelRow
 
 STATUS_WORDS: dict[Status, str] = {
@@ -87,6 +87,12 @@ def at_home(path: str) -> str:
 
 def citation_place(citation: Citation) -> str:
     return beside_title(citation.title, citation.page, citation.line, citation.locator)
+
+
+def listed_place(citation: Citation) -> str:
+    """`citation_place`, and what became of the file since it was read."""
+    where = citation_place(citation)
+    return where if citation.on_disk is None else f"{where} ({ON_DISK[citation.on_disk]})"
 
 
 def model_line(model: ModelRow) -> str:

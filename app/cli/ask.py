@@ -75,6 +75,8 @@ def ask(
     echo "Who signed it?" | loci ask - --json
 
     Piped text is an attachment when a question is given. Exit code 3: the library does not answer.
+    Quotes are of what was read: beside a source whose file has changed since or is gone, it says so (in JSON, its
+    citation has "on_disk": "changed" or "gone").
     """
     from app.answer import Ask
 

@@ -76,7 +76,8 @@ class _Tools:
         collections: Collections = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Have a question answered from the user's documents and memories. Each citation was checked against its
-        source: `verified`, `repaired`, `misattributed` or `not_found`; `abstained` means that they do not answer it."""
+        source: `verified`, `repaired`, `misattributed` or `not_found`; with `on_disk`, the file has `changed` since it
+        was read, or is `gone`. `abstained` means that they do not answer it."""
         ask = Ask(question, scope=self._within(collections), store=self._store)
         answer = await _told(self._turns.answer(ask))
         whole = answer.to_json()

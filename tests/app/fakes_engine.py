@@ -2,7 +2,7 @@
 weight."""
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from memory.types import Memory, Recalled, Source, Turn
 from model.engine import Delta, EngineInfo, Event, Finished, Prefilling, Prompt, Request, Score, Usage
 from retrieval.tables.grid import Row
 from retrieval.tables.store import Listed
-from retrieval.types import DocumentInfo, Locator, Passage, Position, Section
+from retrieval.types import DocumentInfo, Drift, Locator, Passage, Position, Section
 
 
 class FakeEngine:
@@ -79,9 +79,13 @@ class FakeLibrary:
         self.texts = {f"d{n}": (name, text) for n, (name, text) in enumerate(texts.items(), 1)}
         self.queries: list[str] = []
         self.pinned: set[str] = set()
+        self.drift: dict[str, Drift] = {}
 
     def epoch(self) -> int:
         return 1
+
+    def drifted(self, documents: Iterable[str]) -> dict[str, Drift]:
+        return {one: self.drift[one] for one in documents if one in self.drift}
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed(texts)

@@ -40,6 +40,7 @@ CITATION = obj(
     quote=STRING,
     status={"enum": ["verified", "repaired", "misattributed", "not_found"]},
 )
+CITATION["properties"]["on_disk"] = {"enum": ["changed", "gone"]}  # where the file is not as it was read
 _USED = ("system", "memories", "passages", "documents", "history", "question")
 _TIMES = ("load", "recall", "retrieve", "prefill", "decode", "check", "total")
 _ANSWER = {

@@ -8,6 +8,8 @@ import pytest
 
 from app.answer import Ask, Begun, Completed, Found, Packed, Started, Text
 from app.assistant import Assistant
+from app.batch_rows import Row, result
+from app.places import citation_line, without_citation_lines
 from app.settings_assistant import AssistantSettings
 from model.errors import UnsupportedConstraint
 from tests.app.fakes_engine import FakeEngine, FakeLibrary, FakeMemory
@@ -54,6 +56,24 @@ def test_a_request_that_was_answered_is_given_its_answer_again() -> None:
     assert isinstance(next(cut_off), Begun)
     cut_off.close()
     assert one.ask(replace(ask, request="run:1")).turn == 2 and len(memory.stored) == 2
+
+
+def test_a_citation_says_where_its_file_is_not_as_it_was_read() -> None:
+    engine = FakeEngine(*["The fuel dock does not accept cash [1]."] * 3)
+    memory = FakeMemory()
+    one, library = assistant(engine, memory)
+    ask = Ask("Can I pay cash at the fuel dock?", attachments=(("note.md", "Ferries take no cash."),))
+    (fresh,) = one.ask(ask).to_json()["citations"]
+    assert "on_disk" not in fresh
+    library.drift = dict.fromkeys(("d1", "d2", "a1"), "gone")
+    answer = one.ask(ask)
+    assert list(answer.to_json()["citations"]) == [fresh | {"on_disk": "gone"}]
+    library.drift["d1"] = "changed"
+    line = citation_line(one.ask(ask).citations[0])
+    assert "✓ verified  rules.md:3 (changed on disk since it was read; `loci ingest` reads it again): “" in line
+    assert without_citation_lines(f"No [1]\n\n{line}") == "No [1]"
+    row = result(Row(0, 1, {"question": ask.question}), answer, None, timings=False)
+    assert "on_disk" not in row["citations"][0], "two runs write the same, whatever became of files between them"
 
 
 def test_an_embedded_answer_is_a_sentence_or_span_with_a_checked_citation() -> None:

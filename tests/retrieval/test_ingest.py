@@ -73,6 +73,20 @@ def test_a_moved_file_keeps_its_passages_and_a_deleted_one_leaves_when_asked(lib
     assert library.search("ferry", collections=["main"])[0].title == "fowl"
 
 
+def test_a_look_tells_which_files_are_not_as_they_were_read(library: Library, files: Path) -> None:
+    (files / "note.eml").write_text("From: a@b.org\nSubject: Nets\n\nThe nets are dry.")
+    ingest(library, [files])
+    ids = {Path(one.path).name: one.id for one in library.documents()}
+    assert library.drifted(ids.values()) == {}
+    (files / "birds.txt").unlink()
+    (files / "boats.md").write_text("The ferry is gone.")
+    (files / "note.eml").unlink()
+    assert library.drifted(ids.values()) == {ids["birds.txt"]: "gone", ids["boats.md"]: "changed"}
+    assert library.drifted([ids["birds.txt"]]) == {ids["birds.txt"]: "gone"}
+    ingest(library, [files])
+    assert library.drifted(ids.values()) == {ids["birds.txt"]: "gone"}
+
+
 def test_a_bad_file_is_reported_and_the_rest_is_ingested(library: Library, files: Path) -> None:
     (files / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
     (files / "disk.iso").write_bytes(b"\0" * 100)

@@ -7,16 +7,28 @@ from chat_fakes import answer, citation
 
 from app.answer import Ask, LeftOut, Used, Window
 from retrieval.types import Locator
-from tui.plain_words import window_lines
+from tui.plain_words import answer_lines, window_lines
 from tui.rows import answer_row
 from tui.widgets.window import gauge, meter
-from tui.words import citation_place, held_words, size
+from tui.words import citation_place, held_words, listed_place, size
 
 
 def test_the_share_of_kept_drafts_is_told_where_there_were_any() -> None:
     plain = answer(Ask("How many?")).to_json()
     assert answer_row(plain).acceptance is None
     assert answer_row(plain | {"usage": {"drafted": 40, "accepted": 30}}).acceptance == 0.75
+
+
+def test_a_source_is_listed_with_what_became_of_its_file() -> None:
+    told = answer(Ask("How many?")).to_json()
+    told["citations"][0]["on_disk"] = "changed"
+    row = answer_row(told)
+    assert "page 12, Lifting gear (changed on disk since it was read): “" in answer_lines(row)[1]
+    assert [listed_place(one).partition(" (")[2] for one in row.citations] == [
+        "changed on disk since it was read)",
+        "",
+        "",
+    ]
 
 
 def test_sizes_have_three_digits_at_most() -> None:

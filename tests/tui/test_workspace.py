@@ -137,6 +137,13 @@ def test_files_are_read_counted_and_their_passages_shown_around_the_quote(
     source = backend.source(citation)
     assert source.before.endswith("6.2 m. ") and source.quote == QUOTE and source.note == ""
     assert source.where == "Tides" and source.status == "verified"
+    file = folder / "tides.txt"
+    file.write_text(TEXT + "More.")
+    assert backend.source(citation) == replace(
+        source, note=f"Its file has changed since it was read; /add {citation.path} reads it again."
+    )
+    file.unlink()
+    assert backend.source(citation).note == "Its file is gone from disk."
     changed = backend.source(replace(citation, text_sha256="1" * 64))
     assert changed.quote == QUOTE and changed.before == "" and "changed" in changed.note
     gone = backend.source(replace(citation, document="d999"))

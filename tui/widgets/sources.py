@@ -9,7 +9,7 @@ from textual.widgets.option_list import Option
 
 from app.answer import Citation
 from tui.messages import CitationChosen
-from tui.words import STATUS_WORDS, citation_place, clipped
+from tui.words import STATUS_WORDS, clipped, listed_place
 
 QUOTED = 100
 """Characters of a quote in the list; the source's pane shows all of it."""
@@ -44,6 +44,6 @@ def _line(citation: Citation, width: int) -> Content:
         (f"[{citation.n}] ", "bold"),
         (f"{status}  ", style),
         (citation.title or citation.path, ""),
-        (f"  {citation_place(citation)}", "$foreground-muted"),
+        (f"  {listed_place(citation)}", "$foreground-muted"),
         (f": “{clipped(citation.quote, QUOTED)}”" if citation.quote else "", "$foreground-muted"),
     )
