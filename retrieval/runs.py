@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.fulltext import unspaced_runs
+from retrieval.fulltext import fts_numbers, unspaced_runs
 
 _LENGTH = 5
 """Characters of a run. 4 and 6 do about as well in English and Spanish; several lengths at once gain nothing."""
@@ -22,7 +22,7 @@ _K1, _B = 1.2, 0.75
 """Those of BM25 (Robertson and Zaragoza, 2009)."""
 _MARKS = re.compile("[\u0300-\u036f]+")
 _GAPS = re.compile(r"[\W_]+")
-_NUMBER = re.compile(r"\d+")
+_DIGITS = re.compile(r"\d+")
 
 
 def share_of_runs(query: str, texts: Sequence[str], b: float = _B) -> NDArray[np.float64]:
@@ -46,8 +46,15 @@ def share_of_runs(query: str, texts: Sequence[str], b: float = _B) -> NDArray[np
 
 def share_of_numbers(query: str, texts: Sequence[str]) -> NDArray[np.float64]:
     """How many of the numbers of `query` each text has: [N], from 0 to 1. Most are too short for a run of their own."""
-    asked = set(_NUMBER.findall(query))
-    return np.array([len(asked & set(_NUMBER.findall(text))) / max(len(asked), 1) for text in texts])
+    asked = _numbers(query)
+    if not asked:
+        return np.zeros(len(texts))
+    return np.array([len(asked & _numbers(text)) / len(asked) for text in texts])
+
+
+def _numbers(text: str) -> set[str]:
+    """The numbers of `text`; one whose thousands stand apart as its parts, and whole."""
+    return {*_DIGITS.findall(text), *(whole.strip('"') for whole, _ in fts_numbers(text))}
 
 
 def _folded(text: str) -> str:

@@ -16,7 +16,7 @@ from retrieval.allowed import allowed_ids
 from retrieval.bounds import holding
 from retrieval.documents import as_of, epoch_of, listed, vectors_of
 from retrieval.foreign import language_of
-from retrieval.fulltext import both_ends, fts_beginnings, fts_ends, fts_terms
+from retrieval.fulltext import both_ends, fts_beginnings, fts_ends, fts_numbers, fts_terms
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.postings import Postings
@@ -179,7 +179,7 @@ class Searcher:
         self, db: Connection, known: _Known, query: str, allowed: Ids, pieces: float
     ) -> tuple[dict[int, float], float]:
         """The best candidates by BM25 (higher is better), and the BM25 that a perfect one would have."""
-        terms = fts_terms(query)
+        terms = _either_way(db, known, query, fts_terms(query))
         if pieces >= INFLECTED:
             parts = _parts(db, known, terms) if language_of(query) in _COMPOUNDING else ()
             terms = list(dict.fromkeys([*fts_beginnings(terms), *parts]))
@@ -214,6 +214,15 @@ class Searcher:
         scores += _NUMBERED * numbers * (1 - scores)
         first = [(id, score) for (id, _), score in zip(kept[:depth], scores.tolist(), strict=True)]
         return sorted(first, key=lambda item: (-item[1], item[0])) + kept[depth:]
+
+
+def _either_way(db: Connection, known: _Known, query: str, terms: list[str]) -> list[str]:
+    """`terms`, where each number of `query` stands for both ways of writing it if the library has the other one."""
+    for whole, apart in fts_numbers(query):
+        if known.frequency(db, apart if whole in terms else whole, 1):
+            own = {whole, *(f'"{part}"' for part in apart.strip('"').split())}
+            terms = [*(term for term in terms if term not in own), f"({whole} OR {apart})"]
+    return terms
 
 
 def _parts(db: Connection, known: _Known, terms: Sequence[str]) -> Iterator[str]:

@@ -41,6 +41,37 @@ def test_only_the_rarest_words_are_ranked_as_many_as_name_few_passages(library: 
     library.close()
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        *(("12500", {"a", "b", "c", "d"}), ("12,500", {"a", "b", "c", "d"}), ("12.500", {"a", "b", "c", "d"})),
+        *(
+            ("12 500.00 EUR", {"a", "b", "c", "d"}),
+            ("12’500", {"a", "b", "c", "d"}),
+            ("cost 12\u202f500", {"a", "b", "c", "d"}),
+        ),
+        *(("1234567", {"e"}), ("2019", {"f"}), ("12 people and 500 boats", {"a", "c", "d", "f"})),
+        *(("7,000", {"g"}), ("7000", set())),
+    ],
+)
+def test_a_number_is_found_whichever_way_its_thousands_are_written(tmp_path: Path, query: str, found: set[str]) -> None:
+    texts = {
+        "a": "The rent is 12,500.00 pounds.",
+        "b": "It costs 12500.",
+        "c": "Der Preis ist 12.500 Euro.",
+        "d": "Prisen er 12\u00a0500 kroner.",
+        "e": "There are 1.234.567 herrings.",
+        "f": "In 2019 there were 12 boats and 1,500 nets, of which 500 had holes.",
+        "g": "Seats: 7, in rows 000 to 003.",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    library = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+    ingest(library, [tmp_path / f"{name}.txt" for name in texts])
+    assert by_words(library, query) == found
+    library.close()
+
+
 def test_of_a_long_query_both_ends_are_sought(library: Library) -> None:
     pasted = "and so on, " * 400
     assert by_words(library, f"whimbrel {pasted}") == by_words(library, f"{pasted} whimbrel") == {"07"}
