@@ -31,7 +31,7 @@ from app.turn import Turn, Way
 from memory.banks import Bank
 from memory.types import Memory
 from model.engine import Engine
-from retrieval.query import loosened
+from retrieval.query import check_dates, loosened
 from retrieval.types import Passage
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Assistant:
         if earlier := answered_before(self._memory, ask):
             yield Completed(earlier)
             return
+        if ask.use_library and not ask.whole:  # what a step asks may have words of a document
+            check_dates(ask.question)
         turn = Turn(ask, Shelf(self._library, ask.attachments), self._epoch(ask))
         with self._kept(turn):
             if turn.session is not None and turn.id is not None:

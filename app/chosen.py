@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.errors import BadInput
-from retrieval.query import read_query
+from retrieval.query import check_dates, read_query
 
 if TYPE_CHECKING:
     from retrieval.library import Library
@@ -15,7 +15,9 @@ def chosen(library: "Library", filters: str, scope: Sequence[str]) -> "list[Docu
     """The documents of `scope` that `filters` let through, by collection and path.
 
     :raises BadInput: there are words that are no filter.
+    :raises BadFilter: a date is none.
     """
+    check_dates(filters)
     asked = read_query(filters)
     if asked.words:
         raise BadInput(

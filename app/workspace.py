@@ -87,7 +87,13 @@ class Workspace:
     def search(
         self, query: str, collections: Sequence[str], limit: int, documents: Sequence[str] | None
     ) -> "list[Passage]":
-        """As `Library.search`."""
+        """As `Library.search`, of what a person wrote.
+
+        :raises BadFilter: a date in it is none.
+        """
+        from retrieval.query import check_dates
+
+        check_dates(query)
         return self.library.search(query, collections=collections, limit=limit, documents=documents)
 
     def engine(self) -> "Engine":

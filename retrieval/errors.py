@@ -92,6 +92,13 @@ class LibraryChanged(RetrievalError):
     title = "The library changed meanwhile"
 
 
+class BadFilter(RetrievalError):
+    """A filter in a query has a value that it cannot have."""
+
+    title = "Bad filter"
+    exit_code = 2
+
+
 class QueryRefused(RetrievalError):
     """A query over a table is not one that may be asked, or takes more than it may."""
 

@@ -17,12 +17,14 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import PurePath
 
+from retrieval.errors import BadFilter
+
 _FIELD = re.compile(
-    r"(?<!\S)(?P<name>in|type|after|before|author):(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”?\uff1f]+))",
+    r"(?<!\S)(?P<name>in|type|after|before|author):(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”?\uff1f]*[^\s\"“”?\uff1f,;.!)]))",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|„([^„“”]+)[“”]|«\s?([^«»]+?)\s?»|「([^「」]+)」")
@@ -84,7 +86,7 @@ def read_query(text: str) -> Query:
 
     def take(match: re.Match[str]) -> str:
         name, value = match["name"].lower(), (match["quoted"] or match["bare"]).strip()
-        if name in ("after", "before") and not _DATE.fullmatch(value):
+        if name in ("after", "before") and not _is_date(value):
             return match.group()
         found[name].append(value)
         return " "
@@ -102,6 +104,26 @@ def read_query(text: str) -> Query:
         before=min(found["before"], default=None),
         is_question=any(c in _QUESTION_MARKS for c in beside) and any(c.isalnum() for c in beside),
     )
+
+
+def check_dates(text: str) -> None:
+    """What a person wrote, before it is searched: `read_query` takes a date that is none as words.
+
+    :raises BadFilter: `after:` or `before:` names no date.
+    """
+    for match in _FIELD.finditer(text):
+        value = (match["quoted"] or match["bare"]).strip()
+        if match["name"].lower() in ("after", "before") and value[:1].isalnum() and not _is_date(value):
+            raise BadFilter(
+                f"{match.group()} names no date.", "Write a year, a month or a day: 2026, 2026-05 or 2026-05-31."
+            )
+
+
+def _is_date(value: str) -> bool:
+    try:
+        return _DATE.fullmatch(value) is not None and bool(date.fromisoformat(f"{value}-01-01"[:10]))
+    except ValueError:
+        return False
 
 
 def loosened(text: str) -> str | None:

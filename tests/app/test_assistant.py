@@ -12,6 +12,7 @@ from app.batch_rows import Row, result
 from app.places import citation_line, without_citation_lines
 from app.settings_assistant import AssistantSettings
 from model.errors import UnsupportedConstraint
+from retrieval.errors import BadFilter
 from tests.app.fakes_engine import FakeEngine, FakeLibrary, FakeMemory
 
 RULES = (
@@ -74,6 +75,14 @@ def test_a_citation_says_where_its_file_is_not_as_it_was_read() -> None:
     assert without_citation_lines(f"No [1]\n\n{line}") == "No [1]"
     row = result(Row(0, 1, {"question": ask.question}), answer, None, timings=False)
     assert "on_disk" not in row["citations"][0], "two runs write the same, whatever became of files between them"
+
+
+def test_a_question_with_a_date_that_is_none_is_refused_and_not_stored() -> None:
+    memory = FakeMemory()
+    one, library = assistant(FakeEngine(), memory)
+    with pytest.raises(BadFilter, match="after:2026-02-31 names no date"):
+        one.ask(Ask("What was decided after:2026-02-31?"))
+    assert memory.stored == {} and library.queries == []
 
 
 def test_an_embedded_answer_is_a_sentence_or_span_with_a_checked_citation() -> None:

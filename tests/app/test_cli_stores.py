@@ -228,6 +228,12 @@ def test_search_finds_what_was_ingested_in_its_collection_only(loci: Run, read: 
     assert "stock.md" in loci("search", "forty anchors").out
     ran = loci("search", "forty anchors", "--in", "work", "--json")
     assert (ran.code, ran.json) == (3, []) and "The collection work holds no documents" in ran.err
+    for words in (
+        ["search", "anchors after:yesterday"],
+        ["batch", "--each-document", "Who?", "--where", "before:2026-13"],
+    ):
+        ran = loci(*words, *(["-o", str(read / "out.md")] if words[0] == "batch" else []))
+        assert (ran.code, ran.out) == (2, "") and "names no date. Write a year" in ran.err
     only = loci("search", "anchors crew", "--document", "crew.txt", "--json").json
     assert {passage["path"].rsplit("/")[-1] for passage in only} == {"crew.txt"}
     for words in (["search"], ["sessions", "search"], ["memory", "recall"]):

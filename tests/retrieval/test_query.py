@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.errors import BadFilter
 from retrieval.ingest import ingest
 from retrieval.library import Library
-from retrieval.query import Query, date_of, holds, loosened, read_query
+from retrieval.query import Query, check_dates, date_of, holds, loosened, read_query
 from retrieval.settings import RetrievalSettings
 from tests.fakes import FakeEmbedder
 
@@ -19,6 +20,21 @@ def test_filters_are_taken_out_of_the_words() -> None:
     assert read_query(text) == Query(
         'the "annual fee" berth', ("annual fee",), ("work/contracts",), ("pdf",), ("Anna Holm",), "2024-05", "2025"
     )
+
+
+def test_punctuation_after_a_filter_is_none_of_it() -> None:
+    assert read_query("what was said after:2024, and in:work/2.1.?").after == "2024"
+    assert read_query("what was said after:2024, and in:work/2.1.?").folders == ("work/2.1",)
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-02-31", "2026-13", "yesterday", "31.12.2025", "2025/06", "0000", '"last year"']
+)
+def test_a_filter_by_date_names_one(value: str) -> None:
+    with pytest.raises(BadFilter, match="names no date"):
+        check_dates(f"the fee before:{value}")
+    for text in ("the fee after:2024 before:2024-02-29", "after: lunch", "the day after:-)", f"in:{value}", "3 after:"):
+        check_dates(text)
 
 
 @pytest.mark.parametrize("text", ["meet after:lunch", "what comes in: a box", "http://x.org/in:box", 'a 5" pipe', "«»"])
