@@ -187,5 +187,11 @@ def _add_table(builder: Builder, name: str, data: Callable[[], bytes]) -> None:
 def _add_html_body(builder: Builder, body: str) -> None:
     from retrieval.readers.html import add_html, parse_html
 
-    if body.strip():
-        add_html(builder, parse_html(body.encode("utf-8"), "utf-8"))
+    if not body.strip():
+        return
+    try:
+        root = parse_html(body.encode("utf-8"), "utf-8")
+    except UnreadableDocument as error:
+        builder.add(f"The HTML was not read: {error.message[:1].lower()}{error.message[1:]}", "note")
+    else:
+        add_html(builder, root)

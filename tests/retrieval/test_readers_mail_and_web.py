@@ -172,6 +172,18 @@ def test_eml_falls_back_to_html_and_to_a_guess_at_an_unknown_charset(tmp_path: P
     assert read(tmp_path / "b.eml").text == "From: a@b.c\n\ncafé"
 
 
+def test_of_a_mail_whose_html_is_nested_too_deeply_the_rest_is_read(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "a@b.c", "Pier 7"
+    message.set_content("<div>" * 3000 + "Inside.", subtype="html", cte="base64")
+    message.add_attachment(b"Stock,Amount\nRope,12\n", maintype="text", subtype="csv", filename="stock.csv")
+    (tmp_path / "a.eml").write_bytes(bytes(message))
+    with ReaderPool(1) as pool:
+        text = pool.read(tmp_path / "a.eml").text
+    assert text.startswith("From: a@b.c\nSubject: Pier 7\n\nThe HTML was not read: it is nested too deeply.\n\n")
+    assert "Attachments: stock.csv" in text and "Rope" in text and "Inside" not in text
+
+
 def test_a_file_without_headers_is_no_mail(tmp_path: Path) -> None:
     (tmp_path / "a.eml").write_text("\njust words\n")
     with pytest.raises(UnreadableDocument, match="not a mail"):
