@@ -61,6 +61,12 @@ class NoText(UnsupportedType):
     title = "The picture holds no text"
 
 
+class EmptyText(UnsupportedType):
+    """A text file in which nothing is written: there is nothing amiss with it, and it is skipped."""
+
+    title = "The file holds no text"
+
+
 class OcrMissing(UnsupportedType):
     """A picture would have to be recognised, and tesseract or its language is not installed; it is skipped."""
 

@@ -38,7 +38,8 @@ def ingest(
 
     Files that cannot be read are named with the reason, and the rest is kept (exit code 4). Scans and pictures of
     pages (PDF, PNG, JPEG, TIFF) are read by the program tesseract, if it is installed.
-    Types that no reader knows are skipped; if that is all there is, the exit code is 3.
+    Types that no reader knows are skipped, and so are text files that are empty; if that is all there is, the exit
+    code is 3.
 
     With --watch the paths are looked at every two seconds, and read once nothing is being written to them; each time
     is told as one run is, with --json on one line. The exit code is 0.

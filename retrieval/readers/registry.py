@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from retrieval.errors import UnreadableDocument, UnsupportedType
+from retrieval.errors import EmptyText, UnreadableDocument, UnsupportedType
 from retrieval.readers.encoding import looks_like_text
 from retrieval.readers.extraction import Extraction
 from retrieval.readers.ocr import Scans
@@ -74,8 +74,9 @@ def is_picture(path: Path) -> bool:
 def read(path: Path, scans: Scans | None = None) -> Extraction:
     """Read a file in this process, without limits on time or memory; `ReaderPool` sets those.
 
-    `scans` says how pictures of pages are read. Raises UnsupportedType when no reader takes the file,
-    UnreadableDocument when its reader cannot give text from it. The message names the file.
+    `scans` says how pictures of pages are read. Raises UnsupportedType when no reader takes the file, EmptyText when
+    it is a text file without text, UnreadableDocument when its reader cannot give text from it. The message names the
+    file.
     """
     name = _reader_name(path)
     if name is None:
@@ -84,12 +85,13 @@ def read(path: Path, scans: Scans | None = None) -> Extraction:
         raise UnsupportedType(f"{path}: no reader for {path.suffix or 'this kind of file'}.", mend)
     module, function = name.split(".")
     reader: Callable[..., Extraction] = getattr(import_module(f"retrieval.readers.{module}"), function)
+    nothing = EmptyText if module == "text" else UnreadableDocument  # a PDF without a byte is broken
     try:
         if path.stat().st_size == 0:
-            raise UnreadableDocument("It is empty.")
+            raise nothing("It is empty.")
         extraction = reader(path, scans or Scans()) if name in _OPTICAL else reader(path)
         if not extraction.text.strip():
-            raise UnreadableDocument("It holds no text.")
+            raise nothing("It holds no text.")
     except UnreadableDocument as error:
         raise type(error)(f"{path}: {error.message[:1].lower()}{error.message[1:]}", error.mend) from error
     except OSError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from retrieval.errors import NoText, OcrMissing, RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.errors import EmptyText, NoText, OcrMissing, RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.readers.child import HEADER_BYTES
 from retrieval.readers.extraction import Extraction
 from retrieval.readers.page import PageAsked, PagePicture
@@ -28,7 +28,7 @@ _START_SECONDS = 60.0
 """For a worker to come up: 0.15 s on an idle machine, many times that on one short of memory."""
 
 _ERRORS: Mapping[str, type[UnreadableDocument]] = {
-    kind.__name__: kind for kind in (UnsupportedType, NoText, OcrMissing)
+    kind.__name__: kind for kind in (UnsupportedType, NoText, EmptyText, OcrMissing)
 }
 
 

@@ -253,6 +253,14 @@ def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -
     assert loci("ingest", read / "none").code != 0
     (read / "a.xyz").write_text("strange")
     assert loci("ingest", read).code == 0 and loci("ingest", read / "a.xyz").code == 3
+    (read / "none.md").touch()
+    (read / "blank.py").write_text(" \n\n")
+    ran = loci("ingest", read / "none.md", read / "blank.py")
+    assert (ran.code, ran.out) == (3, "2 skipped\n")
+    assert f"skipped: {read / 'none.md'}: it is empty." in ran.err and "blank.py: it holds no text." in ran.err
+    assert loci("ingest", read).code == 0
+    (read / "none.pdf").touch()
+    assert loci("ingest", read / "none.pdf").code == 1, "a PDF without a byte is broken"
 
 
 def test_a_watched_folder_is_read_again_when_it_changes(

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from retrieval.errors import RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.errors import EmptyText, RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.readers import Extraction, Limits, ReaderPool
 
 # A module put before the real reader in the worker: the text of the file says what it does.
@@ -126,7 +126,7 @@ def test_large_missing_irregular_and_unknown_files_are_refused_with_reasons(tmp_
     assert "not a regular file" in str(found["pipe"])
     assert "No such file" in str(found["gone"])
     assert isinstance(found["movie"], UnsupportedType)
-    assert "it is empty" in str(found["empty"])
+    assert isinstance(found["empty"], EmptyText) and "it is empty" in str(found["empty"])
 
 
 def test_a_large_text_comes_back_whole(tmp_path: Path) -> None:
