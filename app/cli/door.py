@@ -219,6 +219,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def lasting(seconds: float) -> str:
+    """`about 40 s`, `about 12 min`, `about 3 h`, `about 9 days`."""
+    if seconds >= 2 * 86400:
+        return f"about {seconds / 86400:.0f} days"
+    if seconds >= 5400:
+        return f"about {seconds / 3600:.0f} h"
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(seconds, 1):.0f} s"
+
+
 def console() -> "Console":
     """Rich, on stderr: bars and the running draft. It respects NO_COLOR and a stderr that is no terminal."""
     from rich.console import Console

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, Model, counted, leave, note, print_json, progress, say, table, workspace
+from app.cli.door import (
+    NOTHING,
+    AsJson,
+    Model,
+    counted,
+    lasting,
+    leave,
+    note,
+    print_json,
+    progress,
+    say,
+    table,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from app.workspace import Workspace
@@ -47,7 +60,7 @@ def context(
 
     passkey: a number; multikey: one of eight; tracking: variables assigned from each other; common: the most frequent
     words of a list (which has no depth). Lengths beyond the model's window are skipped. An interrupted run goes on with
-    the same command.
+    the same command. After each length it says how long the longer ones take: on a CPU, the default takes days.
 
     \b
     loci eval context --path essays --plot heat.svg
@@ -83,7 +96,7 @@ def context(
         note(f"{engine.describe().name} answers {how[choose_answering(plan, engine.describe())]}.")
         try:
             with progress("Measuring") as advance:
-                result = evaluate(engine, haystack, plan, journal, advance)
+                result = evaluate(engine, haystack, plan, journal, advance, _foretell)
         except KeyboardInterrupt:
             note("Interrupted. What was measured is kept; the same command goes on.")
             raise
@@ -98,6 +111,13 @@ def context(
     journal.unlink(missing_ok=True)
     if not result["items"]:
         leave(NOTHING)
+
+
+def _foretell(length: int, least: float, most: float) -> None:
+    note(
+        f"{length:,} tokens are measured; the longer lengths take {lasting(least)} at least, {lasting(most)} at most. "
+        "Ctrl+C keeps what was measured, --lengths names fewer."
+    )
 
 
 @contextmanager

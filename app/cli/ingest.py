@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.door import FAILED, NOTHING, PARTIAL, AsJson, InOne, counted, leave, note, print_json, progress, workspace
+from app.cli.door import (
+    FAILED,
+    NOTHING,
+    PARTIAL,
+    AsJson,
+    InOne,
+    counted,
+    lasting,
+    leave,
+    note,
+    print_json,
+    progress,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from retrieval.ingest import Estimate, FileResult, Progress
@@ -130,7 +143,7 @@ def _tell(results: "list[FileResult]", as_json: bool) -> None:
 
 def _told(guess: "Estimate") -> str:
     chunks = counted(guess.chunks, "chunk")
-    return f"{counted(guess.files, 'file')}, {_size(guess.bytes)}, about {chunks}, {_time(guess.seconds)}"
+    return f"{counted(guess.files, 'file')}, {_size(guess.bytes)}, about {chunks}, {lasting(guess.seconds)}"
 
 
 def _detail(at: "Progress") -> str:
@@ -146,7 +159,3 @@ def _counts(results: "list[FileResult]") -> dict[str, int]:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
-def _time(seconds: float) -> str:
-    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(seconds, 1):.0f} s"

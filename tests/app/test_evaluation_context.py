@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import BadInput
+from app.evaluation import context
 from app.evaluation.context import PAGE, Plan, Unfit, evaluate, fit, journal_name
 from app.evaluation.context_tasks import TASKS, Place, probe
 from app.evaluation.haystack import Haystack, read_haystack, wordings
@@ -187,6 +189,17 @@ def test_what_the_window_or_the_task_does_not_allow_is_skipped(haystack: Haystac
     assert {"passkey@256", "common@1024"} <= set(result["metrics"])
 
 
+def test_after_each_length_it_is_told_how_long_the_longer_ones_take(
+    haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = count()
+    monkeypatch.setattr(context, "perf_counter", lambda: float(next(ticks)))  # each of 12 trials takes a second
+    told: list[tuple[int, float, float]] = []
+    plan = replace(QUICK, lengths=(4096, 1024, 2048, 8192))
+    evaluate(Reader(context=4096), haystack, plan, measured_all=lambda *one: told.append(one))
+    assert told == [(1024, 12 * (2 + 4), 12 * (4 + 16)), (2048, 12 * 2, 12 * 4)], "the window holds 4,096 tokens"
+
+
 def test_fitting_finds_a_count_for_any_growth_and_says_when_there_is_none() -> None:
     for growth in (1.0, 1.37, 4.2, 11.0):
         number, tokens = fit(lambda count, growth=growth: 30 + int(count**1.02 * growth), 5000, 0, 5000)  # type: ignore[misc]
@@ -280,6 +293,8 @@ def test_the_command_prints_the_shape_draws_and_goes_on(
     shown = loci(*command[:-1])
     assert "passkey@8192 was skipped: the model's window is 4096 tokens." in shown.out
     assert "0.438 to 1.000" in shown.out
+    told = loci(*command[:3], "1K,2K", *command[4:]).err
+    assert "1,024 tokens are measured; the longer lengths take about 1 s at least" in told
     assert loci("eval", "context", "--lengths", "8K").code == 3
     for wrong in (["--lengths", "x"], ["--tasks", "x"], ["--path", tmp_path / "none"], ["--plot", "x.pdf"]):
         assert loci("eval", "context", *wrong).code == 2
