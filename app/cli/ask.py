@@ -56,6 +56,9 @@ def ask(
     document: Annotated[
         list[str] | None, typer.Option("--document", metavar="DOC", help="Read this document whole; may be repeated.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="DOC", help="Look in this document alone; may be repeated.")
+    ] = None,
     library: Annotated[bool, typer.Option("--library/--no-library", help="Search the library.")] = True,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Recall what is known about you.")] = True,
     incognito: Annotated[bool, typer.Option("--incognito", help="Neither recall nor store anything.")] = False,
@@ -71,6 +74,7 @@ def ask(
     \b
     loci ask "When does the lease end?"
     loci ask -c "and the notice period?"
+    loci ask "What is the notice period?" --only lease.pdf
     git diff | loci ask "What changed?" --no-library
     echo "Who signed it?" | loci ask - --json
 
@@ -84,12 +88,15 @@ def ask(
         question, attached = _input(question)
         if template is not None:
             question, attached = _fill(opened.profile, template, question, attached), ()
+        alone = [opened.library.document(reference) for reference in only or ()]
+        names = scope(collections or [one.collection for one in alone])
         request = Ask(
             question,
-            scope=scope(collections),
-            session=opened.last_session(scope(collections)) if again else None,
+            scope=names,
+            session=opened.last_session(names) if again else None,
             attachments=attached,
             documents=tuple(opened.library.document(reference).id for reference in document or ()),
+            within=tuple(one.id for one in alone),
             system=system,
             schema=read_schema(schema),
             use_library=library,
@@ -104,7 +111,7 @@ def ask(
         if opened.model_loaded:  # what was told, and questions about the library itself, need none
             note_once(opened, model_note(opened.model_info()))
         if answer.abstained and library:
-            note_empty(opened, scope(collections))
+            note_empty(opened, names)
         if answer.turn is not None:
             note_redacted(opened, question)
     tell(answer, as_json)

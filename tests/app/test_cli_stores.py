@@ -19,7 +19,7 @@ from model.engine import SESSION
 from model.shelves import Shelf
 from tests.app import schemas
 from tests.app.cli_run import Run
-from tests.app.fakes import FakeEmbedder
+from tests.app.fakes import FakeAssistant, FakeEmbedder
 
 # --- memory and sessions
 
@@ -239,6 +239,23 @@ def test_search_finds_what_was_ingested_in_its_collection_only(loci: Run, read: 
     for words in (["search"], ["sessions", "search"], ["memory", "recall"]):
         ran = loci(*words, " ", "")
         assert ran.code == 2 and "nothing to look for" in ran.err
+
+
+def test_a_question_about_one_document_looks_in_it_alone_and_in_its_collection(
+    loci: Run, read: Path, assistant: FakeAssistant
+) -> None:
+    (read / "log.txt").write_text("The log is empty.")
+    loci("ingest", read / "log.txt", "--in", "work")
+    ids = {one["path"].rsplit("/")[-1]: one["id"] for one in loci("library", "list", "--in", "work", "--json").json}
+    assert loci("ask", "Who?", "--only", "log.txt").code == 0
+    assert (
+        loci("ask", "Who?", "--only", read / "log.txt", "--only", "crew.txt", "--in", "main", "--in", "work").code == 0
+    )
+    first, second = assistant.asked
+    assert (first.scope, first.within) == (("work",), (ids["log.txt"],))
+    assert second.scope == ("main", "work") and len(second.within) == 2 and second.within[0] == ids["log.txt"]
+    ran = loci("ask", "Who?", "--only", "none.txt")
+    assert ran.code == 3 and "`loci ingest FILE` adds a file" in ran.err and len(assistant.asked) == 2
 
 
 def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -> None:
