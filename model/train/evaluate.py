@@ -13,7 +13,8 @@ from torch import Tensor
 from model.deepseek import DeepseekForCausalLM
 from model.train.corpus import read_dropped
 from model.train.needles import NeedleStream
-from model.train.rows import KINDS, Builder, Row, encode_rows, load_rows, rows
+from model.train.row_files import Row, encode_rows, load_rows
+from model.train.rows import KINDS, Builder, rows
 
 _UNDRAWN = 10**9
 """A position that no training reaches: the text around needles is known there, the facts are not."""

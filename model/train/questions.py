@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.spanformat import BEGIN, parse_answer
-from model.train.rows import Row
+from model.train.row_files import Row
 from model.train.tokenizer import END_ID
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 from model.spanformat import NOT_FOUND
-from model.train.rows import Row
+from model.train.row_files import Row
 
 _ANSWER = re.compile(r" \[([1-9])\] (\S(?:.*\S)?)\n")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -4,9 +4,7 @@ Three sources: real questions about real passages, questions that `rephrase` mak
 `invented` records. Gold passages stand among others that resemble them; in a third of the rows the gold passage is
 missing, or has lost the sentence that answers, or is asked about something else, and the answer is `NOT_FOUND`. Half of
 the rows show single sentences, the likest ones of other passages, as a search finds them. Answers and subjects of real
-questions are exchanged at times (`exchange`): else they are learned by heart.
-
-A rows folder holds `N.tokens` (uint16, flat) and `N.index.npy` (int64 [rows, 3]: start, start of the answer, end).
+questions are exchanged at times (`exchange`): else they are learned by heart. They are written by `row_files`.
 """
 
 import argparse
@@ -18,21 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.spanformat import NOT_FOUND, answer_continuation, span_prompt
 from model.train import invented, rephrase
 from model.train.contexts import Contexts, window
 from model.train.corpus import corpus_files, documents, questions, read_dropped
 from model.train.exchange import Exchange, asks_for, holds, replaced
-from model.train.tokenizer import END_ID
+from model.train.row_files import Row, save_rows
 
 HELD_OUT, FRESH = "held_out", "fresh"
 """Folders of a rows folder: questions to measure with during training, and such as only policy optimisation asks."""
 KINDS = ("real", "text", "invented")
-LONGEST = 2048
-"""Tokens; longer rows are dropped."""
 UNANSWERABLE = 0.33
 _NEAR = 0.5
 """Of the questions without an answer about whole passages, the share that stand before the rest of the gold one: the
@@ -57,23 +49,6 @@ _SHARES = {
     "google-research-datasets/QED": 0.09,
     "deepset-ai/COVID-QA": 0.05,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    question: str
-    passages: tuple[str, ...]
-    gold: int
-    """Number of the gold passage, from 1; 0 where none answers."""
-    span: str
-
-    @property
-    def prompt(self) -> str:
-        return span_prompt(self.question, self.passages)
-
-    @property
-    def answer(self) -> str:
-        return answer_continuation(self.gold, self.span) if self.gold else NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,31 +268,10 @@ def rows(builder: Builder, seed: int, count: int) -> Iterator[Row]:
             yield row
 
 
-def encode_rows(drawn: Sequence[Row], tokenizer: Path) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """Flat tokens and index of rows, as they stand in a rows folder; rows over `LONGEST` are left out."""
-    from tokenizers import Tokenizer
-
-    encoder = Tokenizer.from_file(str(tokenizer))
-    tokens: list[NDArray[np.uint16]] = []
-    index: list[tuple[int, int, int]] = []
-    position = 0
-    for first in range(0, len(drawn), 512):
-        part = drawn[first : first + 512]
-        prompts = encoder.encode_batch([row.prompt for row in part], add_special_tokens=False)
-        answers = encoder.encode_batch([row.answer for row in part], add_special_tokens=False)
-        for prompt, answer in zip(prompts, answers, strict=True):
-            ids = [*prompt.ids, *answer.ids, END_ID]
-            if len(ids) <= LONGEST:
-                tokens.append(np.array(ids, dtype=np.uint16))
-                index.append((position, position + len(prompt.ids), position + len(ids)))
-                position += len(ids)
-    return np.concatenate([np.empty(0, np.uint16), *tokens]), np.array(index, dtype=np.int64).reshape(-1, 3)
-
-
 def _write(corpus: Path, tokenizer: Path, out: Path, number: int, count: int, seed: int, fresh: bool | None) -> int:
     parts = corpus_files(corpus)
     builder = Builder(corpus, parts[number % len(parts)], dropped=read_dropped(tokenizer), fresh=fresh)
-    return _save(list(rows(builder, seed + number, count)), tokenizer, out, number)
+    return save_rows(list(rows(builder, seed + number, count)), tokenizer, out, number)
 
 
 def write_held_out(corpus: Path, tokenizer: Path, out: Path, count: int, seed: int) -> None:
@@ -326,25 +280,7 @@ def write_held_out(corpus: Path, tokenizer: Path, out: Path, count: int, seed: i
     shares = (builder._real, 0.5), (builder._from_text, 0.3), (builder._invented, 0.2)
     for number, (draw, share) in enumerate(shares):
         builder.row = draw  # type: ignore[method-assign]  # one kind at a time
-        _save(list(rows(builder, seed + number, round(count * share))), tokenizer, out, number)
-
-
-def _save(drawn: Sequence[Row], tokenizer: Path, out: Path, number: int) -> int:
-    """Part `number` of the rows folder `out`, and how many rows fitted."""
-    out.mkdir(parents=True, exist_ok=True)
-    tokens, index = encode_rows(drawn, tokenizer)
-    tokens.tofile(out / f"{number}.tokens")
-    np.save(out / f"{number}.index.npy", index)
-    return len(index)
-
-
-def load_rows(folder: Path) -> list[tuple[NDArray[np.uint16], NDArray[np.int64]]]:
-    """Tokens (memory-mapped) and index of every part of a rows folder, in order."""
-    files = sorted(folder.glob("*.index.npy"), key=lambda file: int(file.name.split(".")[0]))
-    return [
-        (np.memmap(file.with_name(file.name.split(".")[0] + ".tokens"), dtype=np.uint16, mode="r"), np.load(file))
-        for file in files
-    ]
+        save_rows(list(rows(builder, seed + number, round(count * share))), tokenizer, out, number)
 
 
 def main() -> None:

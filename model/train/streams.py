@@ -12,7 +12,8 @@ from model.train.corpus import load_packed
 from model.train.needles import NeedleStream
 from model.train.questions import Questions
 from model.train.recipe import Recipe
-from model.train.rows import FRESH, HELD_OUT, load_rows
+from model.train.row_files import load_rows
+from model.train.rows import FRESH, HELD_OUT
 
 
 def open_stream(

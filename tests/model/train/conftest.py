@@ -14,7 +14,8 @@ import torch
 from model.train import invented
 from model.train.corpus import SEPARATOR, pack
 from model.train.recipe import Recipe, Stage
-from model.train.rows import Builder, encode_rows, rows
+from model.train.row_files import encode_rows
+from model.train.rows import Builder, rows
 from model.train.tokenizer import train_tokenizer
 
 MODEL = {

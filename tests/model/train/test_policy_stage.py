@@ -23,7 +23,8 @@ from model.train.prepare import RowsBuilding
 from model.train.questions import Questions, read_row
 from model.train.recipe import Policy, Recipe, Stage, read_recipe
 from model.train.rewards import RewardWeights
-from model.train.rows import FRESH, HELD_OUT, Builder, encode_rows, load_rows, rows, write_held_out
+from model.train.row_files import encode_rows, load_rows
+from model.train.rows import FRESH, HELD_OUT, Builder, rows, write_held_out
 from model.train.streams import open_questions
 from model.train.tokenizer import BEGIN_ID, END, END_ID, PAD
 from model.train.trainer import Trainer

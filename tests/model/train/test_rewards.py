@@ -7,7 +7,7 @@ import pytest
 from app.evaluation import scores
 from model.spanformat import NOT_FOUND, answer_continuation
 from model.train.rewards import RewardWeights, f1, judge, read_answer, reward, summary
-from model.train.rows import Row
+from model.train.row_files import Row
 
 MILL = Row(
     "When does the mill open?",

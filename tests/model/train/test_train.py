@@ -22,7 +22,8 @@ from model.train.evaluate import auroc
 from model.train.export import export
 from model.train.optimizer import AdamW, orthogonalize
 from model.train.recipe import Stage, read_recipe
-from model.train.rows import Builder, Row, _Gold, encode_rows, load_rows, rows
+from model.train.row_files import Row, encode_rows, load_rows
+from model.train.rows import Builder, _Gold, rows
 from model.train.tokenizer import BEGIN_ID, END_ID
 from model.train.trainer import Trainer, schedule
 from tests.model.train.conftest import RECIPE, TEXT
