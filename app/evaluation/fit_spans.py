@@ -3,15 +3,24 @@
 The questions come with what a search finds for them (`app.evaluation.fit_items`). Three stages, each fitted given the
 one before: which unit (softmax over units), which span (softmax over spans, target by F1), and whether the choice
 answers at all (logistic). `--stage rule` fits them without a model; `--stage model` adds the model's opinions, and only
-on groups of questions that the embedded one was not trained on, since elsewhere it is surer than it will be. No
-evaluation set is read.
+on groups of questions that the embedded one was not trained on, since elsewhere it is surer than it will be;
+`--stage confidence` fits the last of these alone, as another version of the model needs it.
+
+`--everyday` adds questions on short everyday texts to what the confidence is fitted on, a tenth of the whole: on them
+the rule tells more than the model. `tests/grounding/everyday/measure.py --items FILE` writes them. `--scores FILE`
+keeps what the model said, so that a fit that was stopped goes on. No evaluation set is read.
 """
 
 import argparse
+import hashlib
 import json
+import sqlite3
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,37 +42,76 @@ from app.spans import (
     span_features,
     unit_opinions,
 )
-from app.units import Embed, Features, Unit, dot, rank_units
+from app.units import Embed, Features, Text, Unit, dot, rank_units
 from model.engine import Score
 
 Weights = dict[str, dict[str, float]]
 
 
+_EVERYDAY = 0.1
+"""What the everyday questions weigh together, where all others weigh one."""
+
+
 class Remembered:
     """A judge that is asked once for each continuation of a prompt: fitting and measuring ask for most of them."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, file: Path | None = None) -> None:
+        """`file` keeps what was said from one run to the next, of one model."""
         self._judge = judge
-        self._known: dict[tuple[str, str], Score] = {}
-        self._lines: dict[str, str] = {}
+        self._said = sqlite3.connect(file or ":memory:", isolation_level=None)
+        self._said.execute("CREATE TABLE IF NOT EXISTS said (key BLOB PRIMARY KEY, value TEXT NOT NULL)")
 
     def score(self, prompt: str, continuations: Sequence[str]) -> list[Score]:
-        new = [one for one in dict.fromkeys(continuations) if (prompt, one) not in self._known]
-        if new:
-            scores = self._judge.score(prompt, new)
-            self._known |= {(prompt, one): score for one, score in zip(new, scores, strict=True)}
-        return [self._known[prompt, one] for one in continuations]
+        known = {one: self._find(prompt, one) for one in continuations}
+        if new := [one for one, found in known.items() if found is None]:
+            for one, score in zip(new, self._judge.score(prompt, new), strict=True):
+                known[one] = self._keep([score.logprob, score.tokens], prompt, one)
+        return [Score(*known[one]) for one in continuations]
 
     def line(self, prompt: str) -> str:
-        if prompt not in self._lines:
-            self._lines[prompt] = self._judge.line(prompt)
-        return self._lines[prompt]
+        found = self._find(prompt)
+        line: str = self._keep(self._judge.line(prompt), prompt) if found is None else found
+        return line
+
+    @staticmethod
+    def _key(*asked: str) -> bytes:
+        return hashlib.sha256(json.dumps(asked).encode()).digest()
+
+    def _find(self, *asked: str) -> Any:
+        row = self._said.execute("SELECT value FROM said WHERE key = ?", [self._key(*asked)]).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def _keep(self, value: Any, *asked: str) -> Any:
+        self._said.execute("INSERT INTO said VALUES (?, ?)", [self._key(*asked), json.dumps(value)])
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Everyday:
+    """A question on everyday texts, what a search found for it, and whether that answers it."""
+
+    question: str
+    texts: tuple[Text, ...]
+    answered: bool
+
+
+def read_everyday(file: Path) -> list[Everyday]:
+    """What `tests/grounding/everyday/measure.py --items` wrote."""
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    return [Everyday(row["question"], tuple(Text(*one) for one in row["texts"]), row["answered"]) for row in rows]
 
 
 def fit_softmax(
-    groups: Sequence[Sequence[Features]], targets: Sequence[Sequence[float]], decay: float, steps: int
+    groups: Sequence[Sequence[Features]],
+    targets: Sequence[Sequence[float]],
+    decay: float,
+    steps: int,
+    shares: Sequence[float] | None = None,
 ) -> dict[str, float]:
-    """Weights of a linear score whose softmax within each group comes nearest to the targets (cross-entropy, L2)."""
+    """Weights of a linear score whose softmax within each group comes nearest to the targets (cross-entropy, L2).
+
+    :param shares: what each group weighs; None, all alike and one together.
+    """
     import torch
 
     names = sorted({name for group in groups for features in group for name in features})
@@ -73,8 +121,9 @@ def fit_softmax(
     value: list[float] = []
     group_of: list[int] = []
     target: list[float] = []
-    for g, (group, wish) in enumerate(zip(groups, targets, strict=True)):
-        total = sum(wish)
+    shares = [1 / len(groups)] * len(groups) if shares is None else shares
+    for g, (group, wish, share) in enumerate(zip(groups, targets, shares, strict=True)):
+        total = sum(wish) / share
         for features, want in zip(group, wish, strict=True):
             for name, number in features.items():
                 if number:
@@ -92,16 +141,22 @@ def fit_softmax(
         scores = torch.zeros(len(target)).index_add(0, rows, values * weights[columns])
         top = torch.full((len(groups),), -1e9).scatter_reduce(0, groups_of, scores.detach(), "amax")
         sums = torch.zeros(len(groups)).index_add(0, groups_of, torch.exp(scores - top[groups_of]))
-        loss = -(wishes * (scores - top[groups_of] - torch.log(sums[groups_of]))).sum() / len(groups)
+        loss = -(wishes * (scores - top[groups_of] - torch.log(sums[groups_of]))).sum()
         torch.autograd.backward(loss + decay * weights.square().sum())
         optimizer.step()
     return {name: round(float(w), 4) for name, w in zip(names, weights.tolist(), strict=True) if abs(float(w)) >= 0.02}
 
 
-def fit_logistic(rows: Sequence[Features], labels: Sequence[float], decay: float, steps: int) -> dict[str, float]:
+def fit_logistic(
+    rows: Sequence[Features],
+    labels: Sequence[float],
+    decay: float,
+    steps: int,
+    shares: Sequence[float] | None = None,
+) -> dict[str, float]:
     """Weights of a logistic regression; the group of each row is itself against a zero score."""
     groups = [[features, {}] for features in rows]
-    return fit_softmax(groups, [[label, 1 - label] for label in labels], decay, steps)
+    return fit_softmax(groups, [[label, 1 - label] for label in labels], decay, steps, shares)
 
 
 def unit_of(item: Item, units: Sequence[Unit]) -> Unit | None:
@@ -152,7 +207,7 @@ def fit(data: Sequence[Item], embed: Embed) -> dict[str, dict[str, float]]:
     return {"unit": unit, "span": span_weights, "confidence": fit_logistic(rows, labels, 3e-4, 600)}
 
 
-def fit_model(data: Sequence[Item], embed: Embed, judge: Judge, rule: Weights) -> Weights:
+def fit_model(data: Sequence[Item], everyday: Sequence[Everyday], embed: Embed, judge: Judge, rule: Weights) -> Weights:
     """The model's stages, given the rule's: which of the units it reads, which span, and whether that answers."""
     read = []
     for item in data:
@@ -182,14 +237,42 @@ def fit_model(data: Sequence[Item], embed: Embed, judge: Judge, rule: Weights) -
             groups.append(features)
             targets.append([one if one > 0.3 * max(wish) else 0.0 for one in wish])
     weights["model_span"] = fit_softmax(groups, targets, 1e-4, 400)
-    rows, labels = [], []
-    for item, units, _, _ in read:
-        found, said = judged(item.question, wanted(item.question), item.texts, units, judge, weights)
-        if found and (item.gold is None or found[0][0][0].text == item.gold[0]):
-            score = dot(confidence_features(found[0][0][0], units, found[0][2]), rule["confidence"])
-            rows.append(said | {"rule": score})
+    return weights | {"model_confidence": fit_confidence(data, everyday, embed, judge, weights)}
+
+
+def fit_confidence(
+    data: Sequence[Item], everyday: Sequence[Everyday], embed: Embed, judge: Judge, weights: Weights
+) -> dict[str, float]:
+    """The last stage alone: whether what the other `weights` choose answers, by the model's odds and the rule."""
+    rows: list[Features] = []
+    labels: list[float] = []
+    for done, item in enumerate(data):
+        told = _of_choice(item.question, item.texts, embed, judge, weights)
+        if told is not None and (item.gold is None or unit_of(item, [told[0]]) is not None):
+            rows.append(told[1])
             labels.append(float(item.gold is not None))
-    return weights | {"model_confidence": fit_logistic(rows, labels, 1e-4, 600)}
+        print(f"\r{done + 1} of {len(data)} questions", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    shares = [1 / len(rows)] * len(rows)
+    found = [(one, _of_choice(one.question, one.texts, embed, judge, weights)) for one in everyday]
+    answered = [(told[1], float(one.answered)) for one, told in found if told is not None]
+    rows += [features for features, _ in answered]
+    labels += [label for _, label in answered]
+    shares += [_EVERYDAY / len(answered) for _ in answered]
+    return fit_logistic(rows, labels, 5e-4, 3000, shares)
+
+
+def _of_choice(
+    question: str, texts: Sequence[Text], embed: Embed, judge: Judge, weights: Weights
+) -> tuple[Unit, Features] | None:
+    """The unit that is chosen, and what its confidence is made of; None where nothing is left to doubt."""
+    choice = choose(question, texts, embed, judge, weights)
+    if choice is None or not choice.confidence or choice.cell is not None:
+        return None
+    units = rank_units(question, wanted(question), texts, embed, weights["unit"])
+    found, said = judged(question, wanted(question), texts, units, judge, weights)
+    unit, share = found[0][0][0], found[0][2]
+    return unit, said | {"rule": dot(confidence_features(unit, units, share), weights["confidence"])}
 
 
 def measure(
@@ -220,8 +303,10 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--stage", choices=("rule", "model"), default="model")
+    parser.add_argument("--stage", choices=("rule", "model", "confidence"), default="model")
     parser.add_argument("--model", default="embedded", help="reference of the model whose opinions are fitted")
+    parser.add_argument("--everyday", type=Path, help="questions on everyday texts, for the confidence")
+    parser.add_argument("--scores", type=Path, help="file that keeps what this model said, so that a run can go on")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "spans_weights.json")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -229,8 +314,8 @@ def main() -> None:
     from retrieval.embedder import load_embedder
 
     embed = Cached(load_embedder().encode)
-    asked = read(options.questions, options.seed, held_out=options.stage == "model")
-    around = read(options.questions, options.seed + 1) if options.stage == "model" else {}
+    asked = read(options.questions, options.seed, held_out=options.stage != "rule")
+    around = read(options.questions, options.seed + 1) if options.stage != "rule" else {}
     train: list[Item] = []
     held: list[Item] = []
     for source, rows in asked.items():
@@ -245,8 +330,13 @@ def main() -> None:
         from model.open import open_engine
         from model.settings import ModelSettings
 
-        judge = Remembered(EngineJudge(open_engine(options.model, ModelSettings(speculate=0))))
-        weights = fit_model(train, embed, judge, shipped_weights())
+        judge = Remembered(EngineJudge(open_engine(options.model, ModelSettings(speculate=0))), options.scores)
+        everyday = read_everyday(options.everyday) if options.everyday is not None else []
+        if options.stage == "model":
+            weights = fit_model(train, everyday, embed, judge, shipped_weights())
+        else:
+            weights = shipped_weights()
+            weights["model_confidence"] = fit_confidence(train, everyday, embed, judge, weights)
     print("train", measure(train[:400], embed, weights, judge))
     print("held out", measure(held, embed, weights, judge))
     options.out.write_text(json.dumps(weights, indent=0, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,9 +1,12 @@
 """Right, wrong but asserted, or refused: simple questions on short everyday documents, through `Assistant`.
 
-    PYTHONPATH=. python tests/grounding/everyday/measure.py [--model REF] [--set tuned|held_out] [--show]
+    PYTHONPATH=. python tests/grounding/everyday/measure.py [--model REF] [--set tuned|held_out] [--show] [--items FILE]
 
 Each question is asked twice: of a library that holds all documents, and with its own document handed over as
 `loci ask --file` does. `tuned` may be looked at when rules are made; of `held_out` only the figures.
+
+`--items` writes the tuned questions with what the library's search found for them: `app.evaluation.fit_spans` fits on
+them.
 """
 
 import argparse
@@ -13,13 +16,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
+from unittest.mock import patch
 
 from app.answer import Answer, Ask
 from app.assistant import Assistant
 from app.settings_assistant import AssistantSettings
+from app.spans import choose
 from model.engine import Engine
 from retrieval.ingest import ingest
 from retrieval.library import Library
@@ -83,6 +88,18 @@ def answers(asked: list[Question], library: Library, assistant: Assistant, hande
         )
 
 
+def items(library: Library, assistant: Assistant) -> Iterator[dict[str, object]]:
+    """The tuned questions, the texts among which the answer path chose, and whether these answer."""
+    asked = questions("tuned")
+    with patch("app.chooser.choose", wraps=choose) as chosen:
+        for one, _ in zip(asked, answers(asked, library, assistant, handed_over=False), strict=True):
+            for question, texts, _, judge in (call.args for call in chosen.call_args_list):
+                if judge is not None:
+                    found = [astuple(text) for text in texts]
+                    yield {"question": question, "texts": found, "answered": bool(one.gold)}
+            chosen.reset_mock()
+
+
 def _id(library: Library, file: Path) -> str:
     return next(one.id for one in library.documents() if Path(one.path).name == file.name)
 
@@ -111,8 +128,11 @@ def main() -> None:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--set", choices=SETS, action="append", help="both unless given")
     parser.add_argument("--show", action="store_true", help="every answer of the tuned set that is wrong or refused")
+    parser.add_argument("--items", type=Path, help="file for the tuned questions with the passages found")
     chosen = parser.parse_args()
     with asking(chosen.model, [HERE / name for name in SETS]) as (library, assistant):
+        if chosen.items is not None:
+            chosen.items.write_text("".join(f"{json.dumps(one)}\n" for one in items(library, assistant)), "utf-8")
         for name in chosen.set or SETS:
             asked = questions(name)
             for handed_over in (False, True):
