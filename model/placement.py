@@ -67,7 +67,7 @@ def choose_chunk(active_parameters: int, device: torch.device) -> int:
     """Tokens read between two chances to cancel: large ones are faster, but a CPU takes long over a large model's."""
     if device.type != "cpu":
         return 8192 if active_parameters <= 5_000_000_000 else 2048  # of a larger model, that many take gigabytes
-    return 512 if is_small(active_parameters) else 64
+    return 1024 if is_small(active_parameters) else 64
 
 
 def is_small(active_parameters: int) -> bool:
