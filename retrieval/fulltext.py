@@ -79,14 +79,12 @@ def fts_beginnings(terms: list[str]) -> list[str]:
     return list(dict.fromkeys([*terms, *short]))
 
 
-def fts_numbers(text: str) -> Iterator[tuple[str, str]]:
-    """For each number of `text` above 999, its term written whole (`12500`), and the phrase that it is where its
-    thousands stand apart (`12,500`), whichever way it is written there."""
+def thousands(text: str) -> Iterator[list[str]]:
+    """Each number of `text` above 999 by its thousands (`12`, `500`), whether they stand apart there or not."""
     for number in _NUMBER.finditer(_normal(text)):
-        digits = number[0] if number[0].isdecimal() else _SEPARATOR.sub("", number[0])
-        first = len(digits) % 3
-        threes = [digits[at : at + 3] for at in range(first, len(digits), 3)]
-        yield _quoted(digits), _quoted(" ".join([digits[:first], *threes] if first else threes))
+        digits = _SEPARATOR.sub("", number[0])
+        first = len(digits) % 3 or 3
+        yield [digits[:first], *(digits[at : at + 3] for at in range(first, len(digits), 3))]
 
 
 def fts_ends(term: str) -> tuple[list[str], list[str]]:

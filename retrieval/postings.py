@@ -62,7 +62,7 @@ class Postings:
         """The best `wanted` of the passages `allowed` that have any of the terms, by BM25, higher is better.
 
         `frequencies` are the passages that have each FTS5 term, `rows` all passages. Scores are those of FTS5's
-        `bm25`, but for their sign, and for words that it divides: how often these stand in a passage does not count.
+        `bm25`, but for their sign, and for terms of several tokens: how often these stand in a passage does not count.
         """
         # 1. how often each passage has each term
         postings = _postings(db, list(frequencies))
@@ -115,7 +115,7 @@ def _postings(db: Connection, terms: Sequence[str]) -> list[tuple[Ids, Ids]]:
     found = []
     values: tuple[str, ...]
     for term, tokens in zip(terms, _tokens(terms), strict=True):
-        if len(tokens) != 1:  # letters that SQLite's older Unicode divides words at
+        if len(tokens) != 1:  # a word that SQLite's older Unicode divides, or two ways of writing a number
             query, values = _MATCHING, (term,)
         elif term.endswith("*"):
             query = "SELECT group_concat(doc, ' ') FROM temp.instances WHERE term BETWEEN ? AND ?"

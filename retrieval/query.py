@@ -24,11 +24,12 @@ from pathlib import PurePath
 from retrieval.errors import BadFilter
 
 _FIELD = re.compile(
-    r"(?<!\S)(?P<name>in|type|after|before|author):(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”?\uff1f]*[^\s\"“”?\uff1f,;.!)]))",
+    r"(?<!\S)(?P<name>in|type|after|before|author):"
+    r"(?:[\"“](?P<quoted>[^\"”]+)[\"”]|(?P<bare>[^\s\"“”?\uff1f]*[^\s\"“”?\uff1f,;.!)]))",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|„([^„“”]+)[“”]|«\s?([^«»]+?)\s?»|「([^「」]+)」")
-_DATE = re.compile(r"\d{4}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?)?")
+_DATE = re.compile(r"\d{4}(?:-\d\d){0,2}", re.ASCII)
 _QUESTION_MARKS = "?\uff1f\u061f"
 """Of Latin, Chinese and Arabic script."""
 _STORED_DATE = re.compile(r"(?:D:)?(?P<year>\d{4})(?:-?(?P<month>\d{2})(?:-?(?P<day>\d{2}))?)?")
@@ -85,7 +86,7 @@ def read_query(text: str) -> Query:
     found: dict[str, list[str]] = {name: [] for name in ("in", "type", "author", "after", "before")}
 
     def take(match: re.Match[str]) -> str:
-        name, value = match["name"].lower(), (match["quoted"] or match["bare"]).strip()
+        name, value = _name_and_value(match)
         if name in ("after", "before") and not _is_date(value):
             return match.group()
         found[name].append(value)
@@ -112,18 +113,25 @@ def check_dates(text: str) -> None:
     :raises BadFilter: `after:` or `before:` names no date.
     """
     for match in _FIELD.finditer(text):
-        value = (match["quoted"] or match["bare"]).strip()
-        if match["name"].lower() in ("after", "before") and value[:1].isalnum() and not _is_date(value):
+        name, value = _name_and_value(match)
+        if name in ("after", "before") and value[:1].isalnum() and not _is_date(value):
             raise BadFilter(
-                f"{match.group()} names no date.", "Write a year, a month or a day: 2026, 2026-05 or 2026-05-31."
+                f"{match.group()} names no date.",
+                "Write a year, a month or a day: 2026, 2026-05 or 2026-05-31; in quotation marks, it is words.",
             )
 
 
+def _name_and_value(field: re.Match[str]) -> tuple[str, str]:
+    return field["name"].lower(), (field["quoted"] or field["bare"]).strip()
+
+
 def _is_date(value: str) -> bool:
+    """Whether it is a year, a month or a day of the calendar."""
     try:
-        return _DATE.fullmatch(value) is not None and bool(date.fromisoformat(f"{value}-01-01"[:10]))
+        date.fromisoformat(f"{value}-01-01"[:10])
     except ValueError:
         return False
+    return _DATE.fullmatch(value) is not None
 
 
 def loosened(text: str) -> str | None:

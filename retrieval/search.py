@@ -16,7 +16,7 @@ from retrieval.allowed import allowed_ids
 from retrieval.bounds import holding
 from retrieval.documents import as_of, epoch_of, listed, vectors_of
 from retrieval.foreign import language_of
-from retrieval.fulltext import both_ends, fts_beginnings, fts_ends, fts_numbers, fts_terms
+from retrieval.fulltext import both_ends, fts_beginnings, fts_ends, fts_phrase, fts_terms, thousands
 from retrieval.fusion import best_bm25, fuse
 from retrieval.language import INFLECTED, trust, weight_of_runs
 from retrieval.postings import Postings
@@ -218,9 +218,10 @@ class Searcher:
 
 def _either_way(db: Connection, known: _Known, query: str, terms: list[str]) -> list[str]:
     """`terms`, where each number of `query` stands for both ways of writing it if the library has the other one."""
-    for whole, apart in fts_numbers(query):
+    for parts in thousands(query):
+        whole, apart = fts_phrase("".join(parts)), fts_phrase(" ".join(parts))
         if known.frequency(db, apart if whole in terms else whole, 1):
-            own = {whole, *(f'"{part}"' for part in apart.strip('"').split())}
+            own = {whole, *map(fts_phrase, parts)}
             terms = [*(term for term in terms if term not in own), f"({whole} OR {apart})"]
     return terms
 

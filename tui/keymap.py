@@ -217,8 +217,11 @@ def commands_like(text: str) -> list[Action]:
 
 def near(name: str, known: Collection[str] = BY_SLASH.keys()) -> str:
     """What helps who gave a command that there is none of: those whose words have its name, and those spelt alike."""
-    told = {slash: f"{BY_SLASH[slash].title} {BY_SLASH[slash].tooltip}".casefold() for slash in known}
-    found = [slash for slash in known if name in re.findall(r"\w+", told[slash])]
-    found = list(dict.fromkeys([*found, *get_close_matches(name, known, _NEAR)]))[:_NEAR]
+
+    def words(slash: str) -> list[str]:
+        return re.findall(r"\w+", f"{BY_SLASH[slash].title} {BY_SLASH[slash].tooltip}".casefold())
+
+    meant = [slash for slash in known if name in words(slash)]
+    found = list(dict.fromkeys([*meant, *get_close_matches(name, known, _NEAR)]))[:_NEAR]
     named = ", ".join(f"/{slash}" for slash in found)
     return f"Near it: {named}. /help lists all." if found else "/help lists all."

@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,15 +89,14 @@ def ask(
         question, attached = _input(question)
         if template is not None:
             question, attached = _fill(opened.profile, template, question, attached), ()
-        alone = [opened.library.document(reference) for reference in only or ()]
-        names = scope(collections or [one.collection for one in alone])
+        names, within = _bounds(opened, only or (), collections, library)
         request = Ask(
             question,
             scope=names,
             session=opened.last_session(names) if again else None,
             attachments=attached,
             documents=tuple(opened.library.document(reference).id for reference in document or ()),
-            within=tuple(one.id for one in alone),
+            within=within,
             system=system,
             schema=read_schema(schema),
             use_library=library,
@@ -146,6 +146,27 @@ def _piped() -> bool:
     except (OSError, ValueError, AttributeError):  # closed, or replaced by an object that has no descriptor
         return False
     return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
+
+
+def _bounds(
+    opened: "Workspace", only: Sequence[str], collections: list[str] | None, library: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The collections in which is looked, without `--in` those of the documents that are `only` meant; and their ids.
+
+    :raises BadInput: nothing is looked for there.
+    """
+    from app.errors import BadInput
+
+    if only and not library:
+        raise BadInput("--only looks in the library.", "Leave it out, or --no-library.")
+    documents = [opened.library.document(reference) for reference in only]
+    names = scope(collections or [one.collection for one in documents])
+    for one in documents:
+        if one.collection not in names:
+            raise BadInput(
+                f"{one.path} is in the collection {one.collection}.", "Name that with --in, or leave --in out."
+            )
+    return names, tuple(one.id for one in documents)
 
 
 def _fill(profile: "Profile", name: str, question: str, attached: tuple[tuple[str, str], ...]) -> str:

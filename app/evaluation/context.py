@@ -91,11 +91,11 @@ def evaluate(
     plan: Plan,
     journal: Path | None = None,
     advance: Callable[[int, int, str], None] = lambda done, total, words: None,
-    measured_all: Callable[[int, float, float], None] = lambda length, least, most: None,
+    foretell: Callable[[int, float, float], None] = lambda length, least, most: None,
 ) -> dict[str, Any]:
     """Measure what `plan` says; the shape is that of `loci eval --json`, with `intervals`, `cells` and `skipped`.
 
-    `advance` is told tokens done, tokens in all, and what is measured; `measured_all`, after each length but the last,
+    `advance` is told tokens done, tokens in all, and what is measured; `foretell`, after each length but the last,
     that one, and the seconds that the longer ones take at least and at most: a prompt's time grows with its length, and
     no faster than with its square, as attention does. The journal's folder must exist.
     """
@@ -130,7 +130,7 @@ def evaluate(
         longer = [one / length for one in lengths if length < one <= info.context]
         seconds = sum(one.seconds for one in measured if one.length == length)
         if longer and seconds:
-            measured_all(length, seconds * sum(longer), seconds * sum(times**2 for times in longer))
+            foretell(length, seconds * sum(longer), seconds * sum(times**2 for times in longer))
     return _summary(measured, skipped, {**asdict(plan), "answering": answering}, haystack, info)
 
 

@@ -52,6 +52,13 @@ def test_settings_are_shown_with_their_file(loci: Run, home: Path, monkeypatch: 
     )
 
 
+def test_a_time_is_told_in_the_unit_that_suits_it() -> None:
+    told = {0.2: "1 s", 89: "89 s", 720: "12 min", 10_800: "3 h", 777_600: "9 days"}
+    assert {seconds: door.lasting(seconds) for seconds in told} == {
+        one: f"about {words}" for one, words in told.items()
+    }
+
+
 def test_an_error_is_words_on_stderr_with_its_own_code(loci: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = loci("ask", "break")
     assert (ran.code, ran.out) == (1, "")

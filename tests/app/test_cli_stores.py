@@ -230,9 +230,9 @@ def test_search_finds_what_was_ingested_in_its_collection_only(loci: Run, read: 
     assert (ran.code, ran.json) == (3, []) and "The collection work holds no documents" in ran.err
     for words in (
         ["search", "anchors after:yesterday"],
-        ["batch", "--each-document", "Who?", "--where", "before:2026-13"],
+        ["batch", "--each-document", "Who?", "--where", "before:2026-13", "-o", str(read / "out.md")],
     ):
-        ran = loci(*words, *(["-o", str(read / "out.md")] if words[0] == "batch" else []))
+        ran = loci(*words)
         assert (ran.code, ran.out) == (2, "") and "names no date. Write a year" in ran.err
     only = loci("search", "anchors crew", "--document", "crew.txt", "--json").json
     assert {passage["path"].rsplit("/")[-1] for passage in only} == {"crew.txt"}
@@ -254,6 +254,9 @@ def test_a_question_about_one_document_looks_in_it_alone_and_in_its_collection(
     first, second = assistant.asked
     assert (first.scope, first.within) == (("work",), (ids["log.txt"],))
     assert second.scope == ("main", "work") and len(second.within) == 2 and second.within[0] == ids["log.txt"]
+    for wrong, why in (("--no-library", "looks in the library"), ("--in=main", "log.txt is in the collection work")):
+        ran = loci("ask", "Who?", "--only", "log.txt", wrong)
+        assert ran.code == 2 and why in ran.err
     ran = loci("ask", "Who?", "--only", "none.txt")
     assert ran.code == 3 and "`loci ingest FILE` adds a file" in ran.err and len(assistant.asked) == 2
 

@@ -196,7 +196,7 @@ def test_after_each_length_it_is_told_how_long_the_longer_ones_take(
     monkeypatch.setattr(context, "perf_counter", lambda: float(next(ticks)))  # each of 12 trials takes a second
     told: list[tuple[int, float, float]] = []
     plan = replace(QUICK, lengths=(4096, 1024, 2048, 8192))
-    evaluate(Reader(context=4096), haystack, plan, measured_all=lambda *one: told.append(one))
+    evaluate(Reader(context=4096), haystack, plan, foretell=lambda *one: told.append(one))
     assert told == [(1024, 12 * (2 + 4), 12 * (4 + 16)), (2048, 12 * 2, 12 * 4)], "the window holds 4,096 tokens"
 
 
