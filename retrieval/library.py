@@ -227,8 +227,9 @@ class Library:
         """Those of `documents`, by id, whose files are not as they were when they were read (`drift_of`)."""
         table = documents_table.c
         ids = [int(one[1:]) for one in documents]
+        query = select(table.id, table.path, table.bytes, table.mtime_ns, table.file_sha256).where(table.id.in_(ids))
         with reading(self.engine) as db:
-            rows = db.execute(select(table.id, table.path, table.bytes, table.mtime_ns).where(table.id.in_(ids))).all()
+            rows = db.execute(query).all()
         return {f"d{row.id}": drift for row in rows if (drift := drift_of(row)) is not None}
 
     def collections(self) -> list[str]:

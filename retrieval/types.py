@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Drift = Literal["changed", "gone"]
-"""How a file differs from what it was when it was read: in size or time, or it is there no more."""
+"""How a file differs from what it was when it was read: in what it holds, or it is there no more."""
 
 
 @dataclass(frozen=True, slots=True)

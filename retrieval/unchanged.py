@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select
 
 from retrieval.chunker import VERSION as CHUNKER_VERSION
+from retrieval.digest import sha256_of
 from retrieval.documents import File
 from retrieval.readers.extraction import VERSION as READER_VERSION
 from retrieval.readers.ocr import installed
@@ -65,17 +66,20 @@ def file_of(path: Path) -> File | None:
 
 
 def drift_of(row: Row[*tuple[Any, ...]]) -> Drift | None:
-    """How the file of a document's `row` differs from what was read, by a look at its size and time; None where it does
-    not, or nobody can tell. Mail is not looked at: it is never edited, and programs file it elsewhere."""
-    if Path(row.path).suffix.lower() in _MAIL:
+    """How the file of a document's `row` differs from what was read; None where it does not, or nobody can tell. It is
+    read only where nothing but its time differs, as after a copy or a checkout. Mail is not looked at: it is never
+    edited, and programs file it elsewhere."""
+    path = Path(row.path)
+    if path.suffix.lower() in _MAIL:
         return None
     try:
-        found = Path(row.path).stat()
+        found = path.stat()
+        same = found.st_size == row.bytes and (found.st_mtime_ns == row.mtime_ns or sha256_of(path) == row.file_sha256)
     except (FileNotFoundError, NotADirectoryError):
         return "gone"
     except OSError:
         return None
-    return None if (found.st_size, found.st_mtime_ns) == (row.bytes, row.mtime_ns) else "changed"
+    return None if same else "changed"
 
 
 def is_current(row: Row[*tuple[Any, ...]] | None, file: File, ocr: Recognition) -> bool:

@@ -78,6 +78,11 @@ def test_a_look_tells_which_files_are_not_as_they_were_read(library: Library, fi
     ingest(library, [files])
     ids = {Path(one.path).name: one.id for one in library.documents()}
     assert library.drifted(ids.values()) == {}
+    boats = (files / "boats.md").read_text()
+    os.utime(files / "boats.md", (1, 1))
+    assert library.drifted(ids.values()) == {}, "it was copied back, or touched"
+    (files / "boats.md").write_text(boats.swapcase())
+    assert library.drifted(ids.values()) == {ids["boats.md"]: "changed"}
     (files / "birds.txt").unlink()
     (files / "boats.md").write_text("The ferry is gone.")
     (files / "note.eml").unlink()
