@@ -30,6 +30,13 @@ _FIELD = re.compile(
 )
 _PHRASE = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|„([^„“”]+)[“”]|«\s?([^«»]+?)\s?»|「([^「」]+)」")
 _DATE = re.compile(r"\d{4}(?:-\d\d){0,2}", re.ASCII)
+_TIME = re.compile(
+    r"\d|(?:now|today|tomorrow|yesterday|last|next|this|(?:mon|tues|wednes|thurs|fri|satur|sun)day|jan(?:uary)?"
+    r"|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:tember)?|oct(?:ober)?|nov(?:ember)?"
+    r"|dec(?:ember)?)\b",
+    re.IGNORECASE,
+)
+"""How what is meant as a date begins; a question may hold words of programs, such as `after:spec`."""
 _QUESTION_MARKS = "?\uff1f\u061f"
 """Of Latin, Chinese and Arabic script."""
 _STORED_DATE = re.compile(r"(?:D:)?(?P<year>\d{4})(?:-?(?P<month>\d{2})(?:-?(?P<day>\d{2}))?)?")
@@ -110,11 +117,11 @@ def read_query(text: str) -> Query:
 def check_dates(text: str) -> None:
     """What a person wrote, before it is searched: `read_query` takes a date that is none as words.
 
-    :raises BadFilter: `after:` or `before:` names no date.
+    :raises BadFilter: what `after:` or `before:` names is meant as a date, and is none.
     """
     for match in _FIELD.finditer(text):
         name, value = _name_and_value(match)
-        if name in ("after", "before") and value[:1].isalnum() and not _is_date(value):
+        if name in ("after", "before") and _TIME.match(value) and not _is_date(value):
             raise BadFilter(
                 f"{match.group()} names no date.",
                 "Write a year, a month or a day: 2026, 2026-05 or 2026-05-31; in quotation marks, it is words.",

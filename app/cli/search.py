@@ -32,7 +32,7 @@ def search(
 
     Words in quotation marks stand so in the passage; in a question with its question mark, passages that have them so
     are preferred. in: names a folder, type: a kind of file, author: an author;
-    after: and before: take 2024, 2024-05 or 2024-05-31, and nothing else (exit code 2).
+    after: and before: take 2024, 2024-05 or 2024-05-31; other dates are refused (exit code 2).
     """
     with workspace(ctx) as opened:
         documents = [opened.library.document(reference).id for reference in document] if document else None

@@ -28,13 +28,21 @@ def test_punctuation_after_a_filter_is_none_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["2026-02-31", "2026-13", "yesterday", "31.12.2025", "2025/06", "0000", '"last year"']
+    "value", ["2026-02-31", "2026-13", "yesterday", "31.12.2025", "2025/06", "0000", "May", '"last year"']
 )
 def test_a_filter_by_date_names_one(value: str) -> None:
     with pytest.raises(BadFilter, match="names no date"):
         check_dates(f"the fee before:{value}")
     for text in ("the fee after:2024 before:2024-02-29", "after: lunch", "the day after:-)", f"in:{value}", "3 after:"):
         check_dates(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["When does the after:spec hook run?", 'Mend <p class="flex before:absolute after:mt-2">']
+)
+def test_what_is_meant_as_no_date_is_not_refused(text: str) -> None:
+    check_dates(text)
+    assert read_query(text).words == text
 
 
 @pytest.mark.parametrize("text", ["meet after:lunch", "what comes in: a box", "http://x.org/in:box", 'a 5" pipe', "«»"])
