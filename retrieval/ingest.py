@@ -18,7 +18,7 @@ from retrieval.batches import embedded, is_batch
 from retrieval.chunker import Chunk, chunk
 from retrieval.digest import sha256_of
 from retrieval.documents import File
-from retrieval.errors import NoText, RetrievalError, UnreadableDocument, UnsupportedType
+from retrieval.errors import EmptyText, NoText, RetrievalError, UnreadableDocument, UnsupportedType
 from retrieval.foreign import beyond
 from retrieval.library import Library
 from retrieval.readers import Extraction, Limits, ReaderPool, is_picture, supported
@@ -201,11 +201,10 @@ class _Run:
             for path, outcome in pool.run_many(Path(name) for name in self._changed):
                 file = self._changed[str(path)]
                 if isinstance(outcome, RetrievalError):
-                    status: FileStatus = "skipped" if isinstance(outcome, UnsupportedType) else "failed"
                     if isinstance(outcome, NoText) and file.sha256:
                         with writing(self.library.engine) as db:
                             self._ocr.found_nothing(db, file.sha256)
-                    self._finish(file, FileResult(file.path, status, reason=str(outcome)))
+                    self._finish(file, self._unread(file, outcome))
                     continue
                 try:
                     waiting.append(self._cut(file, outcome))
@@ -232,6 +231,14 @@ class _Run:
 
     def _skip(self, path: Path, name: str) -> None:
         self.results[name] = FileResult(name, "skipped", reason=f"No reader knows {path.suffix or 'such'} files.")
+
+    def _unread(self, file: File, why: RetrievalError) -> FileResult:
+        """Skipped is what there is nothing to read of; where a file was emptied, what it held is still found."""
+        if isinstance(why, EmptyText):
+            with reading(self.library.engine) as db:
+                if documents.find(db, self.collection, file.path) is not None:
+                    return FileResult(file.path, "failed", reason=f"{why} What was read of it before stays.")
+        return FileResult(file.path, "skipped" if isinstance(why, UnsupportedType) else "failed", reason=str(why))
 
     def _found_nothing(self, file: File) -> bool:
         with reading(self.library.engine) as db:

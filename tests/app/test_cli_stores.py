@@ -279,6 +279,9 @@ def test_ingest_again_embeds_nothing_and_names_failures(loci: Run, read: Path) -
     assert (ran.code, ran.out) == (3, "2 skipped\n")
     assert f"skipped: {read / 'none.md'}: it is empty." in ran.err and "blank.py: it holds no text." in ran.err
     assert loci("ingest", read).code == 0
+    (read / "stock.md").write_text("")
+    ran = loci("ingest", read)
+    assert ran.code == 4 and "stock.md: it is empty. What was read of it before stays." in ran.err
     (read / "none.pdf").touch()
     assert loci("ingest", read / "none.pdf").code == 1, "a PDF without a byte is broken"
 
