@@ -183,9 +183,8 @@ class LociChat(ChatActions):
             self.query_one(Composer).accept(message.text)
             await self.perform(BY_SLASH[word[1:].casefold()], argument.strip())
         elif is_command:
-            await self.say(
-                "No such command", f"{word}: there is none of that name. {near(word[1:].casefold())}", "error"
-            )
+            told = f"{word}: there is no such command. {near(word[1:].casefold())}"
+            await self.say("No such command", told, "error")
         elif self.state.run is not None:
             self.notify("Still answering. Esc stops it.", severity="warning")
         else:

@@ -3,7 +3,6 @@
 import os
 import stat
 import sys
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from app.cli.door import (
     BestOf,
     In,
     Model,
+    bounds,
     console,
     leave,
     note,
@@ -25,7 +25,6 @@ from app.cli.door import (
     plain,
     print_json,
     say,
-    scope,
     workspace,
 )
 from app.cli.show import answer_text, model_note, remarks
@@ -84,12 +83,15 @@ def ask(
     citation has "on_disk": "changed" or "gone").
     """
     from app.answer import Ask
+    from app.errors import BadInput
 
     with workspace(ctx, model__reference=model) as opened:
         question, attached = _input(question)
         if template is not None:
             question, attached = _fill(opened.profile, template, question, attached), ()
-        names, within = _bounds(opened, only or (), collections, library)
+        if only and not library:
+            raise BadInput("--only looks in the library.", "Leave it out, or --no-library.")
+        names, within = bounds(opened, only or (), collections)
         request = Ask(
             question,
             scope=names,
@@ -146,27 +148,6 @@ def _piped() -> bool:
     except (OSError, ValueError, AttributeError):  # closed, or replaced by an object that has no descriptor
         return False
     return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
-
-
-def _bounds(
-    opened: "Workspace", only: Sequence[str], collections: list[str] | None, library: bool
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The collections in which is looked, without `--in` those of the documents that are `only` meant; and their ids.
-
-    :raises BadInput: nothing is looked for there.
-    """
-    from app.errors import BadInput
-
-    if only and not library:
-        raise BadInput("--only looks in the library.", "Leave it out, or --no-library.")
-    documents = [opened.library.document(reference) for reference in only]
-    names = scope(collections or [one.collection for one in documents])
-    for one in documents:
-        if one.collection not in names:
-            raise BadInput(
-                f"{one.path} is in the collection {one.collection}.", "Name that with --in, or leave --in out."
-            )
-    return names, tuple(one.id for one in documents)
 
 
 def _fill(profile: "Profile", name: str, question: str, attached: tuple[tuple[str, str], ...]) -> str:

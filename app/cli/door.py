@@ -132,6 +132,25 @@ def scope(collections: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(collections or ["main"]))
 
 
+def bounds(
+    opened: "Workspace", only: Sequence[str], collections: list[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The collections in which is looked, without `--in` those of the documents that are `only` meant; and their ids.
+
+    :raises BadInput: a document lies elsewhere.
+    """
+    documents = [opened.library.document(reference) for reference in only]
+    names = scope(collections or [one.collection for one in documents])
+    for one in documents:
+        if one.collection not in names:
+            from app.errors import BadInput
+
+            raise BadInput(
+                f"{one.path} is in the collection {one.collection}.", "Name that with --in, or leave --in out."
+            )
+    return names, tuple(one.id for one in documents)
+
+
 def sought(words: list[str]) -> str:
     """What to look for.
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.door import NOTHING, AsJson, In, leave, note, note_empty, print_json, say, scope, sought, workspace
+from app.cli.door import NOTHING, AsJson, In, bounds, leave, note, note_empty, print_json, say, sought, workspace
 from app.passages import passage_json
 from app.places import place
 
@@ -35,10 +35,10 @@ def search(
     after: and before: take 2024, 2024-05 or 2024-05-31; other dates are refused (exit code 2).
     """
     with workspace(ctx) as opened:
-        documents = [opened.library.document(reference).id for reference in document] if document else None
-        found = opened.search(sought(words), scope(collections), limit, documents)
+        names, documents = bounds(opened, document or (), collections)
+        found = opened.search(sought(words), names, limit, documents or None)
         if not found:
-            note_empty(opened, scope(collections))
+            note_empty(opened, names)
     if as_json:
         print_json([passage_json(passage) for passage in found])
     else:

@@ -257,6 +257,9 @@ def test_a_question_about_one_document_looks_in_it_alone_and_in_its_collection(
     for wrong, why in (("--no-library", "looks in the library"), ("--in=main", "log.txt is in the collection work")):
         ran = loci("ask", "Who?", "--only", "log.txt", wrong)
         assert ran.code == 2 and why in ran.err
+    found = loci("search", "empty", "--document", "log.txt", "--json").json
+    assert [passage["document"] for passage in found] == [ids["log.txt"]]
+    assert loci("search", "empty", "--document", "log.txt", "--in", "main").code == 2
     ran = loci("ask", "Who?", "--only", "none.txt")
     assert ran.code == 3 and "`loci ingest FILE` adds a file" in ran.err and len(assistant.asked) == 2
 

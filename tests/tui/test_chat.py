@@ -285,7 +285,7 @@ async def test_slash_commands(backend: FakeBackend) -> None:
         await send(pilot, "/nonsense")
         assert "No such command" in notices(app)
         await send(pilot, "/context")
-        assert "/context: there is none of that name. Near it: /window, /continue." in notices(app)
+        assert "/context: there is no such command. Near it: /window, /continue." in notices(app)
         await send(pilot, "/bad ")
         await send(pilot, "/in letters")
         assert app.state.talk.scope == ("letters",) and app.query_one(Conversation).views == []
