@@ -109,7 +109,8 @@ class Answer:
     grounded: bool
     abstained: bool
     reason: str | None
-    """Why it abstained or is not grounded, in words for the user."""
+    """Why it abstained or is not grounded, in words for the user; None of a reply that claims nothing of a source,
+    such as what was stored."""
     confidence: float | None
     citations: tuple[Citation, ...]
     unsupported: tuple[tuple[int, int], ...]

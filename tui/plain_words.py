@@ -32,8 +32,8 @@ def remark_lines(answer: AnswerRow, remembered: tuple[tuple[int, str], ...]) -> 
     """What the reader must know about the answer."""
     if answer.abstained:
         yield f"No answer. {answer.reason or 'Nothing in scope supports one.'}"
-    elif not answer.grounded:
-        yield f"Not grounded. {answer.reason or 'It comes from the model alone, not from your documents.'}"
+    elif not answer.grounded and answer.reason:
+        yield f"Not grounded. {answer.reason}"
     for start, end in answer.unsupported:
         yield f"Without a source: “{clipped(answer.text[start:end], 80)}”"
     for memory in answer.memories:

@@ -126,6 +126,7 @@ def test_a_statement_is_remembered_and_used_in_a_later_question() -> None:
     told = list(one.turn(Ask("Remember that my boat is called Pelican")))[-1]
     assert isinstance(told, Completed) and told.remembered and not library.queries
     assert told.answer.answer == "I will remember: my boat is called Pelican."
+    assert not told.answer.abstained and told.answer.reason is None  # it claims nothing of a source
     answer = one.ask(Ask("How much does my boat pay a month?"))
     assert answer.answer == "120 euros [1]"
     assert [used.cited for used in answer.memories] == [True]

@@ -155,6 +155,12 @@ def events(ask: Ask) -> Iterator[TurnEvent]:
     yield Completed(answer(ask), ((12, "You ask about the slipway crane each spring."),))
 
 
+def told(ask: Ask) -> Iterator[TurnEvent]:
+    """The reply to something that was to be remembered, as the assistant gives it."""
+    acknowledged = replace(answer(ask), answer="I will remember: you row.", grounded=False, citations=(), memories=())
+    yield Completed(replace(acknowledged, confidence=None, context=Window(0, Used())), ((12, "You row."),))
+
+
 class FakeBackend:
     """Answers at once. Set `gate` to hold a turn after its tenth event until the test opens it."""
 

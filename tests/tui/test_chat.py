@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from chat_drive import SMALL, WIDE, ask, notices, send, until, words
-from chat_fakes import QUESTION, QUOTE, FakeBackend
+from chat_fakes import QUESTION, QUOTE, FakeBackend, told
 from textual.widgets import Markdown, OptionList, Static
 
 from app.answer import Ask, Started, Text, TurnEvent
@@ -70,6 +70,14 @@ async def test_a_second_question_waits_for_the_first(backend: FakeBackend) -> No
         backend.gate.set()
         await until(pilot, lambda: app.state.run is None)
         assert len(backend.asked) == 1
+
+
+async def test_what_was_stored_is_said_without_a_verdict_on_sources(backend: FakeBackend) -> None:
+    backend.script = told
+    app = LociChat(backend)
+    async with app.run_test(size=WIDE) as pilot:
+        await ask(pilot)
+        assert "Remembered #12" in words(app, ".remarks") and "rounded" not in words(app, ".remarks")
 
 
 async def test_a_very_fast_stream_is_drawn_in_few_updates(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_fakes import QUESTION, FakeBackend
+from chat_fakes import QUESTION, FakeBackend, told
 
 from app.answer import Ask, Started, Text, TurnEvent
 from tui import plain, plain_commands
@@ -60,6 +60,12 @@ def test_an_answer_its_sources_and_its_window_are_said_in_words(backend: FakeBac
     assert "The quote: The harbour engineer signs the log" in told and "has no source 9" in told
     assert "The window: 1,785 of 4,096 tokens, 44%." in told and "passages: 1,310" in told
     assert "Noted." in talk("/good") and backend.judged == [(41, "good", None)]
+
+
+def test_what_was_stored_is_said_without_a_verdict_on_sources(backend: FakeBackend) -> None:
+    backend.script = told
+    said = Talk(backend)(QUESTION)
+    assert said.startswith("I will remember: you row.") and "Remembered as 12" in said and "rounded" not in said
 
 
 def test_branches_sessions_tags_and_export(backend: FakeBackend) -> None:

@@ -166,9 +166,8 @@ def _remarks(answer: AnswerRow, remembered: tuple[tuple[int, str], ...]) -> Cont
     lines: list[Content] = []
     if answer.abstained:
         lines.append(Content.assemble(("✗ No answer. ", "bold"), answer.reason or "Nothing in scope supports one."))
-    elif not answer.grounded:
-        why = answer.reason or "It comes from the model alone, not from your documents."
-        lines.append(Content.assemble(("! Not grounded. ", "bold"), why))
+    elif not answer.grounded and answer.reason:
+        lines.append(Content.assemble(("! Not grounded. ", "bold"), answer.reason))
     if answer.unsupported:
         lines.append(
             Content(f"! {count(len(answer.unsupported), 'statement')} without a source, marked in the answer.")
