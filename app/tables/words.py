@@ -235,6 +235,8 @@ def asks_of_people(asked: Asked) -> bool:
 
 
 def explain_units(asked: Asked, columns: Iterable[Column]) -> None:
-    """ "in pounds" beside a column of GBP."""
-    held = {word for c in columns for word in _UNIT_WORDS.get(_SIGNS.get(c.unit, c.unit), c.unit).casefold().split()}
+    """ "in pounds" beside a column of GBP, and "in m" beside one of m."""
+    held: set[str] = set()
+    for unit in (c.unit for c in columns):
+        held |= {unit.casefold(), *_UNIT_WORDS.get(_SIGNS.get(unit, unit), unit).casefold().split()}
     asked.explain(i for i, word in enumerate(asked.words) if word.lower in held)

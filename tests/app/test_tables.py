@@ -75,6 +75,7 @@ def ask(library: Library, question: str, **options: Any) -> Answer:
         ("What is the total revenue in 2024?", "133.00 EUR [1]", "G2:G4"),
         ("Total revenue after March 2024", "80.80 EUR [1]", "G4:G6"),
         ("What is the average temperature at Pier head?", "11.4 C [1][2]", "C2"),
+        ("What is the average temperature in C at Pier head?", "11.4 C [1][2]", "C2"),
         ("How many units were sold in February 2025?", "8 [1]", "E5:E6"),
         ("How many sales were paid?", "3 [1][2]", "A2:H2"),
         ("How many different products are there?", "3 [1]", "D2:D6"),
