@@ -149,7 +149,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("quantity", re.compile(rf"{_NUMBER}{_SCALE}[ -]?(?:[a-zµ°²³]+(?:[/-][a-z]+)*)(?: [a-z]+)?", re.I)),
     ("number", re.compile(rf"(?:(?:about|around|over|under|more than|less than|at least|at most|up to|nearly"
                           rf"|almost) )?{_NUMBER}{_SCALE}", re.I)),
-    ("name", re.compile(r"(?:\b[A-ZÀ-ÖØ-Þ][\w'’.&-]*|\b[A-Z]\.)(?:(?:,? (?:of|the|de|la|van|von|der|and|for|in|du"
+    ("name", re.compile(r"(?:\b[A-ZÀ-ÖØ-Þ][\w'’.&-]*|\b[A-Z]\.)(?:(?:,? (?:&|of|the|de|la|van|von|der|and|for|in|du"
                         r"|di|del|al|on)(?: the)?)? ?[ ](?:[A-ZÀ-ÖØ-Þ][\w'’.&-]*|[IVX]+\b))*")),
     ("proper", re.compile(r"\b[A-ZÀ-ÖØ-Þ][\w'’-]*(?: [A-ZÀ-ÖØ-Þ][\w'’.-]*)*")),
     ("quoted", re.compile(r"(?<=[\"“«„])[^\"”»“\n]{2,60}(?=[\"”»“])")),
@@ -282,7 +282,7 @@ def _loose_end(text: str, start: int, end: int) -> bool:
     ].count("]")
 
 
-_COUNTED: frozenset[Kind] = frozenset({"number", "money", "percent", "contact"})
+_COUNTED: frozenset[Kind] = frozenset({"number", "money", "percent", "contact", "duration"})
 _DATE = next(pattern for kind, pattern in PATTERNS if kind == "date")
 _COUNT = re.compile(rf"[\d@]|www\.|\b{_NUMBER_WORD}\b|\b(?:an?|both|several|few|many|free|all|every|each)\b", re.I)
 

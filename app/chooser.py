@@ -11,7 +11,7 @@ from app.answer import LeftOut, Text, TurnEvent, Used, Window
 from app.answer_types import FITTING
 from app.answerable import answerable
 from app.judge import EngineJudge
-from app.lookup import is_about
+from app.lookup import is_about, is_part
 from app.paragraphs import is_row
 from app.qualifiers import limited, turned
 from app.query import FIRST_PERSON, to_second_person
@@ -121,7 +121,7 @@ class Chooser:
             or not turn.shelf.holds((passage := turn.passages[choice.unit.text]).document)
         ):
             return choice
-        if not choice.confidence:  # it names no amount where one is asked for
+        if not choice.confidence or choice.others:  # it names no amount, or the text is near for the sake of another
             return choice
         sure = answerable(read_query(turn.query or turn.standalone).words, passage, turn.shelf, choice.confidence)
         return choice if sure is None else replace(choice, confidence=sure)
@@ -187,13 +187,16 @@ class Chooser:
 
 
 def _held_to_row(turn: Turn, choice: Choice | None) -> Choice | None:
-    """The choice without confidence where it is a whole row that the question names by columns alone."""
+    """The choice without confidence where it is a whole row that the question names by columns alone, or one row of
+    those that an average or a sum is asked of."""
     if choice is None or choice.cell is not None:
         return choice
-    text = turn.passages[choice.unit.text].text
-    if field_of(text, choice) is not None or is_about(text, choice.unit.range, choice.words):
-        return choice
-    return replace(choice, confidence=0.0)
+    passage = turn.passages[choice.unit.text]
+    text, named = passage.text, f"{passage.title} {passage.locator.section or ''}"
+    whole = field_of(text, choice) is None and not is_about(text, choice.unit.range, choice.words)
+    if whole or is_part(turn.standalone, text, choice.unit.range, named):
+        return replace(choice, confidence=0.0)
+    return choice
 
 
 def written(text: str, choice: Choice) -> str:

@@ -10,7 +10,7 @@ Knows the prompt's form (`model.spanformat`), and nothing about rules, weights o
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -87,6 +87,12 @@ class Opinion:
 
     none: float
     numbers: tuple[float, ...]
+
+    def without(self, others: Collection[int]) -> "Opinion":
+        """The same where the passages of these numbers, from 0, are of something else: what was given to them is given
+        to "none"."""
+        none = _log_sum([self.none, *(self.numbers[i] for i in others)])
+        return Opinion(none, tuple(-math.inf if i in others else n for i, n in enumerate(self.numbers)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from app.answer_types import Kind, Wanted
 from app.rows import Row, rows
 from app.sentences import Range, content_words, stem
+from app.tables.figures import figures
 from app.units import CODE, Text, hard_words, idf
 
 _LEFT_OVER = 1 / 3
@@ -94,8 +95,22 @@ def _score(weight: Mapping[str, float], held: Collection[str], row: Row) -> floa
 def is_about(text: str, unit: Range, words: Collection[str]) -> bool:
     """Whether a row has one of `words` (stems) among its values, not in the names of its columns alone; True of what
     is no row."""
-    row = next((one for one in rows(text) if one.place == unit), None)
+    row = _row_at(text, unit)
     return row is None or any(_holds(text, place, words) for place in row.values.values())
+
+
+def is_part(question: str, text: str, unit: Range, named: str) -> bool:
+    """Whether a row is one of those that `question` asks an average or a sum of: neither it, nor the names of its
+    columns, nor `named`, the table's, say that it holds such a figure."""
+    row = _row_at(text, unit)
+    if row is None:
+        return False
+    said = {one.figure for one in figures(" ".join([named, *row.columns, text[slice(*row.place)]]))}
+    return any(one.figure in ("avg", "sum") and one.figure not in said for one in figures(question))
+
+
+def _row_at(text: str, unit: Range) -> Row | None:
+    return next((one for one in rows(text) if one.place == unit), None)
 
 
 def _column(asks: Sequence[str], rest: Sequence[str], plain: bool, asked: Wanted, columns: Sequence[str]) -> str | None:

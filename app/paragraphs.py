@@ -51,6 +51,12 @@ def is_heading(text: str, unit: Range) -> bool:
     return _HEADING.match(text, unit[0]) is not None
 
 
+def value_start(text: str, unit: Range) -> int:
+    """Where the value of a field (`Label: value`) begins, which its name does not tell; the start of any other unit."""
+    label = _LABEL.match(text, *unit)
+    return label.end() - 1 if label is not None and label.group()[-2] == " " else unit[0]  # not of "At 4:51"
+
+
 def is_row(line: str) -> bool:
     """Whether a line is a table row: cells parted by bars or tabs, or several `Header: value` fields."""
     return (

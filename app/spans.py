@@ -12,7 +12,7 @@ rule runs on the other features. Knows nothing about prompts in prose, sessions 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +21,13 @@ import numpy as np
 
 from app.amounts import amount_named
 from app.answer_types import FITTING, TOLD, Span, Wanted, may_answer, spans, wanted
+from app.contrasts import contradicts
 from app.judge import Judge, Opinion, Reading, SpanOpinion
 from app.lookup import Cell, look_up
 from app.outline import name_of
+from app.paragraphs import value_start
 from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
-from app.units import Embed, Features, Text, Unit, dot, has_codes, rank_units
+from app.units import Embed, Features, Text, Unit, dot, has_codes, passage_of, rank_units
 
 UNITS = 5
 """Units whose spans are looked at."""
@@ -63,6 +65,8 @@ class Choice:
     """Stems of the question's words."""
     cell: Cell | None = None
     """Where a table was looked up instead of choosing; its value, if there is one, is the span."""
+    others: bool = False
+    """Whether something that was found speaks of another thing of the kind that the question names."""
 
     @property
     def short(self) -> bool:
@@ -90,16 +94,20 @@ def choose(
     asked, words = wanted(question), frozenset(content_words(question))
     if (cell := look_up(question, asked, texts)) is not None:
         return _looked_up(cell, asked, words)
-    units = rank_units(question, asked, texts, embed, weights["unit"])
-    if not units:
+    ranked = rank_units(question, asked, texts, embed, weights["unit"])
+    if not ranked:
         return None
+    units = [unit for unit in ranked if not contradicts(question, unit, texts, asked)]
+    others = len(units) < len(ranked)
+    if not units:
+        return Choice(ranked[0], ranked[0].range, 0.0, asked, "", 0.0, words, others=others)
     opinion: Features = {}
     if model is None or "model_span" not in weights:
         candidates = rank_spans(question, asked, texts, units, weights["span"])
     else:
-        candidates, opinion = judged(question, asked, texts, units, model, weights)
+        candidates, opinion = judged(question, asked, texts, ranked, model, weights)
     if not candidates:  # units without a single word
-        return Choice(units[0], units[0].range, 0.0, asked, "", 0.0, words)
+        return Choice(units[0], units[0].range, 0.0, asked, "", 0.0, words, others=others)
     (unit, span), _, share = candidates[0]
     span = amount_named(question, texts[unit.text].text, unit.range, span)
     score = dot(confidence_features(unit, units, share), weights["confidence"])
@@ -107,7 +115,7 @@ def choose(
         score = dot(opinion | {"rule": score}, weights["model_confidence"])
     may = may_answer(name_of(texts[unit.text].text, unit.range), asked) and has_codes(question, texts[unit.text])
     sure = logistic(score) if may else 0.0
-    return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words)
+    return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words, others=others)
 
 
 def _looked_up(cell: Cell, asked: Wanted, words: frozenset[str]) -> Choice:
@@ -131,10 +139,11 @@ def rank_spans(
     weights: Mapping[str, float],
     words: Range | None = None,
 ) -> list[Scored]:
-    """Spans of the best units, best first; `words` of the first unit are one of them."""
+    """Spans of the best units, best first; `words` of the first unit are one of them. The name of a field is none."""
     pairs = [(unit, span) for unit in units[:UNITS] for span in spans(texts[unit.text].text, unit.range)]
     if words is not None and not any(unit is units[0] and (span.start, span.end) == words for unit, span in pairs):
         pairs.append((units[0], Span(*words, "chunk")))
+    pairs = [pair for pair in pairs if pair[1].start >= value_start(texts[pair[0].text].text, pair[0].range)] or pairs
     asks = set(content_words(question))
     if asked.kind not in TOLD:
         pairs = [pair for pair in pairs if _says_more(texts[pair[0].text].text, pair[1], asks)] or pairs
@@ -233,16 +242,20 @@ def judged(
     model: Judge,
     weights: Mapping[str, Mapping[str, float]],
 ) -> tuple[list[Scored], Features]:
-    """Spans of the units that rule and model together like best, best first; and what the model says of the choice."""
+    """Spans of the units that rule and model together like best, best first; and what the model says of the choice.
+
+    The model reads what is said of another thing, too: what it likes of that speaks against an answer.
+    """
     reading = Reading(question, [passage_of(texts, unit) for unit in units[:READ]], model)
     opinion = reading.numbers()
-    read = units[: reading.count]
-    scores = [dot(f, weights["model_unit"]) for f in unit_opinions(read, opinion)]
-    kept, features = judged_spans(reading, question, asked, texts, read, scores, weights["span"])
+    seen = units[: reading.count]
+    others = frozenset(i for i, unit in enumerate(seen) if contradicts(question, unit, texts, asked))
+    scores = [dot(f, weights["model_unit"]) for f in unit_opinions(seen, opinion)]
+    kept, features = judged_spans(reading, question, asked, texts, seen, scores, weights["span"], others)
     if not kept:
         return [], {}
     found = _shares([pair for pair, _, _ in kept], [dot(f, weights["model_span"]) for f in features])
-    return found, choice_opinion(opinion)
+    return found, choice_opinion(opinion.without(others))
 
 
 def judged_spans(
@@ -253,9 +266,14 @@ def judged_spans(
     units: Sequence[Unit],
     scores: Sequence[float],
     weights: Mapping[str, float],
+    others: Collection[int] = (),
 ) -> tuple[list[Scored], list[Features]]:
-    """The spans of the best of the `units` that were read, and what rule and model say of each."""
-    best = sorted(range(len(units)), key=lambda i: -scores[i])[:JUDGED]
+    """The spans of the best of the `units` that were read, and what rule and model say of each; those with a number in
+    `others` speak of something else and have none."""
+    order = sorted(range(len(units)), key=lambda i: -scores[i])
+    best = [i for i in order[:JUDGED] if i not in others] or [i for i in order if i not in others][:1]
+    if not best:
+        return [], []
     first = units[best[0]]
     words = reading.words(best[0], texts[first.text].text, first.range)
     kept = shortlist(rank_spans(question, asked, texts, [units[i] for i in best], weights, words), first, words)
@@ -269,11 +287,6 @@ def judged_spans(
     for own, ((unit, span), _, _) in zip(features, kept, strict=True):
         own["words"] = float(unit is first and (span.start, span.end) == words)
     return kept, features
-
-
-def passage_of(texts: Sequence[Text], unit: Unit) -> str:
-    """What the model reads of a unit."""
-    return texts[unit.text].text[unit.range[0] : unit.range[1]]
 
 
 def unit_opinions(units: Sequence[Unit], opinion: Opinion) -> list[Features]:

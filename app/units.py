@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from app.answer_types import Wanted, has_kind
 from app.outline import only_names
-from app.sentences import STOP_WORDS, Range, content_words, sentences, stem, word_ranges
+from app.questions import answering, bare
+from app.sentences import STOP_WORDS, Range, content_words, stem, word_ranges
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Features = dict[str, float]
@@ -45,68 +46,83 @@ class Unit:
     range: Range
     features: Features
     score: float
+    question: Range | None = None
+    """What the text itself asked before it, of which it is the answer."""
 
 
 def rank_units(
     question: str, asked: Wanted, texts: Sequence[Text], embed: Embed, weights: Mapping[str, float]
 ) -> list[Unit]:
     """All units of `texts`, best first; headings are none, where anything else is: they name what stands below."""
-    ranges = [(number, unit) for number, text in enumerate(texts) for unit in sentences(text.text)]
-    ranges = [(n, r) for n, r in ranges if any(c.isalnum() for c in texts[n].text[r[0] : r[1]])]
-    if not ranges:
+    units = [Unit(n, place, {}, 0.0, put) for n, text in enumerate(texts) for place, put in answering(text.text)]
+    units = [one for one in units if any(c.isalnum() for c in texts[one.text].text[slice(*one.range)])]
+    if not units:
         return []
-    ranges = _promising(question, texts, ranges)
-    bodies = [texts[n].text[a:b] for n, (a, b) in ranges]
-    vectors = embed([question, *bodies])  # [1 + U, D]
+    units = _promising(question, texts, units)
+    vectors = embed([question, *(passage_of(texts, one) for one in units)])  # [1 + U, D]
     cosines = vectors[1:] @ vectors[0]  # [U]
-    features = unit_features(question, asked, texts, ranges, cosines)
-    units = [Unit(n, r, f, dot(f, weights)) for (n, r), f in zip(ranges, features, strict=True)]
+    features = unit_features(question, asked, texts, units, cosines)
+    units = [replace(one, features=f, score=dot(f, weights)) for one, f in zip(units, features, strict=True)]
     body = [unit for unit in units if not unit.features["heading"]]
     return sorted(body or units, key=lambda unit: -unit.score)
 
 
-def _promising(question: str, texts: Sequence[Text], ranges: list[tuple[int, Range]]) -> list[tuple[int, Range]]:
+def passage_of(texts: Sequence[Text], unit: Unit) -> str:
+    """What is read of a unit: what it says, after the question that it answers."""
+    text = texts[unit.text].text
+    said = text[slice(*unit.range)]
+    return f"{bare(text, unit.question)} {said}" if unit.question is not None else said
+
+
+def _promising(question: str, texts: Sequence[Text], units: list[Unit]) -> list[Unit]:
     """The units worth embedding, in order: those that share most of the question's words, of the better texts first."""
-    if len(ranges) <= EMBEDDED:
-        return ranges
-    words = [content_words(texts[n].text[a:b]) for n, (a, b) in ranges]
+    if len(units) <= EMBEDDED:
+        return units
+    words = [content_words(passage_of(texts, one)) for one in units]
     asks = list(dict.fromkeys(content_words(question)))
     weight = idf(asks, words)
     total = sum(weight.values()) or 1.0
 
     def promise(index: int) -> float:
-        own = {*words[index], *(words[index - 1] if index and ranges[index - 1][0] == ranges[index][0] else ())}
-        return sum(weight[word] for word in asks if word in own) / total + 0.7 / (1 + ranges[index][0])
+        own = {*words[index], *(words[index - 1] if _goes_on(units, index) else ())}
+        return sum(weight[word] for word in asks if word in own) / total + 0.7 / (1 + units[index].text)
 
-    kept = sorted(range(len(ranges)), key=promise, reverse=True)[:EMBEDDED]
-    return [ranges[index] for index in sorted(kept)]
+    kept = sorted(range(len(units)), key=promise, reverse=True)[:EMBEDDED]
+    return [units[index] for index in sorted(kept)]
+
+
+def _goes_on(units: Sequence[Unit], index: int) -> bool:
+    """Whether the unit goes on from the one before it: in the same text, in answer to the same question."""
+    before, own = units[index - 1], units[index]
+    return index > 0 and (before.text, before.question) == (own.text, own.question)
 
 
 def unit_features(
     question: str,
     asked: Wanted,
     texts: Sequence[Text],
-    ranges: Sequence[tuple[int, Range]],
+    units: Sequence[Unit],
     cosines: NDArray[np.float32],
 ) -> list[Features]:
     """What speaks for each unit, as named numbers of about unit size."""
-    words = [content_words(texts[n].text[a:b]) for n, (a, b) in ranges]
+    words = [content_words(passage_of(texts, one)) for one in units]
     asks = list(dict.fromkeys(content_words(question)))
     weight = idf(asks, words)
     total = sum(weight.values()) or 1.0
     hard = hard_words(question)
     whole = [set(content_words(text.heading + " " + text.text)) for text in texts]
     best_of_text = [
-        max((float(c) for c, (m, _) in zip(cosines, ranges, strict=True) if m == n), default=0.0)
+        max((float(c) for c, one in zip(cosines, units, strict=True) if one.text == n), default=0.0)
         for n in range(len(texts))
     ]
     found: list[Features] = []
-    for index, (n, (a, b)) in enumerate(ranges):
+    for index, unit in enumerate(units):
+        n = unit.text
         own = set(words[index])
-        before = set(words[index - 1]) if index and ranges[index - 1][0] == n else set()
+        before = set(words[index - 1]) if _goes_on(units, index) else set()
         heading = set(content_words(texts[n].heading))
         dense = texts[n].dense
-        body = texts[n].text[a:b]
+        body = texts[n].text[slice(*unit.range)]
         recall = sum(weight[w] for w in asks if w in own) / total
         found.append(
             {
@@ -124,7 +140,7 @@ def unit_features(
                 "dense": float(dense) if dense is not None else best_of_text[n],
                 "short": 1.0 if len(words[index]) < 4 else 0.0,
                 "question": 1.0 if body.rstrip().endswith("?") else 0.0,
-                "heading": 1.0 if only_names(texts[n].text, (a, b), texts[n].opens) else 0.0,
+                "heading": float(unit.question is None and only_names(texts[n].text, unit.range, texts[n].opens)),
             }
         )
     return found

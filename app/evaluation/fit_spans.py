@@ -36,13 +36,12 @@ from app.spans import (
     confidence_features,
     judged,
     judged_spans,
-    passage_of,
     rank_spans,
     shipped_weights,
     span_features,
     unit_opinions,
 )
-from app.units import Embed, Features, Text, Unit, dot, rank_units
+from app.units import Embed, Features, Text, Unit, dot, passage_of, rank_units
 from model.engine import Score
 
 Weights = dict[str, dict[str, float]]
@@ -178,7 +177,10 @@ def fit(data: Sequence[Item], embed: Embed) -> dict[str, dict[str, float]]:
         1e-4, 400,
     )  # fmt: skip
     ordered = [
-        sorted((Unit(u.text, u.range, u.features, dot(u.features, unit)) for u in units), key=lambda u: -u.score)
+        sorted(
+            (Unit(u.text, u.range, u.features, dot(u.features, unit), u.question) for u in units),
+            key=lambda u: -u.score,
+        )
         for units in ranked
     ]
     groups, targets = [], []

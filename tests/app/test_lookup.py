@@ -4,7 +4,7 @@ import pytest
 
 from app.answer_types import wanted
 from app.chooser import written
-from app.lookup import is_about, look_up
+from app.lookup import is_about, is_part, look_up
 from app.rows import is_column_names, rows
 from app.spans import choose
 from app.units import Text
@@ -65,6 +65,21 @@ def test_nothing_is_looked_up_where_row_or_column_are_not_plain(question: str) -
 def test_the_name_of_a_column_that_is_a_word_of_another_value_still_names_it() -> None:
     cell = look_up("What room has the family?", wanted("What"), [Text(LABELLED)])
     assert cell is not None and cell.column == "room" and cell.value is not None
+
+
+@pytest.mark.parametrize(
+    ("question", "named", "part"),
+    [
+        ("What is the average price?", "stock", True),
+        ("What do the items cost in total?", "stock", True),
+        ("What is the average price?", "Average prices by item", False),
+        ("What is the highest price?", "stock", False),
+    ],
+)
+def test_a_row_is_a_part_of_what_an_average_or_a_sum_is_asked_of(question: str, named: str, part: bool) -> None:
+    row = next(place for place in (one.place for one in rows(LABELLED)) if LABELLED.startswith("item: Lamp", place[0]))
+    assert is_part(question, LABELLED, row, named) is part
+    assert not is_part(question, "The price is 9.", (0, 15), named)
 
 
 def test_a_row_is_about_what_stands_in_its_values() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.paragraphs import records
+from app.paragraphs import records, value_start
 from app.sentences import sentences
 
 
@@ -49,3 +49,14 @@ def test_separated_values_are_rows(separator: str) -> None:
 def test_sentences_with_commas_are_no_rows() -> None:
     text = "Ana, Bram and Chidi came, late.\nThey ate, drank, and left.\nIt rained, then froze, then thawed.\n"
     assert records(text) == []
+
+
+def test_the_value_of_a_field_begins_after_its_name() -> None:
+    fields = [
+        "Rent: 900 a month",
+        "Date of issue:  3 May",
+        "At 4:51 it left.",
+        "The rent is 900.",
+        "See 4.2: the roof.",
+    ]
+    assert [one[value_start(one, (0, len(one))) :] for one in fields] == ["900 a month", "3 May", *fields[2:]]

@@ -125,6 +125,13 @@ def test_the_rule_needs_no_model() -> None:
     assert choice.confidence > choose("What do penguins eat?", TEXTS, embed).confidence  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("question", ["Who is the tenant of the mill?", "What is the subject?", "Who is the landlord?"])
+def test_the_name_of_a_field_is_no_answer(question: str) -> None:
+    text = "Landlord: Mill Row Ltd\nTenant: Ines Duarte\nSubject: Repair of the roof"
+    choice = choose(question, [Text(text)], embed)
+    assert choice is not None and not {"Landlord", "Tenant", "Subject"} & set(text[slice(*choice.span)].split())
+
+
 def test_no_text_is_no_choice() -> None:
     assert choose("When?", [], embed) is None
     assert choose("When?", [Text("  \n ")], embed) is None
@@ -205,6 +212,15 @@ def test_a_model_that_finds_no_answer_lowers_the_confidence() -> None:
     sure = choose("When was the museum founded?", TEXTS, embed, FakeJudge("founded in 1978", "1978", none=-9.0))
     unsure = choose("When was the museum founded?", TEXTS, embed, FakeJudge("founded in 1978", "1978", none=4.0))
     assert sure is not None and unsure is not None and sure.confidence > unsure.confidence
+
+
+def test_what_the_model_likes_of_another_thing_speaks_against_an_answer() -> None:
+    texts = [Text("The north pier cost 40 pounds."), Text("The yard cost 12 pounds.")]
+    judge = FakeJudge("north pier", "40 pounds")
+    asked = [choose(f"How much did the {one} pier cost?", texts, embed, judge) for one in ("north", "south")]
+    right, wrong = (one for one in asked if one is not None)
+    assert right.unit.text == 0 and right.confidence > 0.5 and not right.others
+    assert wrong.unit.text == 1 and wrong.confidence < 0.25 and wrong.others
 
 
 def test_a_prompt_stays_short_however_long_the_passages_are() -> None:

@@ -218,3 +218,13 @@ def test_a_documents_tables_are_shown_with_their_columns(loci: Run, tmp_path: Pa
     assert "table A1:C2, 1 row: Boot (text), Länge (number), Gebühr (number, €)" in shown
     (table,) = loci("library", "show", "hafen.csv", "--json").json["tables"]
     assert (table["sheet"], table["rows"], table["columns"][2]["unit"]) == (None, 1, "€")
+
+
+def test_one_row_is_no_average_of_all(library: Library) -> None:
+    engine = FakeEngine(capabilities=("span",))
+    one = Assistant(lambda: engine, library, None, AssistantSettings())
+    said = [
+        one.ask(Ask(f"What is the {figure} of the Buoy in the harbour?", store=False))
+        for figure in ("unit price", "average unit price")
+    ]
+    assert said[0].answer == "Unit price: 12.00 [1]" and said[1].abstained and said[1].query is None
