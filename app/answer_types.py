@@ -115,7 +115,9 @@ _NUMBER_WORD = (
     r"|eighteen|nineteen|twenty"
     r"|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|billion|dozen|half|first|second|third)"
 )
-_NUMBER = rf"(?:\d+(?:[.,]\d+)*|\b{_NUMBER_WORD}(?:[ -](?:and )?{_NUMBER_WORD})*\b)"
+# Thousands parted by spaces; of what is parted by points or commas nothing is cut off anyway.
+_GROUPED = r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?"
+_NUMBER = rf"(?:{_GROUPED}|\d+(?:[.,]\d+)*|\b{_NUMBER_WORD}(?:[ -](?:and )?{_NUMBER_WORD})*\b)"
 _SCALE = r"(?:\s(?:hundred|thousand|million|billion|trillion|bn|m|k)\b)?"
 _UNIT_OF_LENGTH = (
     r"(?:kilo|centi|milli)?met(?:re|er)s?|[kcm]?m|feet|foot|ft|inch(?:es)?|yards?|fathoms?|(?:nautical )?miles?|pages?"
@@ -127,8 +129,9 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("value", re.compile(r"(?<=: )[^;|\n]{1,80}?(?=;|\s\||\n|$)")),
     ("contact", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://[^\s<>\"')]+|www\.[^\s<>\"')]+"
                            r"|\+?\d[\d()\s-]{6,}\d")),
-    ("money", re.compile(rf"(?:[$€£¥]|US\$|EUR|USD|GBP|CHF)\s?\d[\d.,]*\d*{_SCALE}|\d[\d.,]*{_SCALE}\s?(?:euros?"
-                         rf"|dollars?|pounds?|francs?|cents?|kroner|yen|EUR\b|USD\b|GBP\b|CHF\b|€|£)", re.I)),
+    ("money", re.compile(rf"(?:[$€£¥]|US\$|EUR|USD|GBP|CHF)\s?(?:{_GROUPED}|\d[\d.,]*){_SCALE}"
+                         rf"|(?:{_GROUPED}|\d[\d.,]*){_SCALE}\s?(?:euros?|dollars?|pounds?|francs?|cents?"
+                         rf"|kroner|yen|EUR\b|USD\b|GBP\b|CHF\b|€|£)", re.I)),
     ("percent", re.compile(rf"{_NUMBER}\s?(?:%|percent\b|per cent\b)", re.I)),
     ("time", re.compile(r"\b\d{1,2}[:h]\d{2}\b(?:\s?[ap]\.?m\b\.?)?(?:\s?(?:to|and|-|–)\s?\d{1,2}[:h]\d{2}\b)?"
                         r"|\b\d{1,2}\s?[ap]\.?m\b\.?|\bnoon\b|\bmidnight\b|\bdawn\b|\bsunset\b|\bsunrise\b", re.I)),

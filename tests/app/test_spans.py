@@ -46,6 +46,9 @@ def test_the_kind_of_thing_asked_for_is_told_from_the_question(question: str, ki
     [
         ("Berths cost €12.50 per night.", "€12.50", "money"),
         ("It opened on 4 May 1921.", "4 May 1921", "date"),
+        ("The deposit was 12 500 kroner.", "12 500 kroner", "money"),
+        ("It ships 1\u202f250\u202f000 tonnes.", "1\u202f250\u202f000 tonnes", "quantity"),
+        ("In 2019 500 people came.", "500", "number"),
         ("The ferry leaves at 9:15.", "9:15", "time"),
         ("The lease runs for three years.", "three years", "duration"),
         ("Turnout was 61.5% this time.", "61.5%", "percent"),
