@@ -287,6 +287,21 @@ def _loose_end(text: str, start: int, end: int) -> bool:
 
 _COUNTED: frozenset[Kind] = frozenset({"number", "money", "percent", "contact", "duration"})
 _DATE = next(pattern for kind, pattern in PATTERNS if kind == "date")
+_MEASURES = [pattern for kind, pattern in PATTERNS if kind in ("money", "percent", "length", "duration")]
+_STATES = re.compile(r"\b(?:is|are|was|were|has|have|had|costs?|over|exactly|nearly) $")
+_BEFORE_YEAR = STOP_WORDS | {
+    "since",
+    "till",
+    "against",
+    "year",
+    "early",
+    "late",
+    "spring",
+    "summer",
+    "autumn",
+    "winter",
+}
+_THINGS = re.compile(r" (?:people|men|women|children|[a-z]+s)\b")
 _COUNT = re.compile(rf"[\d@]|www\.|\b{_NUMBER_WORD}\b|\b(?:an?|both|several|few|many|free|all|every|each)\b", re.I)
 
 
@@ -300,4 +315,16 @@ def may_answer(body: str, asked: Wanted) -> bool:
     """Whether a sentence that is asked for an amount names one, or says that there is none."""
     if asked.kind not in _COUNTED or denies(body):
         return True
-    return _COUNT.search(_DATE.sub(" ", body)) is not None
+    return _COUNT.search(_DATE.sub(lambda date: date[0] if is_amount(body, *date.span()) else " ", body)) is not None
+
+
+def is_amount(text: str, start: int, end: int) -> bool:
+    """Whether four digits that a year could have are an amount: "1100 euros", "has 1850 members"."""
+    if not re.fullmatch(r"\d{4}", text[start:end]):
+        return False
+    if any(m.start() <= start < end <= m.end() for measure in _MEASURES for m in measure.finditer(text)):
+        return True
+    before = text[:start]
+    word = re.search(r"([a-z]+) $", before)
+    things = word is not None and word[1] not in _BEFORE_YEAR and _THINGS.match(text, end) is not None
+    return things or _STATES.search(before) is not None

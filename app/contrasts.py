@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from app.answer_types import Wanted
+from app.answer_types import Wanted, is_amount
 from app.sentences import STOP_WORDS, stem, word_ranges
 from app.units import Text, Unit, passage_of
 
@@ -28,6 +28,14 @@ _SAME = {f"{way}ern": way for way in _BEFORE_NOUN[0]} | {
 """Other ways to write one."""
 _NUMBERED = re.compile(r"\b([^\W\d_]{3,}) (\d{1,3})\b((?:(?:,| and| or| to| ?[-–]) ?\d{1,3}\b)*)(?![.,:]\d|%)")
 """Room 3; rooms 3, 4 and 7; rooms 3 to 7."""
+_NO_NAMES = STOP_WORDS | {"within", "least", "every", "around", "nearly", "exactly", "last", "past", "next", "another"}
+"""What stands before an amount: within 30 days."""
+_COMPARED = re.compile(
+    r"(?:\b(?:than|as [a-z]+ as|unlike|compared (?:with|to))|, (?:like|against|as (?:is|are|was|were|did|in|on)))\b"
+    r"[^,.;:]*",
+    re.IGNORECASE,
+)
+"""Twice as long as the south pier; against 400 in 2023."""
 _PRONOUN = re.compile(r"\b(?:it|its|this|that|these|those|they|their|he|his|she|her)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 _PARAGRAPH = re.compile(r"\n\s*\n")
@@ -47,15 +55,17 @@ _CALENDAR: tuple[tuple[re.Pattern[str], Sequence[str]], ...] = (
 )
 """The words of each kind; and which follow each other, the first after the last. Years are numbers."""
 _TO = re.compile(r" ?(?:to|until|till|through|-|–) ?(?:the )?")
-_SHORT = re.compile(r"\b(\d\d)(\d\d)([-–])(\d\d)\b(?!-)")
-"""1998–99."""
+_SHORT = re.compile(r"\b(\d\d)(\d\d)([-–/])(\d\d)\b(?![-/])")
+"""1998–99, 1998/99."""
 _OPEN = re.compile(
     r"\b(?:(?:before|after|since|until|till)(?: [\w.]+){0,2}|(?:from|to|by|than|between|following|through)(?: the)?) $",
     re.IGNORECASE,
 )
 _ANY = re.compile(r"\b(?:daily|weekdays|weekends?|year[- ]round|(?:every|any|each) (?:day|month|season|year))\b", re.I)
 
-_OWNER = re.compile(r"\b([A-ZÀ-ÖØ-Þ][\w-]+)['’]s? ([a-zà-ÿ]\w+)")
+_OWNER = re.compile(
+    r"\b(?!(?:What|Who|Where|When|How|Why|That|There|Here|It|He|She|Let)['’]s )([A-ZÀ-ÖØ-Þ][\w-]+)['’]s? ([a-zà-ÿ]\w+)"
+)
 
 
 def contradicts(question: str, unit: Unit, texts: Sequence[Text], asked: Wanted) -> bool:
@@ -93,7 +103,7 @@ def _named(text: str) -> Iterator[_Named]:
     for match in _NUMBERED.finditer(text):
         first, *others = (int(one) for one in re.findall(r"\d+", match[2] + match[3]))
         held = range(first, others[-1] + 1) if re.search(r"to|[-–]", match[3]) else (first, *others)
-        if match[1].casefold() not in STOP_WORDS and match[1].capitalize() not in _MONTHS:
+        if match[1].casefold() not in _NO_NAMES and match[1].capitalize() not in _MONTHS:
             yield len(_BEFORE_NOUN), stem(match[1]), frozenset(map(str, held))
 
 
@@ -104,8 +114,10 @@ def _apart(own: _Named, said: str, before: str, above: str) -> bool:
     leans = _PRONOUN.search(said) or noun in (stem(said[a:b]) for a, b in word_ranges(said))
     earlier = [*reversed(_SENTENCE.split(_PARAGRAPH.split(before)[-1])), above] if leans else []
     for body in (said, *earlier):
-        if found := [words for k, n, words in _named(body) if (k, n) == (kind, noun)]:
-            return not any(asked & words for words in found)
+        if any((k, n) == (kind, noun) and asked & words for k, n, words in _named(body)):
+            return False
+        if any((k, n) == (kind, noun) for k, n, _ in _named(_COMPARED.sub(" ", body))):
+            return True
     return False
 
 
@@ -115,13 +127,14 @@ def _apart(own: _Named, said: str, before: str, above: str) -> bool:
 def _another(pattern: re.Pattern[str], names: Sequence[str], question: str, said: str) -> bool:
     """Whether the question names one of a kind and the sentence others alone."""
     asked, held = _held(pattern, names, question), _held(pattern, names, said)
-    return bool(asked and held) and not _ANY.search(said) and not asked & held
+    others = _held(pattern, names, _COMPARED.sub(" ", said))
+    return bool(asked and others) and not _ANY.search(said) and not asked & held
 
 
 def _held(pattern: re.Pattern[str], names: Sequence[str], text: str) -> set[int]:
     """Those of a kind that `text` names, with all of "Monday to Friday"; none where one is a bound ("since 2018")."""
     text = _SHORT.sub(r"\1\2\3\1\4", text)
-    found = list(pattern.finditer(text))
+    found = [match for match in pattern.finditer(text) if names or not is_amount(text, *match.span())]
     places = [names.index(match[1]) if names else int(match[1]) for match in found]
     held, bounded = set(places), set[int]()
     for i in range(len(found) - 1):

@@ -45,7 +45,7 @@ _POLITE = r"(?:(?:please|ok|okay|hey|hi|and|also|oh|by\s+the\s+way|btw|can\s+you
 _TELL = re.compile(
     rf"""^{_POLITE}(?:
       (?:remember|memori[sz]e|note|keep\s+in\s+mind|take\s+note|don['’]?t\s+forget|do\s+not\s+forget|make\s+a\s+note|bear\s+in\s+mind)
-        (?:\s+(?:please|for\s+me|for\s+later))?(?:\s*[:,]\s*|\s+that\s+|\s+(?=(?:i|my|we|our|i['’]m)\b))
+        (?:\s+(?:please|for\s+me|for\s+later))?(?:\s*[:,]\s*|\s+that(?:\s*[:,]\s*|\s+)|\s+(?=(?:i|my|we|our|i['’]m)\b))
     | (?:recuerda|recuerde|acuérdate(?:\s+de)?|anota|ten\s+en\s+cuenta|no\s+olvides)
         (?:\s+por\s+favor)?(?:\s*:\s*|,?\s+que\s+)
     | (?:merke?\s+dir|merken\s+sie\s+sich|denk\s+daran|notiere?|vergiss\s+nicht)
@@ -221,8 +221,9 @@ def _classify(text: str, start: int, end: int, today: date) -> Candidate | None:
     opening = polite.end() if polite else 0
     if match := _FORGET.match(sentence[opening:]):
         return _candidate(text, start + opening + match.end(), end, "told", "forget", today)
-    if match := _TELL.match(sentence[opening:]):
-        # "Can you remember that I am vegan?" tells; "Do you remember that ...?" asks, and does not match.
+    match = _TELL.match(sentence[opening:])
+    # "Can you remember that I am vegan?" tells; "Remember that time we met?" asks, as does "Do you remember that ...?"
+    if match and (not question or re.search(r"\byou\b", match[0], re.IGNORECASE)):
         return _candidate(text, start + opening + match.end(), end, "told", "remember", today)
     if question:
         return None

@@ -136,9 +136,10 @@ def _answer(turn: Turn, table: Listed, rows: Sequence[Row], made: Plan) -> bool:
     if made.measure is not None and not made.distinct and _mixed(table, [by_number[int(str(n))] for n, _ in bounded]):
         return False
     used = _used(made, bounded, found)
-    if not used and not (made.figure == "count" and made.parted is None):
-        return False  # nothing fulfils the conditions: that the documents do not say is another way's answer
     counted = [number for number, value in used if made.measure is None or value is not None]
+    rests_on = counted if made.figure in ("sum", "avg") else used
+    if not rests_on and not (made.figure == "count" and made.parted is None):
+        return False  # nothing fulfils the conditions: that the documents do not say is another way's answer
     runs = _runs([by_number[number] for number in counted], rows)
     marks = "".join(f"[{n}]" for n in range(1, min(len(runs), _CITED) + 1))
     turn.text, at = _text(made, found, counted, marks)

@@ -64,11 +64,13 @@ class Word:
     lower: str
     start: int
     end: int
+    initials: bool = False
+    """Whether it is two capitals, as "IT" beside "it"."""
 
     @property
     def small(self) -> bool:
         """Whether it asks for nothing by itself: "the", "what's"."""
-        return self.lower in SMALL or self.stem in SMALL
+        return not self.initials and (self.lower in SMALL or self.stem in SMALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,11 @@ class Asked:
 def _words(question: str) -> tuple[Word, ...]:
     """Told once a question, and not once for each of thousands of tables."""
     pieces = [(question[a:b], a, b) for a, b in word_ranges(question)]
-    return tuple(Word(stem(piece), piece.casefold(), a, b) for piece, a, b in pieces)
+    shouted = question.isupper()
+    return tuple(
+        Word(stem(piece), piece.casefold(), a, b, len(piece) == 2 and piece.isupper() and not shouted)
+        for piece, a, b in pieces
+    )
 
 
 @lru_cache(maxsize=4096)

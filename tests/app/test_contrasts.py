@@ -38,6 +38,9 @@ def apart(question: str, text: str, heading: str = "") -> bool:
         ("When does the museum open on Mondays?", "Tuesday to Friday the museum opens at 10:00."),
         ("What does a tent cost in winter?", "A tent costs 11 euro a night in summer."),
         ("What is Berta's salary?", "Anna's salary is 3,200 euro."),
+        ("How much did the south pier cost?", "The north pier cost 900 pounds, against 400 for the south sluice."),
+        ("What were the sales in 2024?", "The 2023 sales were 5 million, against 4 million in 2022."),
+        ("What were the sales in 2024?", "2023 sales were 5 million."),
     ],
 )
 def test_what_is_said_of_another_one_is_no_answer(question: str, text: str) -> None:
@@ -66,6 +69,15 @@ def test_what_is_said_of_another_one_is_no_answer(question: str, text: str) -> N
         ("May I come in June?", "You may come."),
         ("What is Berta's salary?", "Berta's salary is 3,200 euro, as Anna's salary is."),
         ("What is Obama's salary?", "The president's salary is high."),
+        ("What's the wifi password?", "Here's the wifi password: tulip42."),
+        ("How much did the south pier cost?", "The south pier is of 1790. It cost twice as much as the north pier."),
+        ("How much did the south pier cost?", "The south pier is old. It cost 900 pounds, as did the north pier."),
+        ("What were the sales in 2024?", "Compared with 2023, sales rose to 5 million."),
+        ("What were the sales in 2024?", "Sales were 5 million, against 4 million in 2023."),
+        ("How many came in 2020?", "In the 2019/20 season 300 came."),
+        ("How much is the rent in 2024?", "The rent is 1500 euros."),
+        ("How many members did it have in 2024?", "The club had 1850 members."),
+        ("Can I return goods within 14 days?", "Goods can be returned within 30 days."),
     ],
 )
 def test_what_may_be_said_of_the_same_one_stays(question: str, text: str) -> None:

@@ -165,6 +165,19 @@ def test_rows_that_have_no_figure_are_named(library: Library) -> None:
     assert answer.answer.startswith("55 per 100 ml [1]\n") and "1 more has nothing there." in answer.answer
 
 
+def test_there_is_no_average_of_rows_without_a_figure_and_initials_are_no_small_word(tmp_path: Path) -> None:
+    (tmp_path / "staff.csv").write_text("Name,Department,Salary\nAnna,Sales,40\nBo,IT,60\nCara,IT,70\nDora,HR,\n")
+    staff = Library(tmp_path / "data", tmp_path / "cache", RetrievalSettings(), FakeEmbedder)
+    ingest(staff, [tmp_path / "staff.csv"])
+    assert ask(staff, "What is the average salary in IT?").answer.startswith("65 ")
+    assert ask(staff, "How many people work in IT?").answer.startswith("2 ")
+    assert ask(staff, "What is the average salary in US?").query is None
+    assert ask(staff, "WHAT IS THE AVERAGE SALARY?").answer.startswith("56.67 ")
+    assert ask(staff, "What is the average salary in HR?").query is None
+    assert ask(staff, "What is the sum of the salary in HR?").query is None
+    staff.close()
+
+
 def test_a_table_is_asked_within_its_scope_and_not_when_the_library_is_left_out(library: Library) -> None:
     question = "What is the total revenue?"
     assert ask(library, question, scope=("other",)).query is None

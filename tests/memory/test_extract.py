@@ -16,6 +16,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # a Monday
     [
         ("Remember that my office is in B12. Where is the quay?", "my office is in B12", "fact", "told"),
         ("Please note: the wifi code is 1234.", "the wifi code is 1234", "fact", "told"),
+        ("Remember that: the wifi code is 1234.", "the wifi code is 1234", "fact", "told"),
         ("Can you remember that I'm vegan?", "I'm vegan", "fact", "told"),
         ("Recuerda que mi oficina está en B12", "mi oficina está en B12", "fact", "told"),
         ("Bitte merke dir, dass mein Büro in B12 ist.", "mein Büro in B12 ist", "fact", "told"),
@@ -39,6 +40,7 @@ def test_a_statement_is_found_with_its_kind_and_exact_offsets(message: str, text
     [
         "What is my name?",
         "Do you remember that I live in Rome?",
+        "Remember that time we went to Rome?",
         "I have a quick question",
         "I'd like to see the report.",
         "Never mind.",
