@@ -178,7 +178,7 @@ def _split(text: str, start: int, end: int) -> list[Range]:
                 continue
             if match.group() == "." and _ABBREVIATION.search(text[max(first, match.end() - 8) : match.end()]):
                 continue
-            if re.fullmatch(r"\s*(?:(?:[-*+•–]|#{1,6})\s*)?\d{1,3}\.", text[first : match.end()]):
+            if re.fullmatch(r"\s*(?:(?:[-*+•–]|#{1,6})\s*)?[QA]?\d{1,3}\.", text[first : match.end()]):
                 continue  # the number of a list item
         found.append(_trim(text, first, match.end()))
         first = match.end()

@@ -224,7 +224,7 @@ class _Run:
             rows = db.execute(query.order_by(table.path)).all()
         for row in rows:
             path = Path(row.path)
-            if any(path.is_relative_to(root) for root in roots) and not path.exists():
+            if any(path.is_relative_to(root) for root in roots) and _is_gone(path):
                 with writing(self.library.engine) as db:
                     documents.drop(db, row.id)
                 self.results[row.path] = FileResult(row.path, "removed", f"d{row.id}")
@@ -335,6 +335,13 @@ class _Run:
                 path=path,
             )
         )
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:
+        return False  # it lies where nobody may look
 
 
 def _is_text(name: str) -> bool:

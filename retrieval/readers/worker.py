@@ -110,6 +110,8 @@ class _Worker:
             status = path.stat()
             if stat.S_ISREG(status.st_mode):
                 path.open("rb").close()
+            elif stat.S_ISDIR(status.st_mode):
+                os.scandir(path).close()  # a folder comes here where it could not be looked into
         except OSError as error:
             raise UnreadableDocument(f"{path}: {error.strerror or error}.") from error
         if not stat.S_ISREG(status.st_mode):

@@ -20,6 +20,7 @@ def pairs(text: str) -> list[tuple[str, str | None]]:
         "Question: How much is the ferry?\nAnswer: 4 euro.\nQuestion: Who runs it?\nAnswer: The town.",
         "Q: How much is the ferry?\nA: 4 euro.\n\nQ: Who runs it?\n\nA: The town.",
         "Q1: How much is the ferry? A1: 4 euro.\nQ2: Who runs it? A2: The town.",
+        "Q1. How much is the ferry?\nA1. 4 euro.\nQ2. Who runs it?\nA2. The town.",
         "**Q:** How much is the ferry?\n**A:** 4 euro.\n\n**Q:** Who runs it?\n**A:** The town.",
         "## How much is the ferry?\n\n4 euro.\n\n## Who runs it?\n\nThe town.",
         "1. How much is the ferry?\n4 euro.\n2. Who runs it?\nThe town.",

@@ -73,6 +73,22 @@ def test_a_moved_file_keeps_its_passages_and_a_deleted_one_leaves_when_asked(lib
     assert library.search("ferry", collections=["main"])[0].title == "fowl"
 
 
+def test_what_may_not_be_looked_at_is_not_taken_for_gone(
+    library: Library, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(library, [files])
+    exists = Path.exists
+
+    def locked(path: Path) -> bool:
+        if path.name == "boats.md":
+            raise PermissionError
+        return exists(path)
+
+    (files / "birds.txt").unlink()
+    monkeypatch.setattr(Path, "exists", locked)
+    assert statuses(ingest(library, [files], prune=True)) == {"boats.md": "unchanged", "birds.txt": "removed"}
+
+
 def test_a_look_tells_which_files_are_not_as_they_were_read(library: Library, files: Path) -> None:
     (files / "note.eml").write_text("From: a@b.org\nSubject: Nets\n\nThe nets are dry.")
     ingest(library, [files])

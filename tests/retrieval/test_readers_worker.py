@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from retrieval.readers import Extraction, Limits, ReaderPool
 _SABOTAGE = """
 import ctypes, os, sys, time
 from pathlib import Path
+from unittest.mock import Mock
 from retrieval.readers import text
 plain = text.read_plain
 def read_plain(path):
@@ -110,7 +112,9 @@ def test_a_reader_that_eats_memory_is_ended_at_its_limit(files: Path) -> None:
     assert isinstance(found["fine"], Extraction)
 
 
-def test_large_missing_irregular_and_unknown_files_are_refused_with_reasons(tmp_path: Path) -> None:
+def test_large_missing_irregular_and_unknown_files_are_refused_with_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (tmp_path / "large.txt").open("wb") as file:
         file.truncate(2 * 2**20)
     os.mkfifo(tmp_path / "pipe.txt")
@@ -121,6 +125,9 @@ def test_large_missing_irregular_and_unknown_files_are_refused_with_reasons(tmp_
             pool, [tmp_path / name for name in ("large.txt", "pipe.txt", "gone.txt", "movie.mp4", "empty.txt")]
         )
         with pytest.raises(UnreadableDocument, match="not a regular file"):
+            pool.read(tmp_path)
+        monkeypatch.setattr(os, "scandir", Mock(side_effect=PermissionError(13, "Permission denied")))
+        with pytest.raises(UnreadableDocument, match="Permission denied"):
             pool.read(tmp_path)
     assert "2 MiB, more than 1" in str(found["large"])
     assert "not a regular file" in str(found["pipe"])
