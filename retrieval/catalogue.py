@@ -42,8 +42,8 @@ def document_info(row: Row[Any]) -> DocumentInfo:
     )
 
 
-def find_document(db: Connection, reference: str) -> DocumentInfo:
-    """The document with this id (`d12`), this path, or a path that ends in it.
+def find_document(db: Connection, reference: str, collections: Sequence[str] = ()) -> DocumentInfo:
+    """The document with this id (`d12`), this path, or a path that ends in it; of several, that in `collections`.
 
     :raises NoSuchDocument: there is none, or more than one.
     """
@@ -57,6 +57,8 @@ def find_document(db: Connection, reference: str) -> DocumentInfo:
     if not found:
         end = "/" + reference.lstrip("/")
         found = db.execute(catalogue().where(func.substr(table.path, -len(end)) == end)).all()
+    if len(found) > 1:
+        found = [row for row in found if row.collection in collections] or found
     if len(found) > 1:
         names = ", ".join(f"d{row.id} ({row.collection}: {row.path})" for row in found[:5])
         raise NoSuchDocument(f"{reference!r} names {len(found)} documents: {names}.", "Give the id.")

@@ -215,13 +215,13 @@ class Library:
             let_through = admitted(db, filters, sorted({one.collection for one in found}))
             return [one for one in found if int(one.id[1:]) in let_through]
 
-    def document(self, reference: str) -> DocumentInfo:
-        """The document with this id (`d12`), this path, or a path that ends in it.
+    def document(self, reference: str, collections: Sequence[str] = ()) -> DocumentInfo:
+        """The document with this id (`d12`), this path, or a path that ends in it; of several, that in `collections`.
 
         :raises NoSuchDocument: there is none, or more than one.
         """
         with reading(self.engine) as db:
-            return find_document(db, reference)
+            return find_document(db, reference, collections)
 
     def drifted(self, documents: Iterable[str]) -> dict[str, Drift]:
         """Those of `documents`, by id, whose files are not as they were when they were read (`drift_of`)."""

@@ -139,7 +139,7 @@ def bounds(
 
     :raises BadInput: a document lies elsewhere.
     """
-    documents = [opened.library.document(reference) for reference in only]
+    documents = [opened.library.document(reference, collections or ()) for reference in only]
     names = scope(collections or [one.collection for one in documents])
     for one in documents:
         if one.collection not in names:

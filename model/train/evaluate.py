@@ -114,6 +114,7 @@ def evaluate_rows(
     return results
 
 
+@torch.no_grad()
 def _measure(model: DeepseekForCausalLM, drawn: list[Row], tokenizer: Path) -> dict[str, float]:
     from tokenizers import Tokenizer
 

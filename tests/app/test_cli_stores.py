@@ -257,6 +257,10 @@ def test_a_question_about_one_document_looks_in_it_alone_and_in_its_collection(
     for wrong, why in (("--no-library", "looks in the library"), ("--in=main", "log.txt is in the collection work")):
         ran = loci("ask", "Who?", "--only", "log.txt", wrong)
         assert ran.code == 2 and why in ran.err
+    loci("ingest", read / "crew.txt", "--in", "work")
+    assert "names 2 documents" in loci("ask", "Who?", "--only", "crew.txt").err
+    assert loci("ask", "Who?", "--only", "crew.txt", "--in", "work").code == 0
+    assert assistant.asked.pop().scope == ("work",)
     found = loci("search", "empty", "--document", "log.txt", "--json").json
     assert [passage["document"] for passage in found] == [ids["log.txt"]]
     assert loci("search", "empty", "--document", "log.txt", "--in", "main").code == 2
