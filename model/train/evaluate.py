@@ -93,7 +93,6 @@ def evaluate_answers(model: DeepseekForCausalLM, held_out: Path, most: int = 200
     return found
 
 
-@torch.no_grad()
 def evaluate_rows(
     model: DeepseekForCausalLM, corpus: Path, tokenizer: Path, count: int = 3000, seed: int = 9
 ) -> dict[str, dict[str, float]]:
