@@ -122,6 +122,7 @@ def main() -> None:
         _end(0)
     except BaseException:  # noqa: BLE001  # whatever it is, rank 0 shows it to the person
         traceback.print_exc()
+        remove(folder)  # a collective may fail since rank 0 ended, before `_live` is through
         _end(1)
 
 

@@ -17,7 +17,7 @@ import torch
 from model import parallel
 from model.errors import BadCheckpoint, LostRank, ModelError
 from model.parallel import Ranks
-from model.rank import STARTED, receive
+from model.rank import STARTED, receive, send
 from model.rank_process import RankProcess
 from tests.model.rank_parts import Fragile, build_fragile, refuse_in_build, vanish_in_build
 
@@ -173,14 +173,19 @@ def test_a_rank_lost_while_loading_does_not_wait_for_rank_0(start: Callable[...,
     assert not torch.distributed.is_initialized()
 
 
-def test_a_rank_whose_calls_end_first_removes_the_meeting_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rank_that_ends_before_rank_0_is_missed_removes_the_meeting_place(tmp_path: Path, fails: bool) -> None:
+    """Its calls end, or what it does fails, as a collective does that rank 0 has left."""
     folder = tmp_path / "ranks"
     folder.mkdir()
     (folder / "ranks").write_text("the store of a model")
     process = RankProcess(1, folder, None)
     try:
         assert receive(process.calls) == STARTED
-        process.calls.close()
+        if fails:
+            send(process.calls, "no task")
+        else:
+            process.calls.close()
         assert process.ended(10.0) and not folder.exists()
     finally:
         process.close()
