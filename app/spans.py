@@ -13,7 +13,7 @@ rule runs on the other features. Knows nothing about prompts in prose, sessions 
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -67,6 +67,8 @@ class Choice:
     """Where a table was looked up instead of choosing; its value, if there is one, is the span."""
     others: bool = False
     """Whether something that was found speaks of another thing of the kind that the question names."""
+    features: Features = field(default_factory=dict)
+    """What the confidence was made of where a model was asked."""
 
     @property
     def short(self) -> bool:
@@ -97,25 +99,26 @@ def choose(
     ranked = rank_units(question, asked, texts, embed, weights["unit"])
     if not ranked:
         return None
-    units = [unit for unit in ranked if not contradicts(question, unit, texts, asked)]
-    others = len(units) < len(ranked)
+    apart = frozenset(i for i, unit in enumerate(ranked) if contradicts(question, unit, texts, asked))
+    units, others = [unit for i, unit in enumerate(ranked) if i not in apart], bool(apart)
     if not units:
         return Choice(ranked[0], ranked[0].range, 0.0, asked, "", 0.0, words, others=others)
     opinion: Features = {}
     if model is None or "model_span" not in weights:
         candidates = rank_spans(question, asked, texts, units, weights["span"])
     else:
-        candidates, opinion = judged(question, asked, texts, ranked, model, weights)
+        candidates, opinion = judged(question, asked, texts, ranked, apart, model, weights)
     if not candidates:  # units without a single word
         return Choice(units[0], units[0].range, 0.0, asked, "", 0.0, words, others=others)
     (unit, span), _, share = candidates[0]
     span = amount_named(question, texts[unit.text].text, unit.range, span)
     score = dot(confidence_features(unit, units, share), weights["confidence"])
-    if opinion:
-        score = dot(opinion | {"rule": score}, weights["model_confidence"])
+    features = opinion | {"rule": score} if opinion else {}
+    if features:
+        score = dot(features, weights["model_confidence"])
     may = may_answer(name_of(texts[unit.text].text, unit.range), asked) and has_codes(question, texts[unit.text])
     sure = logistic(score) if may else 0.0
-    return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words, others=others)
+    return Choice(unit, (span.start, span.end), sure, asked, span.kind, share, words, None, others, features)
 
 
 def _looked_up(cell: Cell, asked: Wanted, words: frozenset[str]) -> Choice:
@@ -239,17 +242,19 @@ def judged(
     asked: Wanted,
     texts: Sequence[Text],
     units: Sequence[Unit],
+    apart: Collection[int],
     model: Judge,
     weights: Mapping[str, Mapping[str, float]],
 ) -> tuple[list[Scored], Features]:
     """Spans of the units that rule and model together like best, best first; and what the model says of the choice.
 
-    The model reads what is said of another thing, too: what it likes of that speaks against an answer.
+    The model reads what is said of another thing, the units with a number in `apart`, too: what it likes of that speaks
+    against an answer.
     """
     reading = Reading(question, [passage_of(texts, unit) for unit in units[:READ]], model)
     opinion = reading.numbers()
     seen = units[: reading.count]
-    others = frozenset(i for i, unit in enumerate(seen) if contradicts(question, unit, texts, asked))
+    others = frozenset(i for i in apart if i < len(seen))
     scores = [dot(f, weights["model_unit"]) for f in unit_opinions(seen, opinion)]
     kept, features = judged_spans(reading, question, asked, texts, seen, scores, weights["span"], others)
     if not kept:

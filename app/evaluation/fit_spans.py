@@ -34,7 +34,6 @@ from app.spans import (
     UNITS,
     choose,
     confidence_features,
-    judged,
     judged_spans,
     rank_spans,
     shipped_weights,
@@ -269,12 +268,9 @@ def _of_choice(
 ) -> tuple[Unit, Features] | None:
     """The unit that is chosen, and what its confidence is made of; None where nothing is left to doubt."""
     choice = choose(question, texts, embed, judge, weights)
-    if choice is None or not choice.confidence or choice.cell is not None:
+    if choice is None or not choice.confidence or not choice.features:
         return None
-    units = rank_units(question, wanted(question), texts, embed, weights["unit"])
-    found, said = judged(question, wanted(question), texts, units, judge, weights)
-    unit, share = found[0][0][0], found[0][2]
-    return unit, said | {"rule": dot(confidence_features(unit, units, share), weights["confidence"])}
+    return choice.unit, choice.features
 
 
 def measure(
